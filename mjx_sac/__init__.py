@@ -1,0 +1,38 @@
+"""Soft actor-critic with environment, replay buffer and gradient steps in one compiled JAX epoch.
+
+    import mjx_sac
+
+    result = mjx_sac.train(mjx_sac.resolve({"env": "ant", "iterations": 200_000}))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mjx_sac.api import Result, TrainingError, train
+    from mjx_sac.config import Config, UsageError
+    from mjx_sac.envs import register
+    from mjx_sac.losses import Losses
+    from mjx_sac.rundir import resolve
+
+__version__ = "0.1.0"
+__all__ = ["Config", "Losses", "Result", "TrainingError", "UsageError", "register", "resolve", "train"]
+
+_HOMES = {
+    "Config": "config",
+    "UsageError": "config",
+    "Losses": "losses",
+    "Result": "api",
+    "TrainingError": "api",
+    "train": "api",
+    "register": "envs",
+    "resolve": "rundir",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use: the command line must answer `--help` without importing JAX."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mjx_sac' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"mjx_sac.{_HOMES[name]}"), name)

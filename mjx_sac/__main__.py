@@ -1,0 +1,5 @@
+"""`python -m mjx_sac`."""
+
+from mjx_sac.cli import main
+
+main()

@@ -1,0 +1,213 @@
+"""Training from Python: the host's loop around the compiled epoch."""
+
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from mjx_sac import envs, evaluation, rundir, trainer
+from mjx_sac import networks as networks_lib
+from mjx_sac.checkpoint import Checkpoints
+from mjx_sac.config import Config, UsageError
+from mjx_sac.console import Console
+from mjx_sac.envs.base import Environment
+from mjx_sac.logger import Logger
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks
+from mjx_sac.trainer import Agent, RunState
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; checkpoints saved before are intact."""
+
+
+class Result(NamedTuple):
+    """What `train` returns.
+
+    Attributes:
+      state: the final state.
+      metrics: the scalars of the last epoch.
+      agent: what is needed to use the state: environment, networks, configuration.
+    """
+
+    state: RunState
+    metrics: dict[str, float]
+    agent: Agent
+
+
+Callback = Callable[[int, Mapping[str, float], RunState], bool | None]
+"""Called after every epoch with iterations, scalars and state, which is only lent: the next epoch overwrites it. Returning
+False ends the run, with a checkpoint."""
+
+
+def train(
+    config: Config,
+    *,
+    losses: Losses | None = None,
+    networks: Networks | None = None,
+    env: Environment | None = None,
+    callbacks: Iterable[Callback] = (),
+    overwrite: bool = False,
+) -> Result:
+    """Trains as `config` says, going on from the newest checkpoint in its run directory if there is one.
+
+    Args:
+      config: hyperparameters; `resolve("ant", ...)` also reads the tuned ones that come with the package.
+      losses: the algorithm, by default soft actor-critic.
+      networks: actor and critic, by default what `config` describes.
+      env: the environment, by default the one that `config.env` names.
+      callbacks: called after every epoch.
+      overwrite: start anew where a run exists.
+
+    Raises:
+      UsageError: the configuration cannot be trained, or does not fit the run it should go on with.
+      TrainingError: a loss or the temperature stopped being finite.
+    """
+    run = rundir.attach(config, overwrite=overwrite, check_env=env is None)
+    with Console(config.iterations) as console:
+        console.phase(f"building {config.env}")
+        _set_up_jax(config)
+        env = env or envs.make(config.env, config.backend)
+        networks = networks or networks_lib.make(config, env.action_size)
+        agent = trainer.make_agent(config, env, networks, losses or Losses())
+        state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
+        if overwrite:
+            rundir.clear(run.directory)
+        checkpoints = Checkpoints(run.directory, config.max_to_keep)
+        if run.latest is not None:
+            state = checkpoints.restore(run.latest, state)
+            changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
+            console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}")
+        rundir.write_kwargs(run)
+        logger = Logger(run.directory, run.latest or 0)
+        try:
+            return _loop(run, agent, state, checkpoints, logger, console, list(callbacks))
+        finally:
+            logger.close()
+            checkpoints.close()
+
+
+def _loop(
+    run: rundir.Run,
+    agent: Agent,
+    state: RunState,
+    checkpoints: Checkpoints,
+    logger: Logger,
+    console: Console,
+    callbacks: list[Callback],
+) -> Result:
+    """Epoch, evaluation, log, checkpoint, until all iterations are done."""
+    config, iterations, metrics = run.config, run.latest or 0, {}
+    if iterations >= config.iterations:
+        return Result(state, metrics, agent)
+    logger.hyperparameters(config.model_dump())
+    console.phase("compiling")
+    programs = _Programs(agent, state)
+    warm_up_left, going_on = int(state.warm_up_left), True
+    while iterations < config.iterations and going_on:
+        started = time.perf_counter()
+        console.phase("warm-up" if warm_up_left else "training")
+        state, raw = programs.epoch(state)
+        metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
+        before, iterations = iterations, iterations + config.epoch_iterations
+        warm_up_left = max(warm_up_left - config.epoch_vector_steps, 0)
+        _check_finite(metrics, iterations)
+        if config.episodes_per_eval and not warm_up_left:
+            console.phase("evaluating")
+            metrics |= programs.evaluate(state, iterations // config.epoch_iterations)
+        metrics["time/fps"] = config.epoch_iterations / (time.perf_counter() - started)
+        logger.log(iterations, metrics)
+        going_on = all([callback(iterations, metrics, state) is not False for callback in callbacks])
+        done = iterations >= config.iterations or not going_on
+        if done or iterations // config.checkpoint_interval > before // config.checkpoint_interval:
+            console.phase("saving")
+            checkpoints.save(iterations, state)
+        rates = (metrics["time/fps"], metrics["time/updates_per_second"])
+        console.progress(iterations, rates, metrics.get("eval/mean_reward", metrics.get("rollout/ep_rew_mean")))
+    console.phase("saving")
+    checkpoints.wait()
+    console.message(f"done: {iterations:,} iterations in {run.directory}")
+    return Result(state, metrics, agent)
+
+
+class _Programs:
+    """The two compiled programs. Evaluation compiles in the background, while the first epochs already run."""
+
+    def __init__(self, agent: Agent, state: RunState) -> None:
+        self._agent = agent
+        self.epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile()
+        # Shapes, not arrays: the first epoch overwrites the arrays.
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state.train.actor_params, state.normalizer))
+        self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 1)
+        self._pool = ThreadPoolExecutor(1)
+        self._evaluate = self._pool.submit(self._compile_evaluation, shapes)
+        self._pool.shutdown(wait=False)
+
+    def _compile_evaluation(self, shapes: Any) -> Any:
+        episodes = self._agent.config.episodes_per_eval
+        if not episodes:
+            return None
+
+        def evaluate(actor_params: Any, stats: Any, key: Any) -> Any:
+            result = evaluation.evaluate(self._agent, actor_params, stats, key, episodes=episodes)
+            return evaluation.summary(result)
+
+        return jax.jit(evaluate).lower(*shapes, self._key).compile()
+
+    def evaluate(self, state: RunState, epoch: int) -> dict[str, float]:
+        """The same initial states whenever the same epoch is evaluated, so a run that goes on repeats its evaluations."""
+        key = jax.random.fold_in(self._key, epoch)
+        metrics = self._evaluate.result()(state.train.actor_params, state.normalizer, key)
+        return {tag: float(value) for tag, value in jax.device_get(metrics).items()}
+
+
+def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> dict[str, float]:
+    """What was measured in the epoch that began at `iterations`, as floats; what was not is left out."""
+    metrics = {tag: float(value) for tag, value in raw.items()}
+    trained = round(metrics.pop("trained_vector_steps"))
+    if not trained:
+        metrics = {tag: value for tag, value in metrics.items() if not tag.startswith(("train/", "diagnostics/"))}
+    if not metrics["rollout/episodes"]:
+        metrics = {tag: value for tag, value in metrics.items() if tag not in ("rollout/ep_rew_mean", "rollout/ep_len_mean")}
+    updates = trained * config.updates_per_vector_step
+    vector_steps = (iterations + config.epoch_iterations) // config.num_envs
+    total = max(vector_steps - config.warm_up_vector_steps, 0) * config.updates_per_vector_step
+    return {
+        **metrics,
+        "train/n_updates": float(total),
+        "time/iterations_per_second": config.epoch_iterations / seconds,
+        "time/updates_per_second": updates / seconds,
+    }
+
+
+def _check_finite(metrics: Mapping[str, float], iterations: int) -> None:
+    for tag, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{tag} is {value} after {iterations:,} iterations: the run cannot go on; checkpoints saved before are "
+                f"intact (a lower q_lr, policy_lr or reward_scale may help)"
+            )
+
+
+def _set_up_jax(config: Config) -> None:
+    """Chooses the device, and keeps compiled programs in a private directory of the user's, which makes starts faster."""
+    if config.device != "auto":
+        jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(config.device, config.device))
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UsageError(f"device = {config.device!r}: {str(error).splitlines()[0]}") from None
+    if jax.config.jax_compilation_cache_dir is None:
+        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        directory = pathlib.Path(base) / "mjx-sac" / "xla"
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            return  # a home that cannot be written to costs time, not the run
+        jax.config.update("jax_compilation_cache_dir", str(directory))

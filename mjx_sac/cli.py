@@ -1,0 +1,142 @@
+"""The command line. Flags are made from `Config`: a field added there is a flag here. JAX is imported by commands only."""
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mjx_sac import __version__, rundir
+from mjx_sac.config import Config, UsageError, field_info, nearest
+
+if TYPE_CHECKING:
+    from mjx_sac.losses import Losses
+
+_EXAMPLE = "Example: mjx-sac train --env ant --iterations 1_000_000 --logdir runs/ant"
+
+
+def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None) -> typer.Typer:
+    """The command line for a `Config` (or a subclass with more fields, which get flags too) and losses of your own."""
+    app = typer.Typer(
+        name="mjx-sac",
+        help="Soft actor-critic in one compiled JAX epoch.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "token_normalize_func": lambda token: token.replace("-", "_"),  # --policy-lr is --policy_lr
+        },
+    )
+
+    def version(value: bool) -> None:
+        if value:
+            print(f"mjx-sac {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def root(
+        _version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")] = False,
+    ) -> None: ...
+
+    def train(**flags: Any) -> None:
+        config_file, overwrite = flags.pop("config"), flags.pop("overwrite")
+        given = {name: value for name, value in flags.items() if value is not None}
+        _train(rundir.resolve(given, config_file=config_file, overwrite=overwrite, config_class=config_class), overwrite, losses)
+
+    train.__signature__ = inspect.Signature(_parameters(config_class))  # pyright: ignore[reportFunctionMemberAccess]
+    train.__annotations__ = {p.name: p.annotation for p in _parameters(config_class)}
+    app.command(help=f"Train, or go on training where a run exists.\n\n{_EXAMPLE}", no_args_is_help=False)(train)
+    assert root
+    return app
+
+
+def _parameters(config_class: type[Config]) -> list[inspect.Parameter]:
+    """One option per field and the two that say where a configuration comes from.
+
+    Values stay strings here: `Config` knows types and bounds, and its message names field, value and bound.
+    """
+    parameters = [
+        _parameter("config", str | None, None, "Run", "TOML file with hyperparameters; flags override it", "FILE"),
+        _parameter("overwrite", bool, False, "Run", "start anew where a run exists, deleting it"),
+    ]
+    for name, field in config_class.model_fields.items():
+        default = "auto" if field.default is None else _show(field.default)
+        text = f"{field.description or name.replace('_', ' ')} (default {default})"
+        group = field_info(config_class, name, "group") or "Algorithm"
+        if field.annotation is bool:
+            parameters.append(_parameter(name, bool | None, None, group, text))
+        else:
+            parameters.append(_parameter(name, str | None, None, group, text, _metavar(field.annotation)))
+    return parameters
+
+
+def _parameter(name: str, kind: Any, default: Any, group: str, text: str, metavar: str | None = None) -> inspect.Parameter:
+    spelling = f"--{name}/--no_{name}" if kind == bool | None else f"--{name}"
+    option = typer.Option(spelling, help=text, metavar=metavar, rich_help_panel=group, show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _show(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _metavar(annotation: Any) -> str:
+    text = str(annotation)
+    if "Literal" in text:
+        return text.partition("[")[2].rstrip("]").replace("'", "").replace(", ", "|")
+    return "N,N,..." if "tuple" in text else "INT" if "int" in text else "FLOAT" if "float" in text else "TEXT"
+
+
+def _train(config: Config, overwrite: bool, losses: "Losses | None") -> None:
+    run = rundir.attach(config, overwrite=overwrite)
+    if run.latest is not None and run.latest >= config.iterations:
+        print(
+            f"{run.directory} is finished: {run.latest:,} of {config.iterations:,} iterations are done. A larger --iterations goes "
+            f"on; --overwrite starts anew."
+        )
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    print(f"training {config.env} for {config.iterations:,} iterations into {run.directory}", flush=True)
+    from mjx_sac.api import TrainingError, train
+
+    try:
+        train(config, losses=losses, overwrite=overwrite)
+    except TrainingError as error:
+        sys.exit(_complain(str(error), 3))
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"mjx-sac: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def main(
+    arguments: Sequence[str] | None = None, *, config_class: type[Config] = Config, losses: "Losses | None" = None
+) -> None:
+    """Runs the command line and exits: 0 done, 2 bad input, 3 training became non-finite, 130 interrupted.
+
+    A script of your own may pass a `Config` subclass or losses and is then a trainer with flags.
+    """
+    command = typer.main.get_command(make_app(config_class, losses))
+    try:
+        sys.exit(command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0)
+    except UsageError as error:
+        sys.exit(_complain(str(error), 2))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_complain("interrupted; the same command goes on from the newest checkpoint", 130))
+    except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
+        if not hasattr(error, "format_message"):
+            raise
+        message = _explain(error, config_class)
+        sys.exit(_complain(message, 2) if message else 2)  # empty: no arguments at all, and the help has been shown
+
+
+def _explain(error: Any, config_class: type[Config]) -> str:
+    option = getattr(error, "option_name", None)
+    if type(error).__name__ != "NoSuchOption" or not option:
+        return error.format_message()
+    known = [*config_class.model_fields, "config", "overwrite", "help", "version"]
+    match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
+    return f"{option}: no such flag{match or '; `mjx-sac train --help` lists them'}"

@@ -1,0 +1,185 @@
+"""The one configuration: every hyperparameter with its default, its bound and its help text.
+
+A field added here (or in a subclass) is a command-line flag, a TOML key and a line of `kwargs.json`, with no other edit.
+"""
+
+import difflib
+import re
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class UsageError(Exception):
+    """Something the user can put right: one line that names the field, the value and the way out. Exits 2."""
+
+
+def _whole_number(value: Any) -> Any:
+    """`1e6`, `1_000_000` and `1000000.0` are the integer they mean."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+(\.\d*)?([eE]\+?\d+)?", value.strip()):
+        text = value.strip().replace("_", "")
+        value = int(text) if text.lstrip("+-").isdigit() else float(text)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _widths(value: Any) -> Any:
+    """`256,256` is the tuple (256, 256)."""
+    if isinstance(value, str):
+        value = [part for part in re.split(r"[,\sx()\[\]]+", value) if part]
+    if isinstance(value, int):
+        value = [value]
+    return tuple(_whole_number(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() in ("none", "auto") else value
+
+
+Int = Annotated[int, BeforeValidator(_whole_number)]
+Widths = Annotated[tuple[Annotated[Int, Field(gt=0)], ...], BeforeValidator(_widths), Field(min_length=1)]
+
+
+def _field(default: Any, group: str, description: str, *, fixed: bool = False, **bounds: Any) -> Any:
+    """A hyperparameter; `fixed` ones shape the saved state, so a run that goes on must keep them."""
+    return Field(default, description=description, json_schema_extra={"group": group, "fixed": fixed}, **bounds)
+
+
+class Config(BaseModel):
+    """Hyperparameters of one run. Defaults are those of the 2020 framework where it had the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    # The run
+    env: str = _field("ant", "Run", "environment: a name, playground/<Name>, or package.module:factory", fixed=True)
+    logdir: str | None = _field(None, "Run", "where logs and checkpoints go; auto is runs/<env>")
+    iterations: Int = _field(1_000_000, "Run", "environment transitions to collect", gt=0)
+    seed: Int = _field(0, "Run", "seed of everything random", fixed=True, ge=0, lt=2**32)
+    device: Literal["auto", "cpu", "gpu", "tpu"] = _field("auto", "Run", "where to compute")
+
+    # Environment
+    backend: Literal["mjx", "generalized", "positional", "spring"] = _field(
+        "mjx", "Environment", "physics engine of the Brax environments", fixed=True
+    )
+    num_envs: Int = _field(16, "Environment", "environments stepped in parallel", fixed=True, gt=0)
+    episode_length: Int = _field(1000, "Environment", "time limit in environment steps", fixed=True, gt=0)
+    action_repeat: Int = _field(1, "Environment", "environment steps each action is held for", fixed=True, gt=0)
+    reset_pool_size: Int = _field(
+        128, "Environment", "initial states drawn afresh for every epoch's new episodes", fixed=True, gt=0
+    )
+
+    # Algorithm
+    policy_lr: float = _field(3e-4, "Algorithm", "learning rate of the actor", gt=0)
+    q_lr: float = _field(3e-4, "Algorithm", "learning rate of the critics", gt=0)
+    alpha_lr: float = _field(3e-4, "Algorithm", "learning rate of the temperature", gt=0)
+    initial_alpha: float = _field(1.0, "Algorithm", "temperature at the start", gt=0)
+    target_entropy: Annotated[float | None, BeforeValidator(_none)] = _field(
+        None, "Algorithm", "entropy the temperature aims at; auto is minus the action size"
+    )
+    reward_scale: float = _field(1.0, "Algorithm", "factor on every reward the critics learn from", gt=0)
+    discount: float = _field(0.99, "Algorithm", "gamma", ge=0, le=1)
+    tau: float = _field(5e-3, "Algorithm", "step of the target critics towards the critics", gt=0, le=1)
+    target_delay: Int = _field(1, "Algorithm", "gradient steps between target updates", gt=0)
+    batch_size: Int = _field(256, "Algorithm", "transitions per gradient step", gt=0)
+    updates_per_iteration: float = _field(1.0, "Algorithm", "gradient steps per transition collected", gt=0)
+    warm_up_steps: Int = _field(10_000, "Algorithm", "iterations of uniform actions before the first update", ge=0)
+    buffer_size: Int = _field(1_000_000, "Algorithm", "transitions the replay buffer holds", fixed=True, gt=0)
+
+    # Networks
+    hidden_sizes: Widths = _field((256, 256), "Networks", "widths of the hidden layers, such as 256,256", fixed=True)
+    activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = _field(
+        "relu", "Networks", "activation of the hidden layers", fixed=True
+    )
+    critic_layer_norm: bool = _field(False, "Networks", "layer norm in the critics' hidden layers", fixed=True)
+    normalize_observations: bool = _field(
+        True, "Networks", "subtract the running mean, divide by the running deviation", fixed=True
+    )
+
+    matmul_precision: Literal["default", "high", "highest"] = _field(
+        "default", "Networks", "precision of the learner's matrix products; physics always runs at highest"
+    )
+
+    # Output
+    log_interval: Int = _field(10_000, "Output", "iterations per epoch: one log entry, one evaluation", gt=0)
+    episodes_per_eval: Int = _field(10, "Output", "episodes per evaluation; 0 turns evaluation off", ge=0)
+    checkpoint_interval: Int = _field(10_000, "Output", "iterations between checkpoints, in whole epochs", gt=0)
+    max_to_keep: Int = _field(5, "Output", "checkpoints kept", gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for field in ("num_envs", "batch_size"):
+            if self.buffer_size < getattr(self, field):
+                raise ValueError(
+                    f"buffer_size {self.buffer_size} is smaller than {field} {getattr(self, field)}: raise buffer_size "
+                    f"to at least {getattr(self, field)}"
+                )
+        if self.iterations <= self.warm_up_steps:
+            raise ValueError(
+                f"iterations {self.iterations} is not beyond warm_up_steps {self.warm_up_steps}, so nothing would be "
+                f"learned: raise iterations or lower warm_up_steps"
+            )
+        if not (self.updates_per_iteration * self.num_envs).is_integer():
+            raise ValueError(
+                f"updates_per_iteration {self.updates_per_iteration:g} times num_envs {self.num_envs} is "
+                f"{self.updates_per_iteration * self.num_envs:g} gradient steps per vector step: make it a whole number"
+            )
+        return self
+
+    @property
+    def run_dir(self) -> str:
+        """`logdir`, or `runs/<env>` with what a path cannot hold replaced."""
+        return self.logdir or "runs/" + re.sub(r"[^\w.\-]+", "_", self.env)
+
+    @property
+    def updates_per_vector_step(self) -> int:
+        return int(self.updates_per_iteration * self.num_envs)
+
+    @property
+    def warm_up_vector_steps(self) -> int:
+        return -(-self.warm_up_steps // self.num_envs)
+
+    @property
+    def epoch_vector_steps(self) -> int:
+        return -(-self.log_interval // self.num_envs)
+
+    @property
+    def epoch_iterations(self) -> int:
+        """`log_interval`, rounded up to whole vector steps."""
+        return self.epoch_vector_steps * self.num_envs
+
+
+def field_info(config_class: type[Config], name: str, key: str) -> Any:
+    """The `group` or `fixed` mark of a field; a subclass's plain `Field` counts as an algorithm's, not fixed."""
+    extra = config_class.model_fields[name].json_schema_extra
+    return extra.get(key) if isinstance(extra, dict) else {"group": "Algorithm", "fixed": False}[key]
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean ant?` where something known is close, else nothing."""
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def build(config_class: type[Config], values: dict[str, Any]) -> Config:
+    """The validated config.
+
+    Raises:
+      UsageError: one line with the first field that is unknown, of a wrong type or out of range.
+    """
+    for name in values:
+        if name not in config_class.model_fields:
+            raise UsageError(f"{name}: no such hyperparameter{nearest(name, list(config_class.model_fields))}")
+    try:
+        return config_class(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][:1])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{field} = {_short(first['input'])}: {message}" if field else message) from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."

@@ -1,0 +1,48 @@
+"""What an environment is."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from flax import struct
+from jaxtyping import Array, Float
+
+from mjx_sac.types import Key, Step
+
+
+@struct.dataclass
+class State:
+    """A ready-made environment state: what the policy sees, and everything else.
+
+    Attributes:
+      observation: flat.
+      inner: any pytree of arrays.
+    """
+
+    observation: Float[Array, " observation"]
+    inner: Any
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """One environment, written without a batch axis, in pure JAX.
+
+    Batching, the time limit, starting new episodes and protection against non-finite values are added around it, once, in
+    `envs/episodes.py`. A state is any pytree of arrays with an `observation` attribute.
+    """
+
+    @property
+    def observation_size(self) -> int:
+        """Length of the flat observation."""
+        ...
+
+    @property
+    def action_size(self) -> int:
+        """Length of the flat action; actions arrive in [-1, 1]."""
+        ...
+
+    def reset(self, key: Key) -> Any:
+        """A state drawn from the initial distribution."""
+        ...
+
+    def step(self, state: Any, action: Float[Array, " action"]) -> tuple[Any, Step]:
+        """The next state, of the same structure and shapes, and what happened."""
+        ...

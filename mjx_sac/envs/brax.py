@@ -1,0 +1,59 @@
+"""Brax's environments, and everything that speaks Brax's interface, MuJoCo Playground's included."""
+
+# pyright: basic
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mjx_sac.config import UsageError
+from mjx_sac.envs.base import State
+from mjx_sac.types import Key, Step
+
+class BraxEnvironment:
+    """A `brax.envs.Env`, or another object of that interface, as an `Environment`.
+
+    Such environments report one `done`, which they set at termination alone: their time limits come from a wrapper, and
+    ours takes its place. Of a dictionary observation the entry "state" is used, which is what Playground's policies see.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        # One trace serves training and evaluation: tracing MJX takes seconds.
+        self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
+        # Asking `env.observation_size` would run Brax's reset one operation at a time, most of a minute.
+        state = jax.eval_shape(self._reset, jax.random.PRNGKey(0))
+        if hasattr(state.obs, "keys") and "state" not in state.obs:
+            raise UsageError(f"env: observations are a dictionary without 'state' ({', '.join(state.obs)})")
+        if len(_observation(state).shape) != 1:
+            raise UsageError(f"env: observations have shape {_observation(state).shape}; only flat ones can be learned from")
+        self.observation_size = int(_observation(state).shape[0])
+        self.action_size = int(env.action_size)
+
+    def reset(self, key: Key) -> State:
+        inner = self._reset(key)
+        return State(_observation(inner), inner)
+
+    def step(self, state: State, action: jax.Array) -> tuple[State, Step]:
+        inner = self._step(state.inner, action)
+        observation = _observation(inner)
+        step = Step(observation, inner.reward, inner.done > 0.5, jnp.zeros_like(inner.done, bool))
+        return State(observation, inner), step
+
+
+def _observation(inner: Any) -> jax.Array:
+    return inner.obs["state"] if hasattr(inner.obs, "keys") else inner.obs
+
+
+def make(name: str, backend: str) -> BraxEnvironment:
+    """Brax's environment `name` on the physics engine `backend`."""
+    # Brax warns at every model load that its engines are no longer developed; MJX prints that it found no `warp`.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import brax.envs
+
+        kwargs = {} if name == "fast" else {"backend": backend}
+        return BraxEnvironment(brax.envs.get_environment(name, **kwargs))

@@ -1,0 +1,102 @@
+"""The losses of soft actor-critic: the file to edit, or to replace by passing your own `Losses`, for another algorithm.
+
+A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is differentiated in `params`; everything
+else it needs is in `state`. `batch` holds normalised observations. A scalar put into the metrics is logged under its name.
+
+References:
+  Haarnoja et al., 2018, Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
+"""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mjx_sac.config import Config
+from mjx_sac.metrics import describe
+from mjx_sac.networks import Networks
+from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+
+
+class Loss(Protocol):
+    """The signature that every loss has."""
+
+    def __call__(
+        self, params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+    ) -> tuple[Scalar, Metrics]: ...
+
+
+def soft_bellman_target(
+    reward: Float[Array, " batch"],
+    discount: Float[Array, " batch"],
+    next_q: Float[Array, "batch critics"],
+    next_log_prob: Float[Array, " batch"],
+    alpha: Scalar,
+) -> Float[Array, " batch"]:
+    """Entropy-regularised one-step target with the minimum over critics; equation 3 with the twin trick of section 5.
+
+    y = r + discount * (min_i Q_i(s', a') - alpha log pi(a'|s'))
+
+    Args:
+      reward: scaled.
+      discount: gamma, or 0 where the episode terminated; a truncated one bootstraps.
+      next_q: target critics at the next observation and a fresh action.
+      next_log_prob: of that action.
+      alpha: temperature.
+    """
+    return reward + discount * (jnp.min(next_q, axis=-1) - alpha * next_log_prob)
+
+
+def critic_loss(
+    params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics]:
+    """Half the squared error to the soft Bellman target, summed over critics; equation 5."""
+    next_action, next_log_prob = networks.actor.apply(state.actor_params, batch.next_observation).sample(key)
+    next_q = networks.critic.apply(state.target_critic_params, batch.next_observation, next_action)
+    reward = config.reward_scale * batch.reward
+    target = soft_bellman_target(reward, batch.discount, next_q, next_log_prob, jnp.exp(state.log_alpha))
+    q = networks.critic.apply(params, batch.observation, batch.action)
+    loss = 0.5 * jnp.mean(jnp.sum(jnp.square(q - target[:, None]), axis=-1))
+    return loss, {
+        "train/critic_loss": loss,
+        **describe("diagnostics/q", q),
+        **describe("diagnostics/target", target),
+        **describe("diagnostics/reward", batch.reward),
+    }
+
+
+def actor_loss(
+    params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics]:
+    """alpha log pi(a|s) - min_i Q_i(s, a) with a reparametrised action; equation 9."""
+    del config
+    action, log_prob = networks.actor.apply(params, batch.observation).sample(key)
+    q = jnp.min(networks.critic.apply(state.critic_params, batch.observation, action), axis=-1)
+    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
+    return loss, {
+        "train/actor_loss": loss,
+        **describe("diagnostics/log_prob", log_prob),
+        **describe("diagnostics/action", action),
+    }
+
+
+def temperature_loss(
+    params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics]:
+    """-alpha (log pi(a|s) + target entropy); equation 18. `params` is log alpha.
+
+    It draws with the same key and the same actor as `actor_loss`, so the compiler computes that forward pass once.
+    """
+    _, log_prob = networks.actor.apply(state.actor_params, batch.observation).sample(key)
+    target_entropy = -batch.action.shape[-1] if config.target_entropy is None else config.target_entropy
+    loss = -jnp.exp(params) * jnp.mean(jax.lax.stop_gradient(log_prob) + target_entropy)
+    return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
+
+
+class Losses(NamedTuple):
+    """The three losses of an algorithm. Replace one: `Losses(critic=mine)`."""
+
+    critic: Loss = critic_loss
+    actor: Loss = actor_loss
+    temperature: Loss = temperature_loss

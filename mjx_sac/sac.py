@@ -1,0 +1,95 @@
+"""Soft actor-critic as pure functions: `init` a state, `act` with it, `update` it by one gradient step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from mjx_sac.config import Config
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks
+from mjx_sac.types import Key, Metrics, Params, TrainState, Transition
+
+
+def init(key: Key, observation_size: int, action_size: int, *, networks: Networks, config: Config) -> TrainState:
+    """Fresh networks; the target critics equal the critics."""
+    actor_key, critic_key = jax.random.split(key)
+    observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
+    actor_params = networks.actor.init(actor_key, observation)
+    critic_params = networks.critic.init(critic_key, observation, action)
+    log_alpha = jnp.log(jnp.float32(config.initial_alpha))
+    return TrainState(
+        actor_params=actor_params,
+        critic_params=critic_params,
+        # A copy, not an alias: the epoch donates its state, and one buffer cannot be donated twice.
+        target_critic_params=jax.tree.map(jnp.copy, critic_params),
+        log_alpha=log_alpha,
+        actor_optimizer=optax.adam(config.policy_lr).init(actor_params),
+        critic_optimizer=optax.adam(config.q_lr).init(critic_params),
+        alpha_optimizer=optax.adam(config.alpha_lr).init(log_alpha),
+        since_target_update=jnp.zeros((), jnp.int32),
+    )
+
+
+def act(
+    actor_params: Params, observation: Float[Array, "*batch observation"], key: Key | None, *, networks: Networks
+) -> Float[Array, "*batch action"]:
+    """An action in [-1, 1] for a normalised observation: a sample, or the mode where `key` is None."""
+    distribution = networks.actor.apply(actor_params, observation)
+    return distribution.mode() if key is None else distribution.sample(key)[0]
+
+
+def update(
+    state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config, losses: Losses
+) -> tuple[TrainState, Metrics]:
+    """One gradient step of the critics, then of the actor on the new critics and of the temperature.
+
+    Args:
+      state: what changes.
+      batch: transitions with normalised observations, batch axis first.
+      key: for the actions that the losses draw.
+      networks: the modules whose parameters are in `state`.
+      config: learning rates, `tau`, `target_delay` and what the losses read.
+      losses: the algorithm.
+    """
+    critic_key, actor_key = jax.random.split(key)
+    static = {"networks": networks, "config": config}
+
+    def grad(loss: Any, params: Params, loss_key: Key) -> tuple[Params, Metrics]:
+        return jax.grad(loss, has_aux=True)(params, state, batch, loss_key, **static)
+
+    with jax.default_matmul_precision(config.matmul_precision):
+        gradient, metrics = grad(losses.critic, state.critic_params, critic_key)
+        critic_params, critic_optimizer = _adam(config.q_lr, gradient, state.critic_optimizer, state.critic_params)
+        state = state.replace(critic_params=critic_params, critic_optimizer=critic_optimizer)
+
+        actor_gradient, actor_metrics = grad(losses.actor, state.actor_params, actor_key)
+        alpha_gradient, alpha_metrics = grad(losses.temperature, state.log_alpha, actor_key)
+    actor_params, actor_optimizer = _adam(config.policy_lr, actor_gradient, state.actor_optimizer, state.actor_params)
+    log_alpha, alpha_optimizer = _adam(config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha)
+    state = state.replace(
+        actor_params=actor_params,
+        actor_optimizer=actor_optimizer,
+        log_alpha=log_alpha,
+        alpha_optimizer=alpha_optimizer,
+    )
+    return _update_target(state, config), {**metrics, **actor_metrics, **alpha_metrics}
+
+
+def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params) -> tuple[Params, Any]:
+    updates, optimizer = optax.adam(learning_rate).update(gradient, optimizer, params)
+    return optax.apply_updates(params, updates), optimizer
+
+
+def _update_target(state: TrainState, config: Config) -> TrainState:
+    """target += tau (critic - target), every `target_delay` gradient steps."""
+    since = state.since_target_update + 1
+    due = since == config.target_delay
+    # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
+    tau = jnp.where(due, config.tau, 0.0)
+    return state.replace(
+        target_critic_params=optax.incremental_update(state.critic_params, state.target_critic_params, tau),
+        since_target_update=jnp.where(due, 0, since),
+    )

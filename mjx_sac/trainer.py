@@ -1,0 +1,169 @@
+"""The compiled training epoch: `collect` a vector step, learn from the replay buffer, again and again in one scan.
+
+Nothing here talks to the host. The loop that calls `epoch` and writes down what came out is in `api.py`.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Int32
+
+from mjx_sac import metrics as metrics_lib
+from mjx_sac import normalizer, replay, sac
+from mjx_sac.config import Config
+from mjx_sac.envs.episodes import Episodes, EpisodeState
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks
+from mjx_sac.normalizer import NormalizerState
+from mjx_sac.replay import ReplayState
+from mjx_sac.types import Key, Metrics, Params, TrainState, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """What is fixed before compilation: `RunState` holds all the rest."""
+
+    config: Config
+    episodes: Episodes
+    networks: Networks
+    losses: Losses
+
+
+@struct.dataclass
+class RunState:
+    """Everything a run needs to go on: it goes into `epoch` donated, comes out, and is what a checkpoint holds.
+
+    Attributes:
+      train: networks and optimizers.
+      episodes: environments.
+      replay: replay buffer.
+      normalizer: running statistics of observations.
+      key: the source of all randomness to come.
+      warm_up_left: vector steps still to take with uniform actions and without updates.
+    """
+
+    train: TrainState
+    episodes: EpisodeState
+    replay: ReplayState
+    normalizer: NormalizerState
+    key: Key
+    warm_up_left: Int32[Array, ""]
+
+
+def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
+    """Puts the parts of a run together."""
+    episodes = Episodes(env, config.num_envs, config.episode_length, config.action_repeat, config.reset_pool_size)
+    return Agent(config, episodes, networks, losses)
+
+
+def init(agent: Agent, key: Key) -> RunState:
+    """The state before the first vector step."""
+    config, env = agent.config, agent.episodes.env
+    key, train_key = jax.random.split(key)
+    transitions_per_episode = -(-config.episode_length // config.action_repeat)
+    return RunState(
+        train=sac.init(train_key, env.observation_size, env.action_size, networks=agent.networks, config=config),
+        episodes=agent.episodes.init(),
+        replay=replay.init(
+            config.buffer_size, config.num_envs, env.observation_size, env.action_size, transitions_per_episode
+        ),
+        normalizer=normalizer.init(env.observation_size),
+        key=key,
+        warm_up_left=jnp.int32(config.warm_up_vector_steps),
+    )
+
+
+def policy(agent: Agent, actor_params: Params, stats: NormalizerState, observation: Any, key: Key | None) -> jax.Array:
+    """The action for raw observations: sampled, or deterministic where `key` is None."""
+    if agent.config.normalize_observations:
+        observation = normalizer.normalize(stats, observation)
+    with jax.default_matmul_precision(agent.config.matmul_precision):
+        return sac.act(actor_params, observation, key, networks=agent.networks)
+
+
+def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
+    """`config.epoch_vector_steps` vector steps, each followed by its gradient steps, warming up or training alike."""
+    key, pool_key = jax.random.split(state.key)
+    state = state.replace(key=key, episodes=agent.episodes.refill(state.episodes, pool_key))
+    state, (rollout, train, trained) = jax.lax.scan(
+        partial(_vector_step, agent), state, None, length=agent.config.epoch_vector_steps
+    )
+    episodes = jnp.sum(rollout["episodes"])
+    return state, {
+        **metrics_lib.reduce(train, trained),
+        "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / episodes,
+        "rollout/ep_len_mean": jnp.sum(rollout["length"]) / episodes,
+        "rollout/episodes": episodes,
+        "health/nonfinite_steps": jnp.sum(rollout["nonfinite"]),
+        "replay/size": jnp.sum(state.replay.size),
+        "trained_vector_steps": jnp.sum(trained),
+    }
+
+
+def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Metrics, Bool[Array, ""]]]:
+    """All environments advance once; then as many gradient steps as `updates_per_iteration` asks for."""
+    config = agent.config
+    key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
+    trained = state.warm_up_left == 0
+    state, rollout = collect(agent, state.replace(key=key), collect_key)
+
+    # One gather for all batches of this vector step.
+    shape = (config.updates_per_vector_step, config.batch_size)
+    batches = replay.sample(state.replay, sample_key, shape, config.discount)
+    if config.normalize_observations:
+        batches = batches._replace(
+            observation=normalizer.normalize(state.normalizer, batches.observation),
+            next_observation=normalizer.normalize(state.normalizer, batches.next_observation),
+        )
+    keys = jax.random.split(update_key, shape[0])
+
+    updates = jax.jit(partial(_updates, agent))  # jit: the shapes below and the branch share one trace
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
+    train, metrics = jax.lax.cond(trained, updates, lambda train, *_: (train, blank), state.train, batches, keys)
+    return state.replace(train=train), (rollout, metrics, trained)
+
+
+def _updates(agent: Agent, train: TrainState, batches: Transition, keys: Key) -> tuple[TrainState, Metrics]:
+    def one(train: TrainState, inputs: tuple[Transition, Key]) -> tuple[TrainState, Metrics]:
+        return sac.update(
+            train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses
+        )
+
+    train, metrics = jax.lax.scan(one, train, (batches, keys))
+    return train, metrics_lib.reduce(metrics)
+
+
+def collect(agent: Agent, state: RunState, key: Key) -> tuple[RunState, Metrics]:
+    """One vector step into the replay buffer; uniform actions while warming up."""
+    config = agent.config
+    uniform_key, policy_key = jax.random.split(key)
+    started = state.episodes.ended
+    episodes = agent.episodes.start(state.episodes)
+    observation = episodes.env.observation
+    stats = normalizer.update(state.normalizer, observation, jnp.ones(config.num_envs, bool))
+
+    action = policy(agent, state.train.actor_params, stats, observation, policy_key)
+    uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
+    action = jnp.where(state.warm_up_left > 0, uniform, action)
+    episodes, (step, valid) = agent.episodes.step(episodes, action)
+
+    discount = jnp.where(step.terminated, 0.0, config.discount)
+    transition = Transition(observation, action, step.reward, discount, step.observation)
+    finished = episodes.ended & valid
+    rollout = {
+        "episodes": jnp.sum(finished),
+        "return": jnp.sum(jnp.where(finished, episodes.episode_return, 0.0)),
+        "length": jnp.sum(jnp.where(finished, episodes.length, 0)),
+        "nonfinite": jnp.sum(~valid),
+    }
+    state = state.replace(
+        episodes=episodes,
+        replay=replay.insert(state.replay, transition, started, valid),
+        normalizer=stats,
+        warm_up_left=jnp.maximum(state.warm_up_left - 1, 0),
+    )
+    return state, rollout

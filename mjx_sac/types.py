@@ -1,0 +1,74 @@
+"""What flows between the modules: transitions and the names of array shapes. No logic lives here."""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int32, UInt32
+
+Params = Any
+"""A pytree of network parameters."""
+
+Key = UInt32[Array, " 2"]
+"""A JAX random key in its raw form, which every Brax and MJX environment accepts and a checkpoint stores as is."""
+
+Scalar = Float[Array, ""]
+Metrics = dict[str, jax.Array]
+"""Scalars by tag. Over an epoch they are averaged, but `*_min` keeps the minimum and `*_max` the maximum."""
+
+
+class Transition(NamedTuple):
+    """One step of an environment; every field carries the same leading batch axes.
+
+    Attributes:
+      observation: what the actor saw.
+      action: what it did, in [-1, 1].
+      reward: what it got, unscaled.
+      discount: gamma, or 0 where the episode terminated. A truncated episode keeps gamma.
+      next_observation: what it saw next, before any reset.
+    """
+
+    observation: Float[Array, "*batch observation"]
+    action: Float[Array, "*batch action"]
+    reward: Float[Array, "*batch"]
+    discount: Float[Array, "*batch"]
+    next_observation: Float[Array, "*batch observation"]
+
+
+class Step(NamedTuple):
+    """What an environment answers to one action.
+
+    Attributes:
+      observation: the true next observation, before any reset.
+      reward: the reward of this step.
+      terminated: the task ended the episode: nothing can be earned after it.
+      truncated: something else did, such as a time limit: the value of `observation` still counts.
+    """
+
+    observation: Float[Array, "*batch observation"]
+    reward: Float[Array, "*batch"]
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+
+
+@struct.dataclass
+class TrainState:
+    """What gradient steps change.
+
+    Attributes:
+      actor_params: of the policy.
+      critic_params: of all critics, stacked on the first axis of every leaf.
+      target_critic_params: their slow copy.
+      log_alpha: logarithm of the temperature.
+      actor_optimizer: state of the actor's optimizer; likewise for the other two.
+      since_target_update: gradient steps since the target critics moved. Not a running count, so it never overflows.
+    """
+
+    actor_params: Params
+    critic_params: Params
+    target_critic_params: Params
+    log_alpha: Scalar
+    actor_optimizer: Any
+    critic_optimizer: Any
+    alpha_optimizer: Any
+    since_target_update: Int32[Array, ""]
