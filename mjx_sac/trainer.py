@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Int32
+from jaxtyping import Array, Bool, Int32, UInt32
 
 from mjx_sac import metrics as metrics_lib
 from mjx_sac import normalizer, replay, sac
@@ -127,7 +127,9 @@ def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tupl
     return state.replace(train=train), (rollout, metrics, trained)
 
 
-def _updates(agent: Agent, train: TrainState, batches: Transition, keys: Key) -> tuple[TrainState, Metrics]:
+def _updates(
+    agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2"]
+) -> tuple[TrainState, Metrics]:
     def one(train: TrainState, inputs: tuple[Transition, Key]) -> tuple[TrainState, Metrics]:
         return sac.update(
             train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses

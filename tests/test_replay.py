@@ -107,8 +107,8 @@ def test_a_truncated_row_bootstraps_from_its_final_observation_and_a_terminated_
         oracle.insert(np.array([ended]), np.array([terminated]), np.array([True]))
     rows = sorted(as_set(oracle.sampled(500)))
     assert [discount for *_, discount, _ in rows] == [0.9, 0.9, 0.9, 0.0, 0.9]
-    # Observations are numbered in order of writing: o=1 o'=2 | o=2 o'=5 (final) | o=8 ...: no next row is the next episode's.
-    assert [(o, following) for o, _, _, _, following in rows] == [(1, 2), (2, 5), (8, 9), (9, 12), (15, 16)]
+    # Step i numbers a first observation 4i + 1 and what follows 4i + 2, so by hand: no next row is the next episode's.
+    assert [(o, following) for o, _, _, _, following in rows] == [(1, 2), (2, 6), (9, 10), (10, 14), (17, 18)]
 
 
 def test_sampling_is_uniform_over_transitions_of_unequal_environments():

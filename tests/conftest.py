@@ -1,0 +1,93 @@
+"""Small environments that a test can compute by hand, and one way to train on them."""
+
+import importlib
+import inspect
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+import jax.numpy as jnp
+import pytest
+from beartype import beartype
+from jaxtyping import jaxtyped
+
+from mjx_sac import envs
+from mjx_sac.config import Config
+from mjx_sac.envs.base import State
+from mjx_sac.types import Step
+
+
+
+def _check_shapes(module) -> None:
+    """Checks the annotated shapes and types of a module's functions at every call, while tests run and at no other time.
+
+    Functions only: a state's fields are not always arrays (shapes, axes), as pytrees are used.
+    """
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ == module.__name__:
+            setattr(module, name, jaxtyped(function, typechecker=beartype))
+
+
+for _name in ("evaluation", "losses", "metrics", "normalizer", "replay", "sac", "trainer"):
+    _check_shapes(importlib.import_module(f"mjx_sac.{_name}"))
+
+from mjx_sac import networks, trainer  # noqa: E402
+from mjx_sac.losses import Losses  # noqa: E402
+
+SMALL = {
+    "env": "counter",
+    "num_envs": 4,
+    "iterations": 128,
+    "warm_up_steps": 32,
+    "log_interval": 32,
+    "checkpoint_interval": 32,
+    "episodes_per_eval": 2,
+    "buffer_size": 64,
+    "batch_size": 8,
+    "hidden_sizes": (8,),
+    "episode_length": 5,
+    "reset_pool_size": 8,
+}
+"""A run of four epochs, the first of which only warms up."""
+
+
+class Counter:
+    """Counts its steps, starting from a drawn number: observation = (start, steps). Reward is the count before the step.
+
+    Attributes:
+      ends_at: terminates at this count.
+      breaks_at: its observation becomes NaN at this count.
+    """
+
+    observation_size = 2
+    action_size = 1
+
+    def __init__(self, ends_at: int = 1000, breaks_at: int = 1000) -> None:
+        self.ends_at, self.breaks_at = ends_at, breaks_at
+
+    def reset(self, key):
+        start = jax.random.uniform(key)
+        return State(jnp.stack([start, 0.0]), jnp.int32(0))
+
+    def step(self, state, action):
+        count = state.inner + 1
+        observation = jnp.stack([state.observation[0], jnp.where(count == self.breaks_at, jnp.nan, count * 1.0)])
+        step = Step(observation, state.inner.astype(jnp.float32), count >= self.ends_at, jnp.array(False))
+        return State(observation, count), step
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _environments():
+    envs.register("counter", Counter)
+
+
+def make_config(**overrides) -> Config:
+    return Config(**{**SMALL, **overrides})
+
+
+def make_agent(env=None, losses=None, **overrides) -> trainer.Agent:
+    config = make_config(**overrides)
+    env = env or Counter()
+    return trainer.make_agent(config, env, networks.make(config, env.action_size), losses or Losses())

@@ -1,0 +1,110 @@
+"""Time limits, true final observations, fresh starts and non-finite values, against episodes run by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Counter
+
+from mjx_sac.config import UsageError
+from mjx_sac.envs.base import State
+from mjx_sac.envs.episodes import Episodes
+from mjx_sac.types import Step
+
+
+def play(episodes: Episodes, steps: int):
+    """Returns per vector step the first observations, the outcome and the state after it."""
+    state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
+    start, step = jax.jit(episodes.start), jax.jit(episodes.step)
+    rows = []
+    for _ in range(steps):
+        state = start(state)
+        observation = state.env.observation
+        state, outcome = step(state, jnp.zeros((episodes.num_envs, 1)))
+        rows.append((np.asarray(observation), jax.tree.map(np.asarray, outcome), jax.tree.map(np.asarray, state)))
+    return rows
+
+
+def test_a_time_limit_truncates_and_keeps_the_final_observation():
+    rows = play(Episodes(Counter(), 2, episode_length=3), 7)
+    counts = [row[1].step.observation[0, 1] for row in rows]
+    assert counts == [1, 2, 3, 1, 2, 3, 1], "3 is the true final observation: 0 would be the one after a reset"
+    assert [bool(row[1].step.truncated[0]) for row in rows] == [False, False, True] * 2 + [False]
+    assert not any(row[1].step.terminated.any() for row in rows)
+    assert [float(row[2].episode_return[0]) for row in rows] == [0, 1, 3, 0, 1, 3, 0], "the rewards are 0, 1, 2"
+    assert [int(row[2].length[0]) for row in rows] == [1, 2, 3, 1, 2, 3, 1]
+
+
+def test_termination_wins_over_the_time_limit_at_the_same_step():
+    (*_, (_, (step, _), _)) = play(Episodes(Counter(ends_at=3), 1, episode_length=3), 3)
+    assert (bool(step.terminated[0]), bool(step.truncated[0])) == (True, False)
+
+
+def test_every_episode_starts_from_its_own_draw():
+    rows = play(Episodes(Counter(ends_at=2), 3, episode_length=10, pool_size=32), 20)
+    starts = np.array([row[0][:, 0] for row in rows[::2]])  # ten episodes each of three environments
+    assert len(np.unique(starts)) == 30
+    assert (starts > 0).all(), "a blank pool entry would start at 0"
+
+
+def test_a_pool_that_runs_out_starts_again():
+    rows = play(Episodes(Counter(ends_at=1), 2, episode_length=10, pool_size=3), 3)
+    starts = [row[0][:, 0] for row in rows]
+    np.testing.assert_array_equal(np.concatenate(starts)[3:], np.concatenate(starts)[:3])
+
+
+def test_a_refill_draws_anew():
+    episodes = Episodes(Counter(), 1, episode_length=3, pool_size=4)
+    pools = [episodes.refill(episodes.init(), jax.random.PRNGKey(i)).pool.observation[:, 0] for i in range(2)]
+    assert len(np.unique(np.concatenate(pools))) == 8
+
+
+def test_a_non_finite_environment_is_reset_and_the_others_go_on_bit_for_bit():
+    class OneBreaks(Counter):
+        def step(self, state, action):
+            state, step = super().step(state, action)
+            breaks = (state.inner == 2) & (action[0] > 0)
+            return state, step._replace(reward=jnp.where(breaks, jnp.inf, step.reward))
+
+    episodes = Episodes(OneBreaks(), 3, episode_length=5)
+    states = {}
+    for broken in (False, True):
+        state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
+        action = jnp.array([[0.0], [1.0 if broken else 0.0], [0.0]])
+        valid = []
+        for _ in range(4):
+            state, outcome = episodes.step(episodes.start(state), action)
+            valid.append(np.asarray(outcome.valid).tolist())
+        states[broken] = state
+    assert valid == [[True] * 3, [True, False, True], [True] * 3, [True, False, True]]
+    assert np.isfinite(states[True].episode_return).all()
+    for a, b in zip(jax.tree.leaves(states[False].env), jax.tree.leaves(states[True].env), strict=True):
+        np.testing.assert_array_equal(a[::2], b[::2])
+
+
+@pytest.mark.parametrize(("ends_at", "count", "reward"), [(1000, 3, 0 + 1 + 2), (2, 2, 0 + 1)])
+def test_action_repeat_adds_rewards_until_the_episode_ends(ends_at, count, reward):
+    ((_, (step, _), state),) = play(Episodes(Counter(ends_at=ends_at), 1, episode_length=9, action_repeat=3), 1)
+    assert float(step.observation[0, 1]) == count
+    assert float(step.reward[0]) == reward
+    assert int(state.length[0]) == 3
+
+
+def test_an_environment_whose_state_changes_shape_is_refused_by_name():
+    class Grows(Counter):
+        def step(self, state, action):
+            state, step = super().step(state, action)
+            return State(state.observation, jnp.zeros(2)), step
+
+    with pytest.raises(UsageError, match=r"state\.inner has shape \(2,\) after step, \(\) after reset"):
+        play(Episodes(Grows(), 1, episode_length=3), 1)
+
+
+def test_an_environments_own_truncation_is_kept():
+    class Truncates(Counter):
+        def step(self, state, action):
+            state, step = super().step(state, action)
+            return state, Step(step.observation, step.reward, jnp.array(False), state.inner >= 2)
+
+    rows = play(Episodes(Truncates(), 1, episode_length=100), 4)
+    assert [bool(row[1].step.truncated[0]) for row in rows] == [False, True, False, True]

@@ -1,0 +1,98 @@
+"""The compiled epoch: what it counts, when it learns, and that it is compiled once."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Counter, make_agent
+
+from mjx_sac import evaluation, trainer
+from mjx_sac.losses import Losses, critic_loss
+
+
+@pytest.fixture(scope="module")
+def epochs():
+    """Four epochs of eight vector steps: the first warms up. Returns states before and after, and metrics."""
+    traces = []
+
+    def counting_loss(*args, **kwargs):
+        traces.append(1)
+        return critic_loss(*args, **kwargs)
+
+    agent = make_agent(losses=Losses(critic=counting_loss))
+    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0)
+    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
+    states, metrics = [jax.device_get(jax.tree.map(jnp.copy, state))], []
+    for _ in range(4):
+        state, scalars = epoch(state)
+        states.append(jax.device_get(jax.tree.map(jnp.copy, state)))
+        metrics.append(jax.device_get(scalars))
+    return agent, states, metrics, epoch._cache_size(), len(traces)
+
+
+def test_epoch_is_traced_and_compiled_once_for_warm_up_and_training(epochs):
+    *_, compiled, traces = epochs
+    assert (compiled, traces) == (1, 1)
+
+
+def test_networks_change_only_after_the_warm_up(epochs):
+    _, states, metrics, *_ = epochs
+    assert [int(m["trained_vector_steps"]) for m in metrics] == [0, 8, 8, 8]
+    kernels = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(s.train)]) for s in states]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[1], kernels[2])
+    assert int(states[2].train.actor_optimizer[0].count) == 32, "one gradient step per transition"
+
+
+def test_warm_up_actions_are_uniform(epochs):
+    _, states, *_ = epochs
+    actions = states[1].replay.action[:8].ravel()
+    assert -1 <= actions.min() < -0.7
+    assert 0.7 < actions.max() <= 1
+
+
+def test_the_epoch_reports_the_episodes_that_ended(epochs):
+    # Five-step episodes of rewards 0..4, four environments: after 8 vector steps one each, after 16 three each, after 24 four.
+    _, states, metrics, *_ = epochs
+    assert [int(m["rollout/episodes"]) for m in metrics] == [4, 8, 4, 8]
+    assert [float(m["rollout/ep_rew_mean"]) for m in metrics] == [10.0] * 4
+    assert [float(m["rollout/ep_len_mean"]) for m in metrics] == [5.0] * 4
+    assert [int(m["replay/size"]) for m in metrics] == [32, 64, 64, 64], "the buffer holds 64"
+    assert int(states[4].normalizer.count) == 128
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(epochs):
+    agent, states, *_ = epochs
+    epoch = jax.jit(partial(trainer.epoch, agent))
+    for seed, equal in ((0, True), (1, False)):
+        state, _ = epoch(trainer.init(agent, jax.random.PRNGKey(seed)))
+        assert np.array_equal(state.replay.observation, states[1].replay.observation) is equal
+
+
+def test_what_is_not_finite_is_never_stored_nor_averaged():
+    agent = make_agent(env=Counter(breaks_at=3))
+    state, metrics = jax.jit(partial(trainer.epoch, agent))(trainer.init(agent, jax.random.PRNGKey(0)))
+    # Every third step breaks: of eight vector steps two, in each of four environments.
+    assert int(metrics["health/nonfinite_steps"]) == 8
+    assert int(metrics["replay/size"]) == 32 - 8
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.replay, state.normalizer, state.train)))
+
+
+def test_several_updates_per_iteration_and_less_than_one():
+    for ratio, updates in ((2.0, 8), (0.25, 1)):
+        agent = make_agent(updates_per_iteration=ratio, warm_up_steps=0, log_interval=4)
+        state, _ = jax.jit(partial(trainer.epoch, agent))(trainer.init(agent, jax.random.PRNGKey(0)))
+        assert int(state.train.critic_optimizer[0].count) == updates
+
+
+def test_evaluation_plays_whole_episodes_and_ignores_what_comes_after():
+    agent = make_agent(env=Counter(ends_at=3), episode_length=7)
+    state = trainer.init(agent, jax.random.PRNGKey(0))
+    run = jax.jit(partial(evaluation.evaluate, agent, episodes=6))
+    result = run(state.train.actor_params, state.normalizer, jax.random.PRNGKey(1))
+    assert result["return"].tolist() == [0 + 1 + 2] * 6
+    assert result["length"].tolist() == [3] * 6
+    summary = evaluation.summary(result)
+    assert (float(summary["eval/mean_reward"]), float(summary["eval/std_ep_length"])) == (3.0, 0.0)
