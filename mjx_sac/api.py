@@ -3,6 +3,8 @@
 import math
 import os
 import pathlib
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +70,7 @@ def train(
     Raises:
       UsageError: the configuration cannot be trained, or does not fit the run it should go on with.
       TrainingError: a loss or the temperature stopped being finite.
+      KeyboardInterrupt: Ctrl-C or SIGTERM, after the epoch it came in was finished and saved.
     """
     run = rundir.attach(config, overwrite=overwrite, check_env=env is None)
     with Console(config.iterations) as console:
@@ -87,7 +90,8 @@ def train(
         rundir.write_kwargs(run)
         logger = Logger(run.directory, run.latest or 0)
         try:
-            return _loop(run, agent, state, checkpoints, logger, console, list(callbacks))
+            with _Interrupt(console) as interrupt:
+                return _loop(run, agent, state, checkpoints, logger, console, list(callbacks), interrupt)
         finally:
             logger.close()
             checkpoints.close()
@@ -101,6 +105,7 @@ def _loop(
     logger: Logger,
     console: Console,
     callbacks: list[Callback],
+    interrupt: "_Interrupt",
 ) -> Result:
     """Epoch, evaluation, log, checkpoint, until all iterations are done."""
     config, iterations, metrics = run.config, run.latest or 0, {}
@@ -110,7 +115,7 @@ def _loop(
     console.phase("compiling")
     programs = _Programs(agent, state)
     warm_up_left, going_on = int(state.warm_up_left), True
-    while iterations < config.iterations and going_on:
+    while iterations < config.iterations and going_on and not interrupt.received:
         started = time.perf_counter()
         console.phase("warm-up" if warm_up_left else "training")
         state, raw = programs.epoch(state)
@@ -118,13 +123,13 @@ def _loop(
         before, iterations = iterations, iterations + config.epoch_iterations
         warm_up_left = max(warm_up_left - config.epoch_vector_steps, 0)
         _check_finite(metrics, iterations)
-        if config.episodes_per_eval and not warm_up_left:
+        if config.episodes_per_eval and metrics["train/n_updates"]:
             console.phase("evaluating")
             metrics |= programs.evaluate(state, iterations // config.epoch_iterations)
         metrics["time/fps"] = config.epoch_iterations / (time.perf_counter() - started)
         logger.log(iterations, metrics)
         going_on = all([callback(iterations, metrics, state) is not False for callback in callbacks])
-        done = iterations >= config.iterations or not going_on
+        done = iterations >= config.iterations or not going_on or interrupt.received
         if done or iterations // config.checkpoint_interval > before // config.checkpoint_interval:
             console.phase("saving")
             checkpoints.save(iterations, state)
@@ -132,8 +137,33 @@ def _loop(
         console.progress(iterations, rates, metrics.get("eval/mean_reward", metrics.get("rollout/ep_rew_mean")))
     console.phase("saving")
     checkpoints.wait()
+    if interrupt.received:
+        raise KeyboardInterrupt
     console.message(f"done: {iterations:,} iterations in {run.directory}")
     return Result(state, metrics, agent)
+
+
+class _Interrupt:
+    """Ctrl-C or SIGTERM ends the run after the current epoch, with a checkpoint; a second one ends the process at once."""
+
+    def __init__(self, console: Console) -> None:
+        self.received = False
+        self._console, self._previous = console, {}
+
+    def __enter__(self) -> "_Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        del frame
+        self.received = True
+        signal.signal(number, signal.SIG_DFL)
+        self._console.message("interrupted: finishing this epoch and saving; once more ends at once")
 
 
 class _Programs:
@@ -187,7 +217,7 @@ def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: f
 
 
 def _check_finite(metrics: Mapping[str, float], iterations: int) -> None:
-    for tag, value in metrics.items():
+    for tag, value in sorted(metrics.items(), key=lambda item: not item[0].startswith("train/")):
         if not math.isfinite(value):
             raise TrainingError(
                 f"{tag} is {value} after {iterations:,} iterations: the run cannot go on; checkpoints saved before are "

@@ -27,7 +27,7 @@ class Console:
         self._rich = RichConsole(file=sys.stdout, force_terminal=terminal)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._lock, self._stop = threading.RLock(), threading.Event()  # re-entrant: a signal handler speaks too
         self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Self:

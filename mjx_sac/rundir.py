@@ -11,7 +11,7 @@ import tomllib
 from typing import Any, NamedTuple
 
 from mjx_sac import envs
-from mjx_sac.config import Config, UsageError, build, field_info, nearest
+from mjx_sac.config import Config, UsageError, build, build_run_dir, field_info, nearest
 
 _OURS = ("checkpoints", "kwargs.json")
 _PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -47,12 +47,12 @@ def resolve(
       UsageError: one line for the first thing that is wrong. Nothing has been written.
     """
     explicit = {**(read_toml(pathlib.Path(config_file), config_class) if config_file else {}), **given}
-    config = build(config_class, {**packaged(str(explicit.get("env", "ant")), config_class), **explicit})
-    directory = pathlib.Path(config.run_dir)
+    base = packaged(str(explicit.get("env", "ant")), config_class)
+    directory = pathlib.Path(build_run_dir(explicit.get("env", "ant"), explicit.get("logdir")))
     _check_writable(directory)
-    if overwrite or latest_step(directory) is None:
-        return config
-    return build(config_class, {**_stored(directory, config_class), **explicit, "logdir": config.logdir})
+    if not overwrite and latest_step(directory) is not None:
+        base = {**_stored(directory, config_class), "logdir": None}
+    return build(config_class, {**base, **explicit})
 
 
 def attach(config: Config, *, overwrite: bool = False, check_env: bool = True) -> Run:
@@ -104,7 +104,8 @@ def read_toml(path: pathlib.Path, config_class: type[Config] = Config) -> dict[s
     except UnicodeDecodeError:
         raise UsageError(f"config = {str(path)!r}: not a text file") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"config = {str(path)!r}: {error}") from None
+        place = str(error).replace("at end of document", f"at the end, line {len(path.read_text().splitlines())}")
+        raise UsageError(f"config = {str(path)!r}: {place}") from None
     for name in values:
         if name not in config_class.model_fields:
             hint = nearest(name, list(config_class.model_fields))

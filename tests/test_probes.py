@@ -1,0 +1,104 @@
+"""Probe environments: each isolates one thing that can go wrong in learning, and its Q values are known.
+
+The temperature is next to nothing, so the entropy bonus does not show in the values.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_agent
+
+from mjx_sac import trainer
+from mjx_sac.envs.base import State
+from mjx_sac.types import Step
+
+GAMMA = 0.5
+
+
+class Probe:
+    """One observation, one action; an episode has `steps` steps unless `endless`. `reward(observation, action, count)`."""
+
+    observation_size = 1
+    action_size = 1
+
+    def __init__(self, reward, steps=1, endless=False, observe=lambda start, count: start):
+        self.reward, self.steps, self.endless, self.observe = reward, steps, endless, observe
+
+    def reset(self, key):
+        start = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
+        return State(self.observe(start, 0)[None], (start, jnp.int32(0)))
+
+    def step(self, state, action):
+        start, count = state.inner
+        reward = self.reward(state.observation[0], action[0], count)
+        observation = self.observe(start, count + 1)[None]
+        over = jnp.array(False) if self.endless else count + 1 >= self.steps
+        return State(observation, (start, count + 1)), Step(observation, reward, over, jnp.array(False))
+
+
+def trained(env, **overrides):
+    """Q(observation, action) = minimum of the twin critics, and the deterministic policy, after 3,200 gradient steps."""
+    settings = {
+        "discount": GAMMA, "initial_alpha": 1e-8, "alpha_lr": 1e-8, "policy_lr": 3e-3, "q_lr": 3e-3, "tau": 0.05,
+        "normalize_observations": False, "num_envs": 8, "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048,
+        "warm_up_steps": 256, "log_interval": 3456, "iterations": 3456, "episode_length": 10,
+    }  # fmt: skip
+    agent = make_agent(env, **{**settings, **overrides})
+    state, _ = jax.jit(partial(trainer.epoch, agent))(trainer.init(agent, jax.random.PRNGKey(0)))
+
+    def q(observation, action):
+        args = (jnp.array([[observation]]), jnp.array([[action]]))
+        return float(jnp.min(agent.networks.critic.apply(state.train.critic_params, *args)))
+
+    def policy(observation):
+        return float(trainer.policy(agent, state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)[0, 0])
+
+    return q, policy
+
+
+def test_constant_reward():
+    q, _ = trained(Probe(lambda o, a, n: jnp.float32(1.0), observe=lambda start, n: 0.0 * start))
+    assert q(0.0, 0.0) == pytest.approx(1.0, abs=0.05)
+
+
+def test_reward_from_the_observation():
+    q, _ = trained(Probe(lambda o, a, n: o))
+    assert [q(1.0, 0.0), q(-1.0, 0.0)] == pytest.approx([1.0, -1.0], abs=0.1)
+
+
+def test_delayed_reward_is_discounted_once():
+    # Two steps, observed as 0 and 1; only the second pays. Q(1) = 1, Q(0) = gamma.
+    env = Probe(lambda o, a, n: (n == 1) * 1.0, steps=2, observe=lambda start, n: jnp.float32(n))
+    q, _ = trained(env)
+    assert [q(0.0, 0.0), q(1.0, 0.0)] == pytest.approx([GAMMA, 1.0], abs=0.08)
+
+
+def test_action_dependent_reward_is_found():
+    # Reward 1 - (a - o / 2)^2 is best at half the observation.
+    q, policy = trained(Probe(lambda o, a, n: 1 - jnp.square(a - o / 2)))
+    assert [q(1.0, 0.5), q(1.0, -0.5)] == pytest.approx([1.0, 0.0], abs=0.15)
+    assert [policy(1.0), policy(-1.0)] == pytest.approx([0.5, -0.5], abs=0.1)
+
+
+@pytest.mark.parametrize(("endless", "value"), [(True, 1 / (1 - GAMMA)), (False, 1.0)])
+def test_a_time_limit_bootstraps_and_a_termination_does_not(endless, value):
+    # Reward 1, one step per episode, the same observation throughout: cut off by the limit it is worth 1 + gamma + ... = 2,
+    # ended by the task it is worth 1.
+    env = Probe(lambda o, a, n: jnp.float32(1.0), endless=endless, observe=lambda start, n: 0.0 * start)
+    q, _ = trained(env, episode_length=1)
+    assert q(0.0, 0.0) == pytest.approx(value, abs=0.1)
+
+
+def test_a_time_limit_bootstraps_from_the_true_final_observation():
+    # Observed as 0, then 1, 2 ... until cut off after two steps; reward is the observation, worth sum gamma^i (o + i) to an
+    # agent that never stops. Q(0) = 0 + gamma Q(1), and Q(1) bootstraps from Q(2), which is only ever seen as a final
+    # observation and so is what the critic extrapolates. From the observation after the reset it would be Q(0) instead.
+    env = Probe(lambda o, a, n: o, endless=True, observe=lambda start, n: jnp.float32(n))
+    q, _ = trained(env, episode_length=2)
+    assert q(1.0, 0.0) == pytest.approx(1 + GAMMA * q(2.0, 0.0), abs=0.1)
+    wrong = 1 + GAMMA * q(0.0, 0.0)
+    assert abs(q(1.0, 0.0) - wrong) > 0.2
+    assert np.isfinite(q(2.0, 0.0))
