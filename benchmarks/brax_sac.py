@@ -76,6 +76,7 @@ def train(env: str, seed: int, iterations: int, num_envs: int, interval: int, ep
 
 
 def main() -> None:
+    """Trains once and writes the curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
 """Soft actor-critic with environment, replay buffer and gradient steps in one compiled JAX epoch.
 
-    import mjx_sac
+import mjx_sac
 
-    result = mjx_sac.train(mjx_sac.resolve({"env": "ant", "iterations": 200_000}))
+result = mjx_sac.train(mjx_sac.resolve({"env": "ant", "iterations": 200_000}))
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,6 @@
 """Training from Python: the host's loop around the compiled epoch."""
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -79,68 +80,75 @@ def train(
         env = env or envs.make(config.env, config.backend)
         networks = networks or networks_lib.make(config, env.action_size)
         agent = trainer.make_agent(config, env, networks, losses or Losses())
-        state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
+        init = partial(trainer.init, agent, jax.random.PRNGKey(config.seed))
         if overwrite:
             rundir.clear(run.directory)
         checkpoints = Checkpoints(run.directory, config.max_to_keep)
+        state = None
         if run.latest is not None:
-            state = checkpoints.restore(run.latest, state)
+            state = checkpoints.restore(run.latest, jax.eval_shape(init))
             changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
             console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}")
         rundir.write_kwargs(run)
         logger = Logger(run.directory, run.latest or 0)
+        host = _Host(run, agent, checkpoints, logger, console, list(callbacks))
         try:
             with _Interrupt(console) as interrupt:
-                return _loop(run, agent, state, checkpoints, logger, console, list(callbacks), interrupt)
+                return host.loop(state, init, interrupt)
         finally:
             logger.close()
             checkpoints.close()
 
 
-def _loop(
-    run: rundir.Run,
-    agent: Agent,
-    state: RunState,
-    checkpoints: Checkpoints,
-    logger: Logger,
-    console: Console,
-    callbacks: list[Callback],
-    interrupt: "_Interrupt",
-) -> Result:
-    """Epoch, evaluation, log, checkpoint, until all iterations are done."""
-    config, iterations, metrics = run.config, run.latest or 0, {}
-    if iterations >= config.iterations:
-        return Result(state, metrics, agent)
-    logger.hyperparameters(config.model_dump())
-    console.phase("compiling")
-    programs = _Programs(agent, state)
-    warm_up_left, going_on = int(state.warm_up_left), True
-    while iterations < config.iterations and going_on and not interrupt.received:
-        started = time.perf_counter()
-        console.phase("warm-up" if warm_up_left else "training")
-        state, raw = programs.epoch(state)
-        metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
-        before, iterations = iterations, iterations + config.epoch_iterations
-        warm_up_left = max(warm_up_left - config.epoch_vector_steps, 0)
-        _check_finite(metrics, iterations)
-        if config.episodes_per_eval and metrics["train/n_updates"]:
-            console.phase("evaluating")
-            metrics |= programs.evaluate(state, iterations // config.epoch_iterations)
-        metrics["time/fps"] = config.epoch_iterations / (time.perf_counter() - started)
-        logger.log(iterations, metrics)
-        going_on = all([callback(iterations, metrics, state) is not False for callback in callbacks])
-        done = iterations >= config.iterations or not going_on or interrupt.received
-        if done or iterations // config.checkpoint_interval > before // config.checkpoint_interval:
-            console.phase("saving")
-            checkpoints.save(iterations, state)
-        rates = (metrics["time/fps"], metrics["time/updates_per_second"])
-        console.progress(iterations, rates, metrics.get("eval/mean_reward", metrics.get("rollout/ep_rew_mean")))
-    console.phase("saving")
-    checkpoints.wait()
-    if interrupt.received:
-        raise KeyboardInterrupt
-    console.message(f"done: {iterations:,} iterations in {run.directory}")
-    return Result(state, metrics, agent)
+@dataclasses.dataclass(frozen=True)
+class _Host:
+    """What the host keeps hold of while the device works."""
+
+    run: rundir.Run
+    agent: Agent
+    checkpoints: Checkpoints
+    logger: Logger
+    console: Console
+    callbacks: list[Callback]
+
+    def loop(self, state: RunState | None, init: Callable[[], RunState], interrupt: "_Interrupt") -> Result:
+        """Epoch, evaluation, log, checkpoint, until all iterations are done."""
+        config, iterations = self.run.config, self.run.latest or 0
+        metrics: dict[str, float] = {}
+        if state is not None and iterations >= config.iterations:
+            return Result(state, metrics, self.agent)
+        self.console.phase("compiling")
+        self.logger.hyperparameters(config.model_dump())
+        programs = _Programs(self.agent, jax.eval_shape(init))
+        state = state or jax.jit(init)()
+        epoch = programs.epoch.result()
+        going_on = True
+        while iterations < config.iterations and going_on and not interrupt.received:
+            started, before = time.perf_counter(), iterations
+            self.console.phase("training" if iterations >= config.warm_up_steps else "warm-up")
+            state, raw = epoch(state)
+            metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
+            iterations += config.epoch_iterations
+            _check_finite(metrics, iterations)
+            if config.episodes_per_eval and metrics["train/n_updates"]:
+                self.console.phase("evaluating")
+                metrics |= programs.evaluate(state, iterations // config.epoch_iterations)
+            metrics["time/fps"] = config.epoch_iterations / (time.perf_counter() - started)
+            self.logger.log(iterations, metrics)
+            for callback in self.callbacks:
+                going_on &= callback(iterations, metrics, state) is not False
+            done = iterations >= config.iterations or not going_on or interrupt.received
+            if done or iterations // config.checkpoint_interval > before // config.checkpoint_interval:
+                self.console.phase("saving")
+                self.checkpoints.save(iterations, state)
+            reward = metrics.get("eval/mean_reward", metrics.get("rollout/ep_rew_mean"))
+            self.console.progress(iterations, (metrics["time/fps"], metrics["time/updates_per_second"]), reward)
+        self.console.phase("saving")
+        self.checkpoints.wait()
+        if interrupt.received:
+            raise KeyboardInterrupt
+        self.console.message(f"done: {iterations:,} iterations in {self.run.directory}")
+        return Result(state, metrics, self.agent)
 
 
 class _Interrupt:
@@ -167,17 +175,21 @@ class _Interrupt:
 
 
 class _Programs:
-    """The two compiled programs. Evaluation compiles in the background, while the first epochs already run."""
+    """The two compiled programs, built in the background: the epoch while the first state is made, evaluation while the
+    first epochs run.
 
-    def __init__(self, agent: Agent, state: RunState) -> None:
+    Attributes:
+      epoch: future of the compiled, donating `trainer.epoch`.
+    """
+
+    def __init__(self, agent: Agent, shapes: RunState) -> None:
         self._agent = agent
-        self.epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile()
-        # Shapes, not arrays: the first epoch overwrites the arrays.
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state.train.actor_params, state.normalizer))
         self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 1)
-        self._pool = ThreadPoolExecutor(1)
-        self._evaluate = self._pool.submit(self._compile_evaluation, shapes)
-        self._pool.shutdown(wait=False)
+        lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(shapes)
+        pool = ThreadPoolExecutor(1)
+        self.epoch = pool.submit(lowered.compile)
+        self._evaluate = pool.submit(self._compile_evaluation, (shapes.train.actor_params, shapes.normalizer))
+        pool.shutdown(wait=False)
 
     def _compile_evaluation(self, shapes: Any) -> Any:
         episodes = self._agent.config.episodes_per_eval
@@ -233,7 +245,7 @@ def _set_up_jax(config: Config) -> None:
         jax.devices()
     except RuntimeError as error:
         raise UsageError(f"device = {config.device!r}: {str(error).splitlines()[0]}") from None
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         directory = pathlib.Path(base) / "mjx-sac" / "xla"
         try:

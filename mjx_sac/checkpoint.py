@@ -24,9 +24,7 @@ class Checkpoints:
         policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
         self._manager.save(
             iterations,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_flatten(state)), policy=ocp.args.StandardSave(_flatten(policy))
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(_flatten(state)), policy=ocp.args.StandardSave(_flatten(policy))),
         )
 
     def restore(self, iterations: int, like: RunState) -> RunState:
@@ -39,8 +37,8 @@ class Checkpoints:
         Raises:
           UsageError: it was saved by another environment or other networks: every differing array is named.
         """
-        path = self._manager.directory / str(iterations)
-        saved = ocp.StandardCheckpointer().metadata(path / "state").item_metadata
+        path = pathlib.Path(self._manager.directory) / str(iterations)
+        saved = ocp.StandardCheckpointer().metadata(path / "state").item_metadata or {}
         wanted = {name: (leaf.shape, np.dtype(leaf.dtype).name) for name, leaf in _named(like).items()}
         found = {name: (leaf.shape, np.dtype(leaf.dtype).name) for name, leaf in saved.items()}
         _compare(path, wanted, found)
@@ -48,7 +46,7 @@ class Checkpoints:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(template))
         flat = self._manager.restore(iterations, args=args)["state"]
         # A copy that XLA owns: the epoch donates its input, and must not scribble over memory that NumPy holds.
-        leaves = [jax.numpy.array(flat[name], copy=True) for name in _named(like)]
+        leaves = [jax.numpy.array(flat.get(name, np.zeros(x.shape, x.dtype)), copy=True) for name, x in _leaves(like)]
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def wait(self) -> None:
@@ -59,13 +57,18 @@ class Checkpoints:
         self._manager.close()
 
 
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in jax.tree.leaves_with_path(tree)]
+
+
 def _named(tree: Any) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in jax.tree.leaves_with_path(tree)}
+    """What there is to save. MJX states have arrays of no elements, which Orbax refuses and nobody misses."""
+    return {name: x for name, x in _leaves(tree) if x.size}
 
 
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
     """Host copies by name. On a CPU `np.asarray` would be the very memory that the next epoch overwrites."""
-    return {name: np.array(x, copy=True) for name, x in _named(jax.device_get(tree)).items()}
+    return {name: np.array(x, copy=True) for name, x in _named(tree).items()}
 
 
 def _compare(path: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -99,12 +99,15 @@ def _train(config: Config, overwrite: bool, losses: "Losses | None") -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print(f"training {config.env} for {config.iterations:,} iterations into {run.directory}", flush=True)
-    from mjx_sac.api import TrainingError, train
-
     try:
-        train(config, losses=losses, overwrite=overwrite)
-    except TrainingError as error:
-        sys.exit(_complain(str(error), 3))
+        from mjx_sac.api import TrainingError, train
+
+        try:
+            train(config, losses=losses, overwrite=overwrite)
+        except TrainingError as error:
+            sys.exit(_complain(str(error), 3))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted; the same command goes on from the newest checkpoint", 130))
 
 
 def _complain(message: str, code: int) -> int:
@@ -112,9 +115,7 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def main(
-    arguments: Sequence[str] | None = None, *, config_class: type[Config] = Config, losses: "Losses | None" = None
-) -> None:
+def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] = Config, losses: "Losses | None" = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad input, 3 training became non-finite, 130 interrupted.
 
     A script of your own may pass a `Config` subclass or losses and is then a trainer with flags.
@@ -124,8 +125,6 @@ def main(
         sys.exit(command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0)
     except UsageError as error:
         sys.exit(_complain(str(error), 2))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_complain("interrupted; the same command goes on from the newest checkpoint", 130))
     except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
         if not hasattr(error, "format_message"):
             raise

@@ -28,7 +28,7 @@ def evaluate(
         key, draw = jax.random.split(key)
         observation = jnp.where(over[:, None], 0.0, state.env.observation)
         action = policy(agent, actor_params, stats, observation, None if deterministic else draw)
-        new, _ = envs.step(state, action)
+        new = envs.step(state, action)[0]
         # An episode that is over keeps its length and return, whatever its physics does from here on.
         new = new.replace(
             length=jnp.where(over, state.length, new.length),

@@ -14,14 +14,14 @@ class Logger:
 
     def __init__(self, directory: pathlib.Path, iterations: int) -> None:
         """A run that goes on continues its curves: what was logged past `iterations` and lost is hidden."""
-        purge = {"purge_step": iterations + 1} if iterations else {}
-        self._writer = SummaryWriter(str(directory), flush_secs=10, **purge)
+        purge_step = iterations + 1 if iterations else None
+        self._writer = SummaryWriter(str(directory), flush_secs=10, purge_step=purge_step)
 
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
         """Fills the HParams tab, in this event file and not, as tensorboardX does, in a directory of its own."""
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in config.items()}
         for summary in hparams(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0}):
-            self._writer.file_writer.add_summary(summary)
+            self._writer._get_file_writer().add_summary(summary)
 
     def log(self, iterations: int, metrics: Mapping[str, float]) -> None:
         for tag, value in metrics.items():

@@ -69,7 +69,7 @@ def critic_loss(
 def actor_loss(
     params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
-    """alpha log pi(a|s) - min_i Q_i(s, a) with a reparametrised action; equation 9."""
+    """Alpha log pi(a|s) - min_i Q_i(s, a) with a reparametrised action; equation 9."""
     del config
     action, log_prob = networks.actor.apply(params, batch.observation).sample(key)
     q = jnp.min(networks.critic.apply(state.critic_params, batch.observation, action), axis=-1)

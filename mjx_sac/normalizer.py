@@ -10,8 +10,7 @@ _CLIP = 10.0
 """Normalised observations stay within these bounds, as in Stable-Baselines3's VecNormalize."""
 
 
-@struct.dataclass
-class NormalizerState:
+class NormalizerState(struct.PyTreeNode):
     """Attributes:
     count: observations seen. A float: past 2^24 it grows more coarsely, past 2^28 not at all, and the mean goes on
       moving with the weight it then has, so it cannot overflow.
@@ -29,9 +28,7 @@ def init(observation_size: int) -> NormalizerState:
     return NormalizerState(jnp.zeros(()), jnp.zeros(observation_size), jnp.ones(observation_size))
 
 
-def update(
-    state: NormalizerState, batch: Float[Array, "batch observation"], mask: Bool[Array, " batch"]
-) -> NormalizerState:
+def update(state: NormalizerState, batch: Float[Array, "batch observation"], mask: Bool[Array, " batch"]) -> NormalizerState:
     """Takes in the rows of `batch` where `mask` is true.
 
     References:
@@ -54,9 +51,7 @@ def update(
     )
 
 
-def normalize(
-    state: NormalizerState, observation: Float[Array, "*batch observation"]
-) -> Float[Array, "*batch observation"]:
+def normalize(state: NormalizerState, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
     """(observation - mean) / standard deviation, clipped to [-10, 10]."""
     std = jnp.sqrt(jnp.maximum(state.var, 1e-12))
     return jnp.clip((observation - state.mean) / jnp.maximum(std, 1e-6), -_CLIP, _CLIP)

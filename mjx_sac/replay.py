@@ -18,8 +18,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from mjx_sac.types import Key, Transition
 
 
-@struct.dataclass
-class ReplayState:
+class ReplayState(struct.PyTreeNode):
     """Attributes:
     observation: rings of observations, one more row per episode than there are transitions.
     action: rings of actions.
@@ -41,9 +40,7 @@ class ReplayState:
     size: Int32[Array, " num_envs"]
 
 
-def init(
-    buffer_size: int, num_envs: int, observation_size: int, action_size: int, episode_length: int = 1000
-) -> ReplayState:
+def init(buffer_size: int, num_envs: int, observation_size: int, action_size: int, episode_length: int = 1000) -> ReplayState:
     """An empty buffer for `buffer_size` transitions, rounded down to a multiple of `num_envs`.
 
     There is room for the final observations of episodes that last `episode_length` transitions. Where episodes are
@@ -72,6 +69,7 @@ def insert(
     """Adds one transition per environment.
 
     Args:
+      state: the buffer.
       transition: batched over environments. Of its `discount` only whether it is zero is kept.
       started: the transition is the first of its episode, so its observation is not the row before it. True for every
         environment at the first insert.
@@ -114,8 +112,7 @@ def _make_room(state: ReplayState) -> Int32[Array, " num_envs"]:
 
 def sample(state: ReplayState, key: Key, shape: tuple[int, ...], discount: float) -> Transition:
     """Transitions drawn uniformly, with replacement, with leading axes `shape`. The buffer must not be empty."""
-    slots, num_envs = state.row.shape
-    rows = state.observation.shape[0]
+    slots, rows = state.row.shape[0], state.observation.shape[0]
     ends = jnp.cumsum(state.size)
     draw = jax.random.randint(key, shape, 0, ends[-1])
     env = jnp.sum(draw[..., None] >= ends, axis=-1)  # whose range the draw falls in

@@ -75,8 +75,7 @@ def attach(config: Config, *, overwrite: bool = False, check_env: bool = True) -
     if fixed:
         fields = ", ".join(f"{name} {old!r} (now {new!r})" for name, (old, new) in fixed.items())
         raise UsageError(
-            f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, or start anew "
-            f"with --overwrite"
+            f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, or start anew with --overwrite"
         )
     return Run(config, directory, latest, changed)
 
@@ -134,7 +133,9 @@ def _stored(directory: pathlib.Path, config_class: type[Config]) -> dict[str, An
 def _check_device(device: str) -> None:
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "jax_rocm60_plugin")
     if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
-        raise UsageError("device = 'gpu': this JAX has no GPU support: install the extra, as in `uv run --extra cuda12 mjx-sac ...`")
+        raise UsageError(
+            "device = 'gpu': this JAX has no GPU support: install the extra, as in `uv run --extra cuda12 mjx-sac ...`"
+        )
     if device == "tpu" and importlib.util.find_spec("libtpu") is None:
         raise UsageError("device = 'tpu': this JAX has no TPU support: install jax[tpu]")
 

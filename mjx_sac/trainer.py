@@ -33,8 +33,7 @@ class Agent:
     losses: Losses
 
 
-@struct.dataclass
-class RunState:
+class RunState(struct.PyTreeNode):
     """Everything a run needs to go on: it goes into `epoch` donated, comes out, and is what a checkpoint holds.
 
     Attributes:
@@ -68,9 +67,7 @@ def init(agent: Agent, key: Key) -> RunState:
     return RunState(
         train=sac.init(train_key, env.observation_size, env.action_size, networks=agent.networks, config=config),
         episodes=agent.episodes.init(),
-        replay=replay.init(
-            config.buffer_size, config.num_envs, env.observation_size, env.action_size, transitions_per_episode
-        ),
+        replay=replay.init(config.buffer_size, config.num_envs, env.observation_size, env.action_size, transitions_per_episode),
         normalizer=normalizer.init(env.observation_size),
         key=key,
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
@@ -127,13 +124,9 @@ def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tupl
     return state.replace(train=train), (rollout, metrics, trained)
 
 
-def _updates(
-    agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2"]
-) -> tuple[TrainState, Metrics]:
+def _updates(agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2"]) -> tuple[TrainState, Metrics]:
     def one(train: TrainState, inputs: tuple[Transition, Key]) -> tuple[TrainState, Metrics]:
-        return sac.update(
-            train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses
-        )
+        return sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
 
     train, metrics = jax.lax.scan(one, train, (batches, keys))
     return train, metrics_lib.reduce(metrics)

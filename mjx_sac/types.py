@@ -51,8 +51,7 @@ class Step(NamedTuple):
     truncated: Bool[Array, "*batch"]
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """What gradient steps change.
 
     Attributes:

@@ -19,7 +19,6 @@ from mjx_sac.envs.base import State
 from mjx_sac.types import Step
 
 
-
 def _check_shapes(module) -> None:
     """Checks the annotated shapes and types of a module's functions at every call, while tests run and at no other time.
 
@@ -56,6 +55,8 @@ SMALL = {
 class Counter:
     """Counts its steps, starting from a drawn number: observation = (start, steps). Reward is the count before the step.
 
+    Its state has an array without elements, as MJX's has.
+
     Attributes:
       ends_at: terminates at this count.
       breaks_at: its observation becomes NaN at this count.
@@ -69,13 +70,13 @@ class Counter:
 
     def reset(self, key):
         start = jax.random.uniform(key)
-        return State(jnp.stack([start, 0.0]), jnp.int32(0))
+        return State(jnp.stack([start, 0.0]), (jnp.int32(0), jnp.zeros((0, 3))))
 
     def step(self, state, action):
-        count = state.inner + 1
+        count = state.inner[0] + 1
         observation = jnp.stack([state.observation[0], jnp.where(count == self.breaks_at, jnp.nan, count * 1.0)])
-        step = Step(observation, state.inner.astype(jnp.float32), count >= self.ends_at, jnp.array(False))
-        return State(observation, count), step
+        step = Step(observation, state.inner[0].astype(jnp.float32), count >= self.ends_at, jnp.array(False))
+        return State(observation, (count, state.inner[1])), step
 
 
 @pytest.fixture(autouse=True, scope="session")

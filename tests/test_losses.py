@@ -130,8 +130,7 @@ def test_each_learning_rate_drives_its_own_parameters():
     """Adam's first step has the length of the learning rate in every coordinate that has a gradient."""
     history, _ = updated(1, policy_lr=1e-2, q_lr=1e-3, alpha_lr=1e-1)
     step = lambda name: max(  # noqa: E731
-        float(jnp.max(jnp.abs(a - b)))
-        for a, b in zip(*(jax.tree.leaves(getattr(t, name)) for t in history), strict=True)
+        float(jnp.max(jnp.abs(a - b))) for a, b in zip(*(jax.tree.leaves(getattr(t, name)) for t in history), strict=True)
     )
     assert step("actor_params") == pytest.approx(1e-2, rel=1e-2)
     assert step("critic_params") == pytest.approx(1e-3, rel=1e-2)

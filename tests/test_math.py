@@ -14,7 +14,7 @@ from mjx_sac.distributions import TanhGaussian
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), scale=st.floats(0.1, 1.5))
 def test_log_probability_agrees_with_a_numerical_jacobian(seed, scale):
-    """log pi(a) = log N(x) - log |da/dx|, with the slope of x -> a taken by central differences in float64."""
+    """Log pi(a) = log N(x) - log |da/dx|, with the slope of x -> a taken by central differences in float64."""
     mean = np.array([[0.3, -0.7]], np.float32)
     distribution = TanhGaussian(jnp.array(mean), jnp.full((1, 2), scale, jnp.float32))
     action, log_prob = distribution.sample(jax.random.PRNGKey(seed))

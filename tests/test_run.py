@@ -38,7 +38,9 @@ def test_curves_have_the_tags_people_know_over_iterations(finished):
         assert list(curves[tag]) == [32, 64, 96, 128], tag
     trained = {"train/actor_loss", "train/critic_loss", "train/ent_coef", "train/ent_coef_loss", "eval/mean_reward"}
     trained |= {"eval/mean_ep_length", "eval/std_reward", "eval/min_reward", "eval/max_reward"}
-    trained |= {f"diagnostics/{q}_{s}" for q in ("q", "target", "log_prob", "action", "reward") for s in ("mean", "std", "min", "max")}
+    trained |= {
+        f"diagnostics/{q}_{s}" for q in ("q", "target", "log_prob", "action", "reward") for s in ("mean", "std", "min", "max")
+    }
     for tag in trained:
         assert list(curves[tag]) == [64, 96, 128], f"{tag}: nothing is learned in the warm-up epoch"
     assert list(curves["train/n_updates"].values()) == [0, 32, 64, 96]
@@ -190,7 +192,9 @@ def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number)
     flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items() if name != "env"]
     command = [sys.executable, "-m", "mjx_sac", "train", "--env", "conftest:Counter", "--logdir", str(tmp_path / "run"), *flags]
     here = pathlib.Path(__file__).parent
-    process = subprocess.Popen([*command, "--iterations=100_000_000"], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--iterations=100_000_000"], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 240
     while (rundir.latest_step(tmp_path / "run") or 0) < 96:
         assert process.poll() is None, process.communicate()

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float
 from mjx_sac.types import Key, Step
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     """A ready-made environment state: what the policy sees, and everything else.
 
     Attributes:

@@ -13,6 +13,7 @@ from mjx_sac.config import UsageError
 from mjx_sac.envs.base import State
 from mjx_sac.types import Key, Step
 
+
 class BraxEnvironment:
     """A `brax.envs.Env`, or another object of that interface, as an `Environment`.
 

@@ -13,8 +13,7 @@ from mjx_sac.envs.base import Environment
 from mjx_sac.types import Key, Step
 
 
-@struct.dataclass
-class EpisodeState:
+class EpisodeState(struct.PyTreeNode):
     """Attributes:
     env: the states of all environments. Where an episode has ended it is still the final one.
     ended: the episode is over, and the next `start` begins a new one.

@@ -11,7 +11,7 @@ def make(name: str) -> BraxEnvironment:
     Raises:
       UsageError: Playground has no such environment.
     """
-    from mujoco_playground import registry
+    from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
 
     if name not in registry.ALL_ENVS:
         hint = nearest(name, list(registry.ALL_ENVS))
