@@ -9,9 +9,10 @@ development head uses instead; every other line of its trainer is the released o
 
 import argparse
 import functools
-import json
 import pathlib
 import time
+
+import common
 
 STARTED = time.perf_counter()
 
@@ -29,32 +30,16 @@ def patch() -> None:
     jax.device_put_replicated = device_put_replicated
 
 
-def train(env: str, seed: int, iterations: int, num_envs: int, interval: int, episodes: int) -> dict:
-    """Returns the evaluation curve and iterations/s of every interval between evaluations."""
+def run_sac(env: str, seed: int, total: int, num_envs: int, epochs: int, episodes: int, progress, prefill: int = 10_000) -> None:
+    """Brax's `sac.train` at our hyperparameters, calling `progress(iterations, metrics)` after each of `epochs` epochs."""
     patch()
     import brax.envs
-    import jax
     from brax.training.agents.sac import networks
     from brax.training.agents.sac import train as sac
 
-    jax.config.update("jax_compilation_cache_dir", None)
-    rows, start = [], time.perf_counter()
-
-    def progress(step, metrics):
-        rows.append(
-            {
-                "iterations": int(step),
-                "mean_reward": float(metrics["eval/episode_reward"]),
-                "std_reward": float(metrics["eval/episode_reward_std"]),
-                "iterations_per_second": float(metrics["training/sps"]) if "training/sps" in metrics else None,
-                "seconds": time.perf_counter() - STARTED,
-            }
-        )
-        print(rows[-1], flush=True)
-
     sac.train(
         brax.envs.get_environment(env, backend="mjx"),
-        num_timesteps=iterations,
+        num_timesteps=total,
         episode_length=1000,
         num_envs=num_envs,
         grad_updates_per_step=num_envs,  # one update per iteration
@@ -63,16 +48,35 @@ def train(env: str, seed: int, iterations: int, num_envs: int, interval: int, ep
         discounting=0.99,
         seed=seed,
         batch_size=256,
-        num_evals=iterations // interval + 1,
+        num_evals=epochs + 1,
         normalize_observations=True,
         tau=0.005,
-        min_replay_size=10_000,
+        min_replay_size=prefill,
         max_replay_size=1_000_000,
         deterministic_eval=True,
         network_factory=functools.partial(networks.make_sac_networks, hidden_layer_sizes=(256, 256)),
         progress_fn=progress,
     )
-    return {"curve": rows, "train_seconds": time.perf_counter() - start, "jax": jax.__version__}
+
+
+def train(env: str, seed: int, iterations: int, num_envs: int, interval: int, episodes: int) -> list[dict]:
+    """Returns the evaluation curve, with iterations/s of every interval between evaluations."""
+    rows = []
+
+    def progress(step: int, metrics: dict) -> None:
+        rows.append(
+            {
+                "iterations": int(step),
+                "mean_reward": float(metrics["eval/episode_reward"]),
+                "std_reward": float(metrics["eval/episode_reward_std"]),
+                "iterations_per_second": float(metrics.get("training/sps", 0.0)),
+                "seconds": time.perf_counter() - STARTED,
+            }
+        )
+        print(rows[-1], flush=True)
+
+    run_sac(env, seed, iterations, num_envs, iterations // interval, episodes, progress)
+    return rows
 
 
 def main() -> None:
@@ -86,11 +90,9 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    result = {"peer": "brax-sac 0.14.2, patched", **vars(args), "json": None}
-    result |= train(args.env, args.seed, args.iterations, args.num_envs, args.interval, args.episodes)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    settings = {k: v for k, v in vars(args).items() if k != "json"}
+    curve = train(**settings)
+    common.write({"peer": "brax-sac 0.14.2, patched", **settings, "curve": curve}, args.json)
 
 
 if __name__ == "__main__":

@@ -111,16 +111,16 @@ class _Host:
     console: Console
     callbacks: list[Callback]
 
-    def loop(self, state: RunState | None, init: Callable[[], RunState], interrupt: "_Interrupt") -> Result:
+    def loop(self, restored: RunState | None, init: Callable[[], RunState], interrupt: "_Interrupt") -> Result:
         """Epoch, evaluation, log, checkpoint, until all iterations are done."""
         config, iterations = self.run.config, self.run.latest or 0
         metrics: dict[str, float] = {}
-        if state is not None and iterations >= config.iterations:
-            return Result(state, metrics, self.agent)
+        if restored is not None and iterations >= config.iterations:
+            return Result(restored, metrics, self.agent)
         self.console.phase("compiling")
         self.logger.hyperparameters(config.model_dump())
         programs = _Programs(self.agent, jax.eval_shape(init))
-        state = state or jax.jit(init)()
+        state: RunState = restored or jax.jit(init)()
         epoch = programs.epoch.result()
         going_on = True
         while iterations < config.iterations and going_on and not interrupt.received:

@@ -17,7 +17,9 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, max_to_keep: int) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True)
-        self._manager = ocp.CheckpointManager((directory / "checkpoints").absolute(), options=options)
+        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "policy")}
+        path = (directory / "checkpoints").absolute()
+        self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
 
     def save(self, iterations: int, state: RunState) -> None:
         """Copies the state to the host and writes it; `state` may be donated as soon as this returns."""
@@ -38,7 +40,7 @@ class Checkpoints:
           UsageError: it was saved by another environment or other networks: every differing array is named.
         """
         path = pathlib.Path(self._manager.directory) / str(iterations)
-        saved = ocp.StandardCheckpointer().metadata(path / "state").item_metadata or {}
+        saved = self._manager.item_metadata(iterations).state or {}
         wanted = {name: (leaf.shape, np.dtype(leaf.dtype).name) for name, leaf in _named(like).items()}
         found = {name: (leaf.shape, np.dtype(leaf.dtype).name) for name, leaf in saved.items()}
         _compare(path, wanted, found)

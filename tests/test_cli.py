@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import Field
 
-from mjx_sac import cli, envs
+from mjx_sac import cli
 from mjx_sac.config import Config
 
 
@@ -104,9 +104,3 @@ def test_a_subclass_of_config_gets_flags(capsys, monkeypatch, tmp_path):
     code, _, err = run(capsys, "train", "--cql-weight", "-1", config_class=Mine)
     assert code == 2
     assert "cql_weight = '-1'" in err
-
-
-def test_brax_names_are_brax_registry():
-    import brax.envs
-
-    assert set(envs._BRAX_NAMES) == set(brax.envs._envs)

@@ -13,6 +13,9 @@ from mjx_sac.networks import Networks
 from mjx_sac.types import TrainState, Transition
 
 
+pytestmark = pytest.mark.smoke
+
+
 class FixedActor:
     """Always the action 0.5 with log-probability `params`."""
 

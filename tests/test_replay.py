@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mjx_sac import replay
 from mjx_sac.types import Transition
 
+pytestmark = pytest.mark.smoke
+
 GAMMA = 0.9
 insert = jax.jit(replay.insert)
 sample = jax.jit(replay.sample, static_argnums=(2,))

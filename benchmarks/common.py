@@ -1,0 +1,35 @@
+"""What every benchmark writes beside its figures: versions, device, commit and the command."""
+
+import json
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+from mjx_sac import rundir
+
+
+def write(result: dict[str, Any], path: pathlib.Path | None) -> None:
+    """Prints the result as JSON and, with a path, writes it there."""
+    import jax
+
+    where = {
+        "command": "python " + " ".join([pathlib.Path(sys.argv[0]).as_posix(), *sys.argv[1:]]),
+        "device": str(jax.devices()[0].device_kind),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": rundir.versions(),
+        "git_commit": rundir.git_commit(),
+    }
+    text = json.dumps({**result, "measured_with": where}, indent=1)
+    print(text)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Median, minimum and maximum of pairwise ours / theirs."""
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    return {"median": ratios[len(ratios) // 2], "min": ratios[0], "max": ratios[-1]}

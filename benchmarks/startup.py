@@ -1,0 +1,57 @@
+"""Seconds from process start to the first gradient step, with an empty compilation cache and with a warm one.
+
+    python benchmarks/startup.py --json benchmarks/results/startup_ant.json
+
+Runs `mjx-sac train` at its defaults as a user would, and stops the clock at the line that announces training, printed just
+before the epoch that begins with a gradient step is handed to the device. That first vector step, some milliseconds, is missing.
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import common
+
+
+def start(env: str, logdir: str, cache: str) -> dict[str, float]:
+    """Seconds at which each phase began."""
+    command = [sys.executable, "-u", "-m", "mjx_sac", "train", "--env", env, "--logdir", logdir]
+    started, phases = time.perf_counter(), {}
+    environment = {**os.environ, "XDG_CACHE_HOME": cache}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout
+    for line in process.stdout:
+        name = line.strip().partition("] ")[2]
+        if name in (f"building {env}", "compiling", "warm-up", "training"):
+            phases[name] = time.perf_counter() - started
+        if name == "training":
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return phases
+
+
+def main() -> None:
+    """One cold start, then warm ones, in a fresh run directory each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="ant")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    rows: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    for _ in range(args.repeats):
+        with tempfile.TemporaryDirectory() as directory:
+            for kind in rows:
+                rows[kind].append(start(args.env, f"{directory}/{kind}", f"{directory}/cache"))
+                print(kind, rows[kind][-1], flush=True)
+    seconds = {kind: sorted(row["training"] for row in values)[len(values) // 2] for kind, values in rows.items()}
+    common.write({"benchmark": "startup", "env": args.env, "median_seconds": seconds, "phases": rows}, args.json)
+
+
+if __name__ == "__main__":
+    main()

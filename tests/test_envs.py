@@ -1,0 +1,93 @@
+"""Environments by name: the registry, users' modules, and Brax's on MJX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Counter, make_config
+
+from mjx_sac import api, envs
+from mjx_sac.config import UsageError
+from mjx_sac.envs.brax import BraxEnvironment
+
+
+def test_brax_names_are_brax_registry():
+    import brax.envs
+
+    assert set(envs._BRAX_NAMES) == set(brax.envs._envs)
+
+
+def test_a_registered_factory_is_used():
+    envs.register("mine", lambda: Counter(ends_at=7))
+    assert envs.make("mine").ends_at == 7
+
+
+def test_a_factory_in_a_module():
+    assert envs.make("conftest:Counter").action_size == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("conftest:Missing", ["AttributeError", "Missing"]),
+        ("conftest:make_config.nothing", ["AttributeError"]),
+        ("conftest:make_agent", ["Agent is no environment", "observation_size"]),
+    ],
+)
+def test_a_factory_that_gives_no_environment_is_refused_in_one_line(name, words):
+    with pytest.raises(UsageError) as error:
+        envs.make(name)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+class DictBrax:
+    """Speaks Brax's interface, with a dictionary of observations as Playground has."""
+
+    unwrapped = None
+    action_size = 1
+    observation_size = None
+
+    def __init__(self, keys=("state", "privileged_state")):
+        self.keys = keys
+
+    def reset(self, key):
+        from brax.envs.base import State
+
+        return State(None, {k: jnp.ones(3) for k in self.keys}, jnp.float32(0), jnp.float32(0))
+
+    def step(self, state, action):
+        return state.replace(reward=jnp.sum(action), done=jnp.float32(1))
+
+
+def test_of_a_dictionary_observation_the_policy_sees_the_state():
+    env = BraxEnvironment(DictBrax())
+    state, step = env.step(env.reset(jax.random.PRNGKey(0)), jnp.array([0.5]))
+    assert (env.observation_size, state.observation.shape, float(step.reward), bool(step.terminated)) == (3, (3,), 0.5, True)
+    with pytest.raises(UsageError, match="dictionary without 'state' \\(pixels\\)"):
+        BraxEnvironment(DictBrax(keys=("pixels",)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", envs._BRAX_NAMES)
+def test_every_brax_environment_is_an_environment_on_mjx(name):
+    """Shapes only: compiling each would take minutes."""
+    env = envs.make(name)
+    state = jax.eval_shape(env.reset, jax.random.PRNGKey(0))
+    assert state.observation.shape == (env.observation_size,)
+    _, step = jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))
+    assert step.observation.shape == (env.observation_size,)
+    assert (step.reward.shape, step.terminated.dtype) == ((), bool)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_ant_trains_and_goes_on_bit_for_bit(tmp_path):
+    """MJX physics, checkpoint and all: two epochs against one, a new state, and another."""
+    sizes = {"env": "ant", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
+    whole = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path / "whole")))
+    api.train(make_config(**sizes, iterations=64, logdir=str(tmp_path / "parts")))
+    parts = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path / "parts")))
+    assert int(whole.metrics["train/n_updates"]) == 64
+    assert np.isfinite(whole.metrics["eval/mean_reward"])
+    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(parts.state), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,60 @@
+"""README says what is true: its flags are `Config`'s, and its Python runs. `python tests/test_readme.py` renews the table."""
+
+import pathlib
+import re
+
+import pytest
+
+from mjx_sac.config import Config, field_info
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+
+
+def flag_tables() -> str:
+    """One table per group, as Markdown."""
+    groups: dict[str, list[str]] = {}
+    for name, field in Config.model_fields.items():
+        value = field.default
+        default = "auto" if value is None else ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+        row = f"| `--{name}` | {default} | {field.description} |"
+        groups.setdefault(field_info(Config, name, "group"), []).append(row)
+    return "\n\n".join(f"| {group} | default | |\n|---|---|---|\n" + "\n".join(rows) for group, rows in groups.items())
+
+
+def with_tables(text: str) -> str:
+    return re.sub(r"(<!-- flags:.*?-->\n).*?(<!-- /flags -->)", lambda m: f"{m[1]}\n{flag_tables()}\n\n{m[2]}", text, flags=re.S)
+
+
+def test_every_flag_is_in_the_readme_with_its_default():
+    text = README.read_text()
+    assert with_tables(text) == text, "run python tests/test_readme.py"
+
+
+SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["train", "loss", "environment"])
+def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
+    """As printed, but for the size of the run and, where it says ant, the environment."""
+    import mjx_sac
+    from conftest import SMALL, Counter
+    from mjx_sac import api
+
+    def train(config, **kwargs):
+        env = Counter() if config.env == "ant" else None
+        return api.train(config.model_copy(update={k: v for k, v in SMALL.items() if k != "env"}), env=env, **kwargs)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mjx_sac, "train", train, raising=False)
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    assert list(pathlib.Path("runs").glob("*/checkpoints/128"))
+
+
+def test_the_readme_has_exactly_two_set_up_commands():
+    set_up = README.read_text().partition("## Set up")[2].partition("On a machine with an NVIDIA GPU")[0]
+    commands = re.findall(r"```sh\n(.*?)\n```", set_up, flags=re.S)
+    assert [command.partition(" && ")[0] for command in commands] == ["pip install uv"] * 2
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
