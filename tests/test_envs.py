@@ -70,13 +70,18 @@ def test_of_a_dictionary_observation_the_policy_sees_the_state():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", envs._BRAX_NAMES)
 def test_every_brax_environment_is_an_environment_on_mjx(name):
-    """Shapes only: compiling each would take minutes."""
-    env = envs.make(name)
+    """Shapes only: compiling each would take minutes. Brax wrote swimmer for one engine, which is not MJX."""
+    env = envs.make(name, "generalized" if name == "swimmer" else "mjx")
     state = jax.eval_shape(env.reset, jax.random.PRNGKey(0))
     assert state.observation.shape == (env.observation_size,)
     _, step = jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))
     assert step.observation.shape == (env.observation_size,)
     assert (step.reward.shape, step.terminated.dtype) == ((), bool)
+
+
+def test_an_engine_that_brax_has_no_version_for_is_named():
+    with pytest.raises(UsageError, match="env = 'swimmer' with backend = 'mjx': Unsupported backend"):
+        envs.make("swimmer")
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from mjx_sac import losses, sac
 from mjx_sac.networks import Networks
 from mjx_sac.types import TrainState, Transition
 
-
 pytestmark = pytest.mark.smoke
 
 

@@ -36,8 +36,9 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=["train", "loss", "environment"])
 def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     """As printed, but for the size of the run and, where it says ant, the environment."""
-    import mjx_sac
     from conftest import SMALL, Counter
+
+    import mjx_sac
     from mjx_sac import api
 
     def train(config, **kwargs):
