@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 import sys
 from typing import Any
 
@@ -32,4 +33,4 @@ def write(result: dict[str, Any], path: pathlib.Path | None) -> None:
 def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
     """Median, minimum and maximum of pairwise ours / theirs."""
     ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    return {"median": ratios[len(ratios) // 2], "min": ratios[0], "max": ratios[-1]}
+    return {"median": statistics.median(ratios), "min": ratios[0], "max": ratios[-1]}

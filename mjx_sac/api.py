@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import pathlib
 import signal
 import threading
 import time
@@ -14,10 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mjx_sac import envs, evaluation, rundir, trainer
+from mjx_sac import compilation, envs, evaluation, rundir, trainer
 from mjx_sac import networks as networks_lib
 from mjx_sac.checkpoint import Checkpoints
-from mjx_sac.config import Config, UsageError
+from mjx_sac.config import Config
 from mjx_sac.console import Console
 from mjx_sac.envs.base import Environment
 from mjx_sac.logger import Logger
@@ -76,7 +74,7 @@ def train(
     run = rundir.attach(config, overwrite=overwrite, check_env=env is None)
     with Console(config.iterations) as console:
         console.phase(f"building {config.env}")
-        _set_up_jax(config)
+        compilation.set_up(config.device)
         env = env or envs.make(config.env, config.backend)
         networks = networks or networks_lib.make(config, env.action_size)
         agent = trainer.make_agent(config, env, networks, losses or Losses())
@@ -187,7 +185,7 @@ class _Programs:
         self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 1)
         lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(shapes)
         pool = ThreadPoolExecutor(1)
-        self.epoch = pool.submit(lowered.compile)
+        self.epoch = pool.submit(compilation.compile_lowered, lowered)
         self._evaluate = pool.submit(self._compile_evaluation, (shapes.train.actor_params, shapes.normalizer))
         pool.shutdown(wait=False)
 
@@ -200,7 +198,7 @@ class _Programs:
             result = evaluation.evaluate(self._agent, actor_params, stats, key, episodes=episodes)
             return evaluation.summary(result)
 
-        return jax.jit(evaluate).lower(*shapes, self._key).compile()
+        return compilation.compile_lowered(jax.jit(evaluate).lower(*shapes, self._key))
 
     def evaluate(self, state: RunState, epoch: int) -> dict[str, float]:
         """The same initial states whenever the same epoch is evaluated, so a run that goes on repeats its evaluations."""
@@ -235,21 +233,3 @@ def _check_finite(metrics: Mapping[str, float], iterations: int) -> None:
                 f"{tag} is {value} after {iterations:,} iterations: the run cannot go on; checkpoints saved before are "
                 f"intact (a lower q_lr, policy_lr or reward_scale may help)"
             )
-
-
-def _set_up_jax(config: Config) -> None:
-    """Chooses the device, and keeps compiled programs in a private directory of the user's, which makes starts faster."""
-    if config.device != "auto":
-        jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(config.device, config.device))
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise UsageError(f"device = {config.device!r}: {str(error).splitlines()[0]}") from None
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        directory = pathlib.Path(base) / "mjx-sac" / "xla"
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
-            return  # a home that cannot be written to costs time, not the run
-        jax.config.update("jax_compilation_cache_dir", str(directory))
