@@ -1,5 +1,6 @@
 """How XLA compiles for us: on which device, with which options, and where compiled programs are kept."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -22,7 +23,8 @@ def set_up(device: str) -> None:
       UsageError: JAX finds no such device.
     """
     if device != "auto":
-        jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(device, device))
+        gpu = "rocm" if importlib.util.find_spec("jax_rocm7_plugin") else "cuda"
+        jax.config.update("jax_platforms", gpu if device == "gpu" else device)
     try:
         jax.devices()
     except RuntimeError as error:

@@ -129,8 +129,8 @@ class Config(BaseModel):
 
     @property
     def run_dir(self) -> str:
-        """Where this run's files lie."""
-        return build_run_dir(self.env, self.logdir)
+        """`logdir`, or `runs/<env>` with what a path cannot hold replaced."""
+        return self.logdir or "runs/" + re.sub(r"[^\w.\-]+", "_", self.env)
 
     @property
     def updates_per_vector_step(self) -> int:
@@ -148,11 +148,6 @@ class Config(BaseModel):
     def epoch_iterations(self) -> int:
         """`log_interval`, rounded up to whole vector steps."""
         return self.epoch_vector_steps * self.num_envs
-
-
-def build_run_dir(env: str, logdir: str | None) -> str:
-    """`logdir`, or `runs/<env>` with what a path cannot hold replaced."""
-    return logdir or "runs/" + re.sub(r"[^\w.\-]+", "_", env)
 
 
 def field_info(config_class: type[Config], name: str, key: str) -> Any:

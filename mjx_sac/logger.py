@@ -13,9 +13,8 @@ class Logger:
     """Event files in the run's own directory, so that `tensorboard --logdir runs` shows one curve per run."""
 
     def __init__(self, directory: pathlib.Path, iterations: int) -> None:
-        """A run that goes on continues its curves: what was logged past `iterations` and lost is hidden."""
-        purge_step = iterations + 1 if iterations else None
-        self._writer = SummaryWriter(str(directory), flush_secs=10, purge_step=purge_step)
+        """A run that goes on continues its curves: what an interrupted one logged past `iterations`, and lost, is hidden."""
+        self._writer = SummaryWriter(str(directory), flush_secs=10, purge_step=iterations + 1)
 
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
         """Fills the HParams tab, in this event file and not, as tensorboardX does, in a directory of its own."""

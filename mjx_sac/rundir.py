@@ -11,7 +11,7 @@ import tomllib
 from typing import Any, NamedTuple
 
 from mjx_sac import envs
-from mjx_sac.config import Config, UsageError, build, build_run_dir, field_info, nearest
+from mjx_sac.config import Config, UsageError, build, field_info, nearest
 
 _OURS = ("checkpoints", "kwargs.json")
 _PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -47,8 +47,9 @@ def resolve(
       UsageError: one line for the first thing that is wrong. Nothing has been written.
     """
     explicit = {**(read_toml(pathlib.Path(config_file), config_class) if config_file else {}), **given}
-    base = packaged(str(explicit.get("env", "ant")), config_class)
-    directory = pathlib.Path(build_run_dir(explicit.get("env", "ant"), explicit.get("logdir")))
+    where = build(config_class, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
+    base = packaged(where.env, config_class)
+    directory = pathlib.Path(where.run_dir)
     _check_writable(directory)
     if not overwrite and latest_step(directory) is not None:
         base = {**_stored(directory, config_class), "logdir": None}
@@ -131,7 +132,7 @@ def _stored(directory: pathlib.Path, config_class: type[Config]) -> dict[str, An
 
 
 def _check_device(device: str) -> None:
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "jax_rocm60_plugin")
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
     if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
         raise UsageError(
             "device = 'gpu': this JAX has no GPU support: install the extra, as in `uv run --extra cuda12 mjx-sac ...`"

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     monkeypatch.setattr(mjx_sac, "train", train, raising=False)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
     assert list(pathlib.Path("runs").glob("*/checkpoints/128"))
+
+
+COMMANDS = re.findall(r"^(?:pip install uv && )?(?:uv run )?(mjx-sac train[^#\n]*)", README.read_text(), flags=re.M)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readmes_train_commands_are_understood(command, monkeypatch, tmp_path):
+    """Everything up to the training itself, in a directory that has the files the command names."""
+    from mjx_sac import api, cli
+
+    trained = []
+    monkeypatch.setattr(api, "train", lambda config, **_: trained.append(config))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as if every extra were installed
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("mine.toml").write_text("tau = 0.01\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(shlex.split(command)[1:])
+    assert stop.value.code == 0
+    assert trained[0].env in command
 
 
 def test_the_readme_has_exactly_two_set_up_commands():
