@@ -1,6 +1,6 @@
 """Learning curves of several runs side by side: ours from their event files, Brax's from the JSON of `brax_sac.py`.
 
-    python benchmarks/learning_table.py --ours runs/seed_* --brax brax_*.json --json benchmarks/results/learning_ant.json
+python benchmarks/learning_table.py --ours runs/seed_* --brax brax_*.json --json benchmarks/results/learning_ant.json
 """
 
 import argparse

@@ -23,6 +23,7 @@ def start(env: str, logdir: str, cache: str) -> dict[str, float]:
     command = [sys.executable, "-u", "-m", "mjx_sac", "train", "--env", env, "--logdir", logdir]
     started, phases = time.perf_counter(), {}
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # a warm one of the user's
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout
     for line in process.stdout:

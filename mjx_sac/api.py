@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+from jax.stages import Lowered
 
 from mjx_sac import compilation, envs, evaluation, rundir, trainer
 from mjx_sac import networks as networks_lib
@@ -59,7 +60,7 @@ def train(
     """Trains as `config` says, going on from the newest checkpoint in its run directory if there is one.
 
     Args:
-      config: hyperparameters; `resolve("ant", ...)` also reads the tuned ones that come with the package.
+      config: hyperparameters; `resolve({"env": "ant"})` also reads the tuned ones that come with the package.
       losses: the algorithm, by default soft actor-critic.
       networks: actor and critic, by default what `config` describes.
       env: the environment, by default the one that `config.env` names.
@@ -79,7 +80,8 @@ def train(
         networks = networks or networks_lib.make(config, env.action_size)
         agent = trainer.make_agent(config, env, networks, losses or Losses())
         init = partial(trainer.init, agent, jax.random.PRNGKey(config.seed))
-        if overwrite:
+        lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(jax.eval_shape(init))
+        if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         checkpoints = Checkpoints(run.directory, config.max_to_keep)
         state = None
@@ -92,7 +94,7 @@ def train(
         host = _Host(run, agent, checkpoints, logger, console, list(callbacks))
         try:
             with _Interrupt(console) as interrupt:
-                return host.loop(state, init, interrupt)
+                return host.loop(state, init, lowered, interrupt)
         finally:
             logger.close()
             checkpoints.close()
@@ -109,20 +111,21 @@ class _Host:
     console: Console
     callbacks: list[Callback]
 
-    def loop(self, restored: RunState | None, init: Callable[[], RunState], interrupt: "_Interrupt") -> Result:
+    def loop(self, restored: RunState | None, init: Callable[[], RunState], lowered: Lowered, interrupt: "_Interrupt") -> Result:
         """Epoch, evaluation, log, checkpoint, until all iterations are done."""
         config, iterations = self.run.config, self.run.latest or 0
+        saved = iterations
         metrics: dict[str, float] = {}
         if restored is not None and iterations >= config.iterations:
             return Result(restored, metrics, self.agent)
         self.console.phase("compiling")
         self.logger.hyperparameters(config.model_dump())
-        programs = _Programs(self.agent, jax.eval_shape(init))
+        programs = _Programs(self.agent, lowered, jax.eval_shape(init))
         state: RunState = restored or jax.jit(init)()
         epoch = programs.epoch.result()
         going_on = True
         while iterations < config.iterations and going_on and not interrupt.received:
-            started, before = time.perf_counter(), iterations
+            started = time.perf_counter()
             self.console.phase("training" if iterations >= config.warm_up_steps else "warm-up")
             state, raw = epoch(state)
             metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
@@ -135,13 +138,15 @@ class _Host:
             self.logger.log(iterations, metrics)
             for callback in self.callbacks:
                 going_on &= callback(iterations, metrics, state) is not False
-            done = iterations >= config.iterations or not going_on or interrupt.received
-            if done or iterations // config.checkpoint_interval > before // config.checkpoint_interval:
+            if iterations // config.checkpoint_interval > saved // config.checkpoint_interval:
                 self.console.phase("saving")
                 self.checkpoints.save(iterations, state)
+                saved = iterations
             reward = metrics.get("eval/mean_reward", metrics.get("rollout/ep_rew_mean"))
             self.console.progress(iterations, (metrics["time/fps"], metrics["time/updates_per_second"]), reward)
         self.console.phase("saving")
+        if iterations > saved:
+            self.checkpoints.save(iterations, state)
         self.checkpoints.wait()
         if interrupt.received:
             raise KeyboardInterrupt
@@ -180,10 +185,9 @@ class _Programs:
       epoch: future of the compiled, donating `trainer.epoch`.
     """
 
-    def __init__(self, agent: Agent, shapes: RunState) -> None:
+    def __init__(self, agent: Agent, lowered: Lowered, shapes: RunState) -> None:
         self._agent = agent
-        self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 1)
-        lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(shapes)
+        self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 0x6576616C)  # "eval": no key of training's
         pool = ThreadPoolExecutor(1)
         self.epoch = pool.submit(compilation.compile_lowered, lowered)
         self._evaluate = pool.submit(self._compile_evaluation, (shapes.train.actor_params, shapes.normalizer))
@@ -227,6 +231,8 @@ def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: f
 
 
 def _check_finite(metrics: Mapping[str, float], iterations: int) -> None:
+    if metrics["health/nonfinite_parameters"]:
+        metrics = {**metrics, "train/parameters": math.nan}
     for tag, value in sorted(metrics.items(), key=lambda item: not item[0].startswith("train/")):
         if not math.isfinite(value):
             raise TrainingError(

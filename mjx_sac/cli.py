@@ -107,7 +107,8 @@ def _train(config: Config, overwrite: bool, losses: "Losses | None") -> None:
         except TrainingError as error:
             sys.exit(_complain(str(error), 3))
     except KeyboardInterrupt:
-        sys.exit(_complain("interrupted; the same command goes on from the newest checkpoint", 130))
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        sys.exit(_complain(f"interrupted; {again} goes on from the newest checkpoint", 130))
 
 
 def _complain(message: str, code: int) -> int:

@@ -29,12 +29,14 @@ def set_up(device: str) -> None:
         jax.devices()
     except RuntimeError as error:
         raise UsageError(f"device = {device!r}: {str(error).splitlines()[0]}") from None
+    if device != "auto" and jax.default_backend() != device:
+        raise UsageError(f"device = {device!r}: JAX already runs on {jax.default_backend()} in this process: start a new one")
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        directory = pathlib.Path(base) / "mjx-sac" / "xla"
         try:
+            base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+            directory = pathlib.Path(base) / "mjx-sac" / "xla"
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
+        except (OSError, RuntimeError):
             return  # a home that cannot be written to costs time, not the run
         jax.config.update("jax_compilation_cache_dir", str(directory))
 

@@ -74,7 +74,7 @@ class Config(BaseModel):
     policy_lr: float = _field(3e-4, "Algorithm", "learning rate of the actor", gt=0)
     q_lr: float = _field(3e-4, "Algorithm", "learning rate of the critics", gt=0)
     alpha_lr: float = _field(3e-4, "Algorithm", "learning rate of the temperature", gt=0)
-    initial_alpha: float = _field(1.0, "Algorithm", "temperature at the start", gt=0)
+    initial_alpha: float = _field(1.0, "Algorithm", "temperature at the start", fixed=True, gt=0)
     target_entropy: Annotated[float | None, BeforeValidator(_none)] = _field(
         None, "Algorithm", "entropy the temperature aims at; auto is minus the action size"
     )
@@ -83,8 +83,8 @@ class Config(BaseModel):
     tau: float = _field(5e-3, "Algorithm", "step of the target critics towards the critics", gt=0, le=1)
     target_delay: Int = _field(1, "Algorithm", "gradient steps between target updates", gt=0)
     batch_size: Int = _field(256, "Algorithm", "transitions per gradient step", gt=0)
-    updates_per_iteration: float = _field(1.0, "Algorithm", "gradient steps per transition collected", gt=0)
-    warm_up_steps: Int = _field(10_000, "Algorithm", "iterations of uniform actions before the first update", ge=0)
+    updates_per_iteration: float = _field(1.0, "Algorithm", "gradient steps per transition collected", fixed=True, gt=0)
+    warm_up_steps: Int = _field(10_000, "Algorithm", "iterations of uniform actions before the first update", fixed=True, ge=0)
     buffer_size: Int = _field(1_000_000, "Algorithm", "transitions the replay buffer holds", fixed=True, gt=0)
 
     # Networks
@@ -115,7 +115,8 @@ class Config(BaseModel):
                     f"buffer_size {self.buffer_size} is smaller than {field} {getattr(self, field)}: raise buffer_size "
                     f"to at least {getattr(self, field)}"
                 )
-        if self.iterations <= self.warm_up_steps:
+        epochs = -(-self.iterations // self.epoch_iterations)
+        if self.iterations <= self.warm_up_steps or epochs * self.epoch_vector_steps <= self.warm_up_vector_steps:
             raise ValueError(
                 f"iterations {self.iterations} is not beyond warm_up_steps {self.warm_up_steps}, so nothing would be "
                 f"learned: raise iterations or lower warm_up_steps"

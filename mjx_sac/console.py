@@ -24,7 +24,8 @@ class Console:
         self._started = self._said = time.monotonic()
         self._phase, self._phase_started = "starting", self._started
         self._iterations, self._status = 0, ""
-        self._rich = RichConsole(file=sys.stdout, force_terminal=terminal)
+        self._out = sys.stdout  # held on to: a noisy import may have it redirected while the heartbeat speaks
+        self._rich = RichConsole(file=self._out, force_terminal=terminal)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._lock, self._stop = threading.RLock(), threading.Event()  # re-entrant: a signal handler speaks too
@@ -89,7 +90,7 @@ class Console:
             if self._bar:
                 self._rich.print(text, highlight=False, markup=False)
             else:
-                print(f"[{_clock(self._said - self._started)}] {text}", flush=True)
+                print(f"[{_clock(self._said - self._started)}] {text}", flush=True, file=self._out)
 
     def _beat(self) -> None:
         while not self._stop.wait(0.5):

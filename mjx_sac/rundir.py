@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mjx_sac import envs
 from mjx_sac.config import Config, UsageError, build, field_info, nearest
 
-_OURS = ("checkpoints", "kwargs.json")
+_OURS = ("kwargs.json", "checkpoints")  # in this order: half-removed checkpoints must not look like a run
 _PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -63,7 +63,7 @@ def attach(config: Config, *, overwrite: bool = False, check_env: bool = True) -
       UsageError: the environment, device or directory cannot be used, or the run there was another one.
     """
     if check_env:
-        envs.check(config.env)
+        envs.check(config.env, config.backend)
     _check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)
@@ -144,8 +144,11 @@ def _check_device(device: str) -> None:
 def _check_writable(directory: pathlib.Path) -> None:
     """Without writing: the nearest existing ancestor must be a directory we may write to."""
     existing = directory
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as error:
+        raise UsageError(f"logdir = {str(directory)!r}: {error.strerror}: choose another --logdir") from None
     if not existing.is_dir():
         raise UsageError(f"logdir = {str(directory)!r}: {existing} is a file: choose another --logdir")
     if not os.access(existing, os.W_OK | os.X_OK):

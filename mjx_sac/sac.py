@@ -86,7 +86,7 @@ def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params
 def _update_target(state: TrainState, config: Config) -> TrainState:
     """Target += tau (critic - target), every `target_delay` gradient steps."""
     since = state.since_target_update + 1
-    due = since == config.target_delay
+    due = since >= config.target_delay  # not ==: a run may go on with a shorter delay
     # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
     tau = jnp.where(due, config.tau, 0.0)
     return state.replace(

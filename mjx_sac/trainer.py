@@ -55,7 +55,8 @@ class RunState(struct.PyTreeNode):
 
 def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
     """Puts the parts of a run together."""
-    episodes = Episodes(env, config.num_envs, config.episode_length, config.action_repeat, config.reset_pool_size)
+    pool_size = max(config.reset_pool_size, config.num_envs)  # no two environments start alike in the same vector step
+    episodes = Episodes(env, config.num_envs, config.episode_length, config.action_repeat, pool_size)
     return Agent(config, episodes, networks, losses)
 
 
@@ -96,9 +97,15 @@ def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / episodes,
         "rollout/episodes": episodes,
         "health/nonfinite_steps": jnp.sum(rollout["nonfinite"]),
+        "health/nonfinite_parameters": _count_nonfinite((state.train, state.normalizer)),
         "replay/size": jnp.sum(state.replay.size),
         "trained_vector_steps": jnp.sum(trained),
     }
+
+
+def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
+    """How many numbers in `tree` are not finite. Once per epoch: a loss shows it one gradient step too late."""
+    return sum((jnp.sum(~jnp.isfinite(x)) for x in jax.tree.leaves(tree)), start=jnp.int32(0))
 
 
 def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Metrics, Bool[Array, ""]]]:
@@ -139,7 +146,8 @@ def collect(agent: Agent, state: RunState, key: Key) -> tuple[RunState, Metrics]
     started = state.episodes.ended
     episodes = agent.episodes.start(state.episodes)
     observation = episodes.env.observation
-    stats = normalizer.update(state.normalizer, observation, jnp.ones(config.num_envs, bool))
+    finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return something that is not
+    stats = normalizer.update(state.normalizer, observation, finite)
 
     action = policy(agent, state.train.actor_params, stats, observation, policy_key)
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)

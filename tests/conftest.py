@@ -35,6 +35,7 @@ def _check_shapes(module) -> None:
 for _name in ("evaluation", "losses", "metrics", "normalizer", "replay", "sac", "trainer"):
     _check_shapes(importlib.import_module(f"mjx_sac.{_name}"))
 
+from mjx_sac import losses as losses_lib  # noqa: E402
 from mjx_sac import networks, trainer  # noqa: E402
 from mjx_sac.losses import Losses  # noqa: E402
 
@@ -94,4 +95,5 @@ def make_config(**overrides) -> Config:
 def make_agent(env=None, losses=None, **overrides) -> trainer.Agent:
     config = make_config(**overrides)
     env = env or Counter()
-    return trainer.make_agent(config, env, networks.make(config, env.action_size), losses or Losses())
+    checked = Losses(losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss)  # shapes and all
+    return trainer.make_agent(config, env, networks.make(config, env.action_size), losses or checked)

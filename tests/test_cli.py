@@ -78,6 +78,15 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(capsys, monkeypatch, t
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
 
 
+@pytest.mark.parametrize("arguments", [["--env", "atn"], ["--tau", "2"], ["--logdir", "/proc/nothing"], ["--env", "swimmer"]])
+def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
+    code = "import sys\ntry:\n    from mjx_sac.cli import main; main()\nexcept SystemExit as e: print(e.code, 'jax' in sys.modules)"
+    command = [sys.executable, "-c", code, "train", *arguments]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert out == "2 False\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_device_gpu_without_gpu_support_names_the_extra(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -46,6 +46,7 @@ def test_hidden_sizes(text, sizes):
         ({"buffer_size": 100, "batch_size": 256}, ["buffer_size 100", "batch_size 256"]),
         ({"buffer_size": 300, "num_envs": 512}, ["buffer_size 300", "num_envs 512"]),
         ({"iterations": 10_000}, ["iterations 10000", "warm_up_steps 10000"]),
+        ({"iterations": 10_100, "num_envs": 2048}, ["iterations 10100", "warm_up_steps 10000"]),
         ({"updates_per_iteration": 0.3}, ["updates_per_iteration 0.3", "num_envs 16", "4.8"]),
     ],
 )

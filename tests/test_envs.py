@@ -80,7 +80,7 @@ def test_every_brax_environment_is_an_environment_on_mjx(name):
 
 
 def test_an_engine_that_brax_has_no_version_for_is_named():
-    with pytest.raises(UsageError, match="env = 'swimmer' with backend = 'mjx': Unsupported backend"):
+    with pytest.raises(UsageError, match=r"backend = 'mjx': Brax has swimmer .* --backend generalized"):
         envs.make("swimmer")
 
 

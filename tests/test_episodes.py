@@ -82,12 +82,18 @@ def test_a_non_finite_environment_is_reset_and_the_others_go_on_bit_for_bit():
         np.testing.assert_array_equal(a[::2], b[::2])
 
 
-@pytest.mark.parametrize(("ends_at", "count", "reward"), [(1000, 3, 0 + 1 + 2), (2, 2, 0 + 1)])
-def test_action_repeat_adds_rewards_until_the_episode_ends(ends_at, count, reward):
-    ((_, (step, _), state),) = play(Episodes(Counter(ends_at=ends_at), 1, episode_length=9, action_repeat=3), 1)
+@pytest.mark.parametrize(
+    ("ends_at", "limit", "count", "terminated", "truncated"),
+    [(1000, 9, 3, False, False), (2, 9, 2, True, False), (1000, 2, 2, False, True), (2, 2, 2, True, False)],
+)
+def test_action_repeat_adds_rewards_until_the_episode_ends(ends_at, limit, count, terminated, truncated):
+    # Three steps are worth 0 + 1 + 2, two 0 + 1. What ended the episode stays what ended it.
+    episodes = Episodes(Counter(ends_at=ends_at), 1, episode_length=limit, action_repeat=3)
+    ((_, (step, _), state),) = play(episodes, 1)
     assert float(step.observation[0, 1]) == count
-    assert float(step.reward[0]) == reward
-    assert int(state.length[0]) == 3
+    assert float(step.reward[0]) == sum(range(count))
+    assert int(state.length[0]) == count
+    assert (bool(step.terminated[0]), bool(step.truncated[0])) == (terminated, truncated)
 
 
 def test_an_environment_whose_state_changes_shape_is_refused_by_name():
@@ -100,11 +106,14 @@ def test_an_environment_whose_state_changes_shape_is_refused_by_name():
         play(Episodes(Grows(), 1, episode_length=3), 1)
 
 
-def test_an_environments_own_truncation_is_kept():
+@pytest.mark.parametrize("action_repeat", [1, 3])
+def test_an_environments_own_truncation_is_kept_and_is_no_termination(action_repeat):
     class Truncates(Counter):
         def step(self, state, action):
             state, step = super().step(state, action)
             return state, Step(step.observation, step.reward, jnp.array(False), state.inner[0] >= 2)
 
-    rows = play(Episodes(Truncates(), 1, episode_length=100), 4)
-    assert [bool(row[1].step.truncated[0]) for row in rows] == [False, True, False, True]
+    rows = play(Episodes(Truncates(), 1, episode_length=100, action_repeat=action_repeat), 4)
+    expected = [False, True, False, True] if action_repeat == 1 else [True] * 4
+    assert [bool(row[1].step.truncated[0]) for row in rows] == expected
+    assert not any(row[1].step.terminated[0] for row in rows)

@@ -128,6 +128,14 @@ def test_target_critics_move_by_tau_every_target_delay_updates():
     np.testing.assert_allclose(targets[4], 0.75 * targets[2] + 0.25 * critics[4], atol=1e-6)
 
 
+def test_a_shorter_target_delay_takes_effect_on_a_state_that_waited_longer():
+    agent = make_agent(target_delay=2)
+    static = {"networks": agent.networks, "config": agent.config}
+    train = sac.init(jax.random.PRNGKey(0), 2, 1, **static).replace(since_target_update=jnp.int32(3))
+    train, _ = sac.update(train, real_batch(agent.config), jax.random.PRNGKey(0), **static, losses=agent.losses)
+    assert int(train.since_target_update) == 0
+
+
 def test_each_learning_rate_drives_its_own_parameters():
     """Adam's first step has the length of the learning rate in every coordinate that has a gradient."""
     history, _ = updated(1, policy_lr=1e-2, q_lr=1e-3, alpha_lr=1e-1)

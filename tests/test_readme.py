@@ -52,7 +52,9 @@ def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     assert list(pathlib.Path("runs").glob("*/checkpoints/128"))
 
 
-COMMANDS = re.findall(r"^(?:pip install uv && )?(?:uv run )?(mjx-sac train[^#\n]*)", README.read_text(), flags=re.M)
+COMMANDS = re.findall(
+    r"^(?:pip install uv && )?(?:uv run (?:--extra \w+ )?)?(mjx-sac train[^#\n]*)", README.read_text(), flags=re.M
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL, Counter, make_config
@@ -190,6 +191,26 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_path):
+    """The square root of zero has no slope: one gradient step leaves NaN parameters and a loss that looks well."""
+
+    def breaks(params, state, batch, key, *, networks, config):
+        loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
+        return loss + sum(jnp.sqrt(jnp.sum(0.0 * x)) for x in jax.tree.leaves(params)), metrics
+
+    config = make_config(logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32)
+    with pytest.raises(api.TrainingError, match="train/parameters is nan after 36 iterations"):
+        api.train(config, losses=Losses(critic=breaks))
+    assert rundir.latest_step(tmp_path) == 32
+
+
+def test_what_changed_is_told_and_takes_effect(tmp_path, capsys):
+    api.train(make_config(logdir=str(tmp_path), iterations=64, target_delay=3))
+    result = api.train(make_config(logdir=str(tmp_path), iterations=96, target_delay=2))
+    assert "iterations 64 -> 96, target_delay 3 -> 2" in capsys.readouterr().out
+    assert int(result.state.train.since_target_update) < 2
+
+
 def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number):
     """Ctrl-C in the middle; the same command again; exit code 130, then 0, and one unbroken curve."""
     flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items() if name != "env"]

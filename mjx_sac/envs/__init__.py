@@ -41,12 +41,14 @@ def names() -> list[str]:
     return [*_BRAX_NAMES, *_registry]
 
 
-def check(name: str) -> None:
+def check(name: str, backend: str = "mjx") -> None:
     """Refuses a name that cannot be an environment, without importing JAX.
 
     Raises:
       UsageError: one line with the way out.
     """
+    if name == "swimmer" and backend != "generalized":
+        raise UsageError(f"backend = {backend!r}: Brax has swimmer for its generalized engine only: --backend generalized")
     if name in _registry or name in _BRAX_NAMES:
         return
     if name.startswith("playground/"):
@@ -83,7 +85,7 @@ def make(name: str, backend: str = "mjx") -> "Environment":
     Raises:
       UsageError: there is none, or the user's factory failed or returned something else.
     """
-    check(name)
+    check(name, backend)
     if name in _registry:
         return _adapt(name, _registry[name]())
     if name.startswith("playground/"):
@@ -110,7 +112,8 @@ def _adapt(name: str, env: Any) -> "Environment":
     from mjx_sac.envs.base import Environment
     from mjx_sac.envs.brax import BraxEnvironment
 
-    if all(hasattr(env, attribute) for attribute in ("unwrapped", "observation_size", "action_size")):
+    # Asked of the type: Brax's `observation_size` is a property that would run a reset, operation by operation.
+    if all(hasattr(type(env), attribute) for attribute in ("unwrapped", "observation_size", "action_size")):
         return BraxEnvironment(env)
     if not isinstance(env, Environment):
         raise UsageError(

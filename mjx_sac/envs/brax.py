@@ -57,7 +57,4 @@ def make(name: str, backend: str) -> BraxEnvironment:
         import brax.envs
 
         kwargs = {} if name == "fast" else {"backend": backend}
-        try:
-            return BraxEnvironment(brax.envs.get_environment(name, **kwargs))
-        except ValueError as error:  # swimmer, for one, exists for Brax's generalized engine only
-            raise UsageError(f"env = {name!r} with backend = {backend!r}: {error} Try another --backend") from None
+        return BraxEnvironment(brax.envs.get_environment(name, **kwargs))

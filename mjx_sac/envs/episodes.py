@@ -95,46 +95,45 @@ class Episodes:
     def step(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Outcome]:
         """Holds each action for `action_repeat` environment steps, or until the episode ends."""
         with jax.default_matmul_precision("highest"):
-            env, step = jax.vmap(self._repeat)(state.env, action)
+            env, step, length = jax.vmap(self._repeat)(state.env, action, state.length)
         valid = jnp.all(jnp.isfinite(step.observation), axis=-1) & jnp.isfinite(step.reward)
-        length = state.length + self.action_repeat
-        truncated = (step.truncated | (length >= self.episode_length)) & ~step.terminated & valid
         reward = jnp.where(valid, step.reward, 0.0)
         step = Step(
             observation=jnp.where(valid[:, None], step.observation, 0.0),
             reward=reward,
             terminated=step.terminated & valid,
-            truncated=truncated,
+            truncated=step.truncated & ~step.terminated & valid,
         )
         state = state.replace(
             env=env,
-            ended=step.terminated | truncated | ~valid,
+            ended=step.terminated | step.truncated | ~valid,
             length=length,
             episode_return=state.episode_return + reward,
         )
         return state, Outcome(step, valid)
 
-    def _repeat(self, state: Any, action: Float[Array, " action"]) -> tuple[Any, Step]:
-        new, step = self._step_once(state, action)
+    def _repeat(self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]) -> tuple[Any, Step, Array]:
+        """Returns the state, what the steps came to, and the episode's length after them."""
+        new, step, length = self._step_once(state, action, length)
         for _ in range(self.action_repeat - 1):
             # An episode that is over stays where it ended, and earns nothing more.
             over = step.terminated | step.truncated
-            next_state, next_step = self._step_once(new, action)
-            new = jax.tree.map(lambda a, b, over=over: jnp.where(over, a, b), new, next_state)
-            observation = jnp.where(over, step.observation, next_step.observation)
-            reward = step.reward + jnp.where(over, 0.0, next_step.reward)
-            step = Step(observation, reward, over | next_step.terminated, over | next_step.truncated)
-        return new, step
+            after = self._step_once(new, action, length)
+            after = (after[0], after[1]._replace(reward=step.reward + after[1].reward), after[2])
+            before = (new, step, length)
+            new, step, length = jax.tree.map(lambda a, b, over=over: jnp.where(over, a, b), before, after)
+        return new, step, length
 
-    def _step_once(self, state: Any, action: Float[Array, " action"]) -> tuple[Any, Step]:
+    def _step_once(self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]) -> tuple[Any, Step, Array]:
         new, step = self.env.step(state, action)
+        length = length + 1
         step = Step(
             observation=jnp.asarray(step.observation, jnp.float32),
             reward=jnp.asarray(step.reward, jnp.float32),
             terminated=jnp.asarray(step.terminated, bool),
-            truncated=jnp.asarray(step.truncated, bool),
+            truncated=jnp.asarray(step.truncated, bool) | (length >= self.episode_length),
         )
-        return _cast(new, state), step
+        return _cast(new, state), step, length
 
 
 def _where(mask: Bool[Array, " n"], a: Array, b: Array) -> Array:
