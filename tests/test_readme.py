@@ -52,9 +52,8 @@ def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     assert list(pathlib.Path("runs").glob("*/checkpoints/128"))
 
 
-COMMANDS = re.findall(
-    r"^(?:pip install uv && )?(?:uv run (?:--extra \w+ )?)?(mjx-sac train[^#\n]*)", README.read_text(), flags=re.M
-)
+PREFIX = r"^(?:pip install uv && )?(?:uv run (?:--extra \w+ )?)?"
+COMMANDS = re.findall(PREFIX + r"(mjx-sac train[^#\n]*)", README.read_text(), flags=re.M)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
