@@ -190,7 +190,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
     assert rundir.latest_step(tmp_path) == 32
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_path):
     """The square root of zero has no slope: one gradient step leaves NaN parameters and a loss that looks well."""
 
@@ -211,6 +210,7 @@ def test_what_changed_is_told_and_takes_effect(tmp_path, capsys):
     assert int(result.state.train.since_target_update) < 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number):
     """Ctrl-C in the middle; the same command again; exit code 130, then 0, and one unbroken curve."""
     flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items() if name != "env"]
