@@ -83,6 +83,7 @@ def train(
         lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(jax.eval_shape(init))
         if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
+        rundir.create(run.directory)
         checkpoints = Checkpoints(run.directory, config.max_to_keep)
         state = None
         if run.latest is not None:

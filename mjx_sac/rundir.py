@@ -161,9 +161,20 @@ def clear(directory: pathlib.Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def create(directory: pathlib.Path) -> None:
+    """Makes the run's directory.
+
+    Raises:
+      UsageError: it cannot be made, which permissions alone do not tell: root may write everywhere, but not in /proc.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"logdir = {str(directory)!r}: {error.strerror}: choose another --logdir") from None
+
+
 def write_kwargs(run: Run) -> None:
     """`kwargs.json`: the resolved configuration, package versions and git commit."""
-    run.directory.mkdir(parents=True, exist_ok=True)
     config = run.config.model_dump(mode="json")
     text = json.dumps({"config": config, "versions": versions(), "git_commit": git_commit()}, indent=2)
     temporary = run.directory / "kwargs.json.tmp"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.smoke
 
 GAMMA = 0.9
 insert = jax.jit(replay.insert)
-sample = jax.jit(replay.sample, static_argnums=(2,))
+sample = jax.jit(replay.sample, static_argnums=(2, 3))
 
 
 class Oracle:

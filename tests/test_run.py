@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mjx_sac import api, cli, rundir
 from mjx_sac.config import UsageError
-from mjx_sac.losses import Losses, critic_loss
+from mjx_sac.losses import Losses, actor_loss, critic_loss
 
 
 def scalars(directory) -> dict[str, dict[int, float]]:
@@ -194,13 +194,18 @@ def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_
     """The square root of zero has no slope: one gradient step leaves NaN parameters and a loss that looks well."""
 
     def breaks(params, state, batch, key, *, networks, config):
-        loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
+        loss, metrics = actor_loss(params, state, batch, key, networks=networks, config=config)
         return loss + sum(jnp.sqrt(jnp.sum(0.0 * x)) for x in jax.tree.leaves(params)), metrics
 
     config = make_config(logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32)
     with pytest.raises(api.TrainingError, match="train/parameters is nan after 36 iterations"):
-        api.train(config, losses=Losses(critic=breaks))
+        api.train(config, losses=Losses(actor=breaks))
     assert rundir.latest_step(tmp_path) == 32
+
+
+def test_a_directory_that_cannot_be_made_is_named():
+    with pytest.raises(UsageError, match=r"logdir = '/proc/nothing'.* choose another --logdir"):
+        api.train(make_config(logdir="/proc/nothing"))
 
 
 def test_what_changed_is_told_and_takes_effect(tmp_path, capsys):
