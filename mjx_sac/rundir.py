@@ -63,7 +63,7 @@ def attach(config: Config, *, overwrite: bool = False, check_env: bool = True) -
       UsageError: the environment, device or directory cannot be used, or the run there was another one.
     """
     if check_env:
-        envs.check(config.env, config.backend)
+        envs.check(config.env)
     _check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)
