@@ -190,7 +190,7 @@ class _Programs:
         self._agent = agent
         self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 0x6576616C)  # "eval": no key of training's
         pool = ThreadPoolExecutor(1)
-        self.epoch = pool.submit(compilation.compile_lowered, lowered)
+        self.epoch = pool.submit(lowered.compile)
         self._evaluate = pool.submit(self._compile_evaluation, (shapes.train.actor_params, shapes.normalizer))
         pool.shutdown(wait=False)
 
@@ -203,7 +203,7 @@ class _Programs:
             result = evaluation.evaluate(self._agent, actor_params, stats, key, episodes=episodes)
             return evaluation.summary(result)
 
-        return compilation.compile_lowered(jax.jit(evaluate).lower(*shapes, self._key))
+        return jax.jit(evaluate).lower(*shapes, self._key).compile()
 
     def evaluate(self, state: RunState, epoch: int) -> dict[str, float]:
         """The same initial states whenever the same epoch is evaluated, so a run that goes on repeats its evaluations."""

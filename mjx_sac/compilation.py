@@ -1,19 +1,12 @@
-"""How XLA compiles for us: on which device, with which options, and where compiled programs are kept."""
+"""Which device XLA compiles for, and where it keeps compiled programs."""
 
 import importlib.util
 import os
 import pathlib
 
 import jax
-from jax.stages import Compiled, Lowered
 
 from mjx_sac.config import UsageError
-
-_OPTIONS: dict[str, dict[str, str | bool]] = {
-    # XNNPACK multiplies the small matrices of a 256x256 network faster than XLA's default on a CPU: 222 against 200 updates/s,
-    # medians of four and six runs of a bare scan of updates, taking turns on two cores.
-    "cpu": {"xla_cpu_use_xnnpack": True},
-}
 
 
 def set_up(device: str) -> None:
@@ -39,14 +32,3 @@ def set_up(device: str) -> None:
         except (OSError, RuntimeError):
             return  # a home that cannot be written to costs time, not the run
         jax.config.update("jax_compilation_cache_dir", str(directory))
-
-
-def compile_lowered(lowered: Lowered) -> Compiled:
-    """`lowered.compile()` with the options found to be faster here, where this version of XLA knows them."""
-    options = _OPTIONS.get(jax.default_backend(), {})
-    try:
-        return lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
-            raise
-        return lowered.compile()
