@@ -151,6 +151,7 @@ class _Host:
         self.checkpoints.wait()
         if interrupt.received:
             raise KeyboardInterrupt
+        self.console.phase("done")
         self.console.message(f"done: {iterations:,} iterations in {self.run.directory}")
         return Result(state, metrics, self.agent)
 

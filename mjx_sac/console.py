@@ -59,7 +59,7 @@ class Console:
         self._phase, self._phase_started = name, time.monotonic()
         if self._bar and self._task is not None:
             self._bar.update(self._task, description=name)
-        elif changed and name not in ("evaluating", "saving"):  # those pass in a moment: the heartbeat tells of long ones
+        elif changed and name not in ("evaluating", "saving", "done"):  # over in a moment: the heartbeat tells of long ones
             self.message(name)
 
     def progress(self, iterations: int, rates: tuple[float, float] | None = None, reward: float | None = None) -> None:
