@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -127,7 +127,10 @@ class _Host:
         going_on = True
         while iterations < config.iterations and going_on and not interrupt.received:
             started = time.perf_counter()
-            self.console.phase("training" if iterations >= config.warm_up_steps else "warm-up")
+            training = iterations >= config.warm_up_steps
+            self.console.phase("training" if training else "warm-up")
+            if training:
+                programs.prepare_evaluation()
             state, raw = epoch(state)
             metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
             iterations += config.epoch_iterations
@@ -190,27 +193,38 @@ class _Programs:
     def __init__(self, agent: Agent, lowered: Lowered, shapes: RunState) -> None:
         self._agent = agent
         self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 0x6576616C)  # "eval": no key of training's
-        pool = ThreadPoolExecutor(1)
-        self.epoch = pool.submit(lowered.compile)
-        self._evaluate = pool.submit(self._compile_evaluation, (shapes.train.actor_params, shapes.normalizer))
-        pool.shutdown(wait=False)
+        self._shapes = (shapes.train.actor_params, shapes.normalizer)
+        self._evaluate: Future[Any] | None = None
+        self.epoch = _in_background(lowered.compile)
 
-    def _compile_evaluation(self, shapes: Any) -> Any:
+    def prepare_evaluation(self) -> None:
+        """Starts to compile, unless it has been: when training begins, so as not to delay the first gradient step."""
+        if self._evaluate is None and self._agent.config.episodes_per_eval:
+            self._evaluate = _in_background(self._compile_evaluation)
+
+    def _compile_evaluation(self) -> Any:
         episodes = self._agent.config.episodes_per_eval
-        if not episodes:
-            return None
 
         def evaluate(actor_params: Any, stats: Any, key: Any) -> Any:
             result = evaluation.evaluate(self._agent, actor_params, stats, key, episodes=episodes)
             return evaluation.summary(result)
 
-        return jax.jit(evaluate).lower(*shapes, self._key).compile()
+        return jax.jit(evaluate).lower(*self._shapes, self._key).compile()
 
     def evaluate(self, state: RunState, epoch: int) -> dict[str, float]:
         """The same initial states whenever the same epoch is evaluated, so a run that goes on repeats its evaluations."""
+        self.prepare_evaluation()
+        assert self._evaluate
         key = jax.random.fold_in(self._key, epoch)
         metrics = self._evaluate.result()(state.train.actor_params, state.normalizer, key)
         return {tag: float(value) for tag, value in jax.device_get(metrics).items()}
+
+
+def _in_background(function: Callable[[], Any]) -> Future[Any]:
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> dict[str, float]:
