@@ -127,10 +127,7 @@ class _Host:
         going_on = True
         while iterations < config.iterations and going_on and not interrupt.received:
             started = time.perf_counter()
-            training = iterations >= config.warm_up_steps
-            self.console.phase("training" if training else "warm-up")
-            if training:
-                programs.prepare_evaluation()
+            self._announce(iterations, programs)
             state, raw = epoch(state)
             metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
             iterations += config.epoch_iterations
@@ -157,6 +154,13 @@ class _Host:
         self.console.phase("done")
         self.console.message(f"done: {iterations:,} iterations in {self.run.directory}")
         return Result(state, metrics, self.agent)
+
+    def _announce(self, iterations: int, programs: "_Programs") -> None:
+        if iterations < self.run.config.warm_up_steps:
+            self.console.phase("warm-up")
+        else:
+            self.console.phase("training")
+            programs.prepare_evaluation()
 
 
 class _Interrupt:
