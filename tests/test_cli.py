@@ -87,20 +87,15 @@ def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_device_gpu_without_gpu_support_names_the_extra(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "value", "extra"), [("--device", "gpu", "cuda12"), ("--env", "playground/CheetahRun", "mjx-sac[playground]")]
+)
+def test_what_needs_an_extra_names_it(capsys, monkeypatch, tmp_path, flag, value, extra):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, _, err = run(capsys, "train", "--device", "gpu")
+    code, _, err = run(capsys, "train", flag, value)
     assert code == 2
-    assert "cuda12" in err
-
-
-def test_playground_without_its_extra_names_it(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, _, err = run(capsys, "train", "--env", "playground/CheetahRun")
-    assert code == 2
-    assert "mjx-sac[playground]" in err
+    assert extra in err
 
 
 def test_a_subclass_of_config_gets_flags(capsys, monkeypatch, tmp_path):
