@@ -123,7 +123,7 @@ def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tupl
             observation=normalizer.normalize(state.normalizer, batches.observation),
             next_observation=normalizer.normalize(state.normalizer, batches.next_observation),
         )
-    keys = jax.random.split(update_key, shape[0])
+    keys = jax.random.split(update_key, (shape[0], 2))
 
     updates = jax.jit(partial(_updates, agent))  # jit: the shapes below and the branch share one trace
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
@@ -131,8 +131,10 @@ def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tupl
     return state.replace(train=train), (rollout, metrics, trained)
 
 
-def _updates(agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2"]) -> tuple[TrainState, Metrics]:
-    def one(train: TrainState, inputs: tuple[Transition, Key]) -> tuple[TrainState, Metrics]:
+def _updates(
+    agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2 2"]
+) -> tuple[TrainState, Metrics]:
+    def one(train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]) -> tuple[TrainState, Metrics]:
         return sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
 
     train, metrics = jax.lax.scan(one, train, (batches, keys))

@@ -101,7 +101,7 @@ def updated(steps=1, **overrides):
     update = jax.jit(lambda t, k: sac.update(t, real_batch(agent.config), k, **static, losses=agent.losses))
     history, metrics = [train], {}
     for i in range(steps):
-        train, metrics = update(train, jax.random.PRNGKey(i))
+        train, metrics = update(train, jax.random.split(jax.random.PRNGKey(i)))
         history.append(train)
     return history, metrics
 
@@ -132,7 +132,7 @@ def test_a_shorter_target_delay_takes_effect_on_a_state_that_waited_longer():
     agent = make_agent(target_delay=2)
     static = {"networks": agent.networks, "config": agent.config}
     train = sac.init(jax.random.PRNGKey(0), 2, 1, **static).replace(since_target_update=jnp.int32(3))
-    train, _ = sac.update(train, real_batch(agent.config), jax.random.PRNGKey(0), **static, losses=agent.losses)
+    train, _ = sac.update(train, real_batch(agent.config), jax.random.split(jax.random.PRNGKey(0)), **static, losses=agent.losses)
     assert int(train.since_target_update) == 0
 
 

@@ -39,6 +39,12 @@ def test_deviation_is_a_softplus_with_a_floor():
     np.testing.assert_allclose(distribution.mode()[:, 0], np.tanh([0.5, 0.5]), rtol=1e-6)
 
 
+def test_deviation_has_the_gradient_of_a_softplus():
+    raw = jnp.array([-100.0, -1.0, 0.0, 1.0, 100.0])
+    gradient = jax.vmap(jax.grad(lambda x: TanhGaussian.from_network(jnp.array([0.0, x])).std[0]))(raw)
+    np.testing.assert_allclose(gradient, 1 / (1 + np.exp(-np.asarray(raw, np.float64))), atol=1e-6)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
