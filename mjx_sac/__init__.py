@@ -8,8 +8,8 @@ result = mjx_sac.train(mjx_sac.resolve({"env": "ant", "iterations": 200_000}))
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mjx_sac.api import Result, TrainingError, train
-    from mjx_sac.config import Config, UsageError
+    from mjx_sac.api import Result, train
+    from mjx_sac.config import Config, TrainingError, UsageError
     from mjx_sac.envs import register
     from mjx_sac.losses import Losses
     from mjx_sac.rundir import resolve
@@ -22,7 +22,7 @@ _HOMES = {
     "UsageError": "config",
     "Losses": "losses",
     "Result": "api",
-    "TrainingError": "api",
+    "TrainingError": "config",
     "train": "api",
     "register": "envs",
     "resolve": "rundir",

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,17 +16,13 @@ from jax.stages import Lowered
 from mjx_sac import compilation, envs, evaluation, rundir, trainer
 from mjx_sac import networks as networks_lib
 from mjx_sac.checkpoint import Checkpoints
-from mjx_sac.config import Config
+from mjx_sac.config import Config, TrainingError
 from mjx_sac.console import Console
 from mjx_sac.envs.base import Environment
 from mjx_sac.logger import Logger
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.trainer import Agent, RunState
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; checkpoints saved before are intact."""
 
 
 class Result(NamedTuple):
@@ -56,6 +52,7 @@ def train(
     env: Environment | None = None,
     callbacks: Iterable[Callback] = (),
     overwrite: bool = False,
+    fallback: bool = False,
 ) -> Result:
     """Trains as `config` says, going on from the newest checkpoint in its run directory if there is one.
 
@@ -66,14 +63,18 @@ def train(
       env: the environment, by default the one that `config.env` names.
       callbacks: called after every epoch.
       overwrite: start anew where a run exists.
+      fallback: pass over newer checkpoints that are damaged.
 
     Raises:
       UsageError: the configuration cannot be trained, or does not fit the run it should go on with.
-      TrainingError: a loss or the temperature stopped being finite.
-      KeyboardInterrupt: Ctrl-C or SIGTERM, after the epoch it came in was finished and saved.
+      TrainingError: a loss or a parameter stopped being finite, or a checkpoint cannot be written.
+      KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, then after the epoch it came in was finished and
+        saved.
     """
-    run = rundir.attach(config, overwrite=overwrite, check_env=env is None)
-    with Console(config.iterations) as console:
+    attach = partial(rundir.attach, config, overwrite=overwrite, fallback=fallback, check_env=env is None)
+    directory = attach().directory
+    with Console(config.iterations) as console, _Interrupt(console) as interrupt, rundir.lock(directory):
+        run = attach(verify=True)  # again: now that nobody else can save there
         console.phase(f"building {config.env}")
         compilation.set_up(config.device)
         env = env or envs.make(config.env, config.backend)
@@ -83,8 +84,8 @@ def train(
         lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(jax.eval_shape(init))
         if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
-        rundir.create(run.directory)
-        checkpoints = Checkpoints(run.directory, config.max_to_keep)
+        rundir.set_aside(run)
+        checkpoints = Checkpoints(run.directory, config)
         state = None
         if run.latest is not None:
             state = checkpoints.restore(run.latest, jax.eval_shape(init))
@@ -94,8 +95,7 @@ def train(
         logger = Logger(run.directory, run.latest or 0)
         host = _Host(run, agent, checkpoints, logger, console, list(callbacks))
         try:
-            with _Interrupt(console) as interrupt:
-                return host.loop(state, init, lowered, interrupt)
+            return host.loop(state, init, lowered, interrupt)
         finally:
             logger.close()
             checkpoints.close()
@@ -125,6 +125,7 @@ class _Host:
         state: RunState = restored or jax.jit(init)()
         epoch = programs.epoch.result()
         going_on = True
+        interrupt.patient = True
         while iterations < config.iterations and going_on and not interrupt.received:
             started = time.perf_counter()
             self._announce(iterations, programs)
@@ -164,10 +165,15 @@ class _Host:
 
 
 class _Interrupt:
-    """Ctrl-C or SIGTERM ends the run after the current epoch, with a checkpoint; a second one ends the process at once."""
+    """Ctrl-C or SIGTERM ends the run after the current epoch, with a checkpoint; a second one ends the process at once.
+
+    Attributes:
+      patient: there is an epoch to wait for. Until then a signal raises KeyboardInterrupt where it strikes.
+      received: a signal came.
+    """
 
     def __init__(self, console: Console) -> None:
-        self.received = False
+        self.patient = self.received = False
         self._console, self._previous = console, {}
 
     def __enter__(self) -> "_Interrupt":
@@ -180,9 +186,12 @@ class _Interrupt:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: Any) -> None:
-        del frame
+        del number, frame
         self.received = True
-        signal.signal(number, signal.SIG_DFL)
+        for each in self._previous:
+            signal.signal(each, signal.SIG_DFL)
+        if not self.patient:
+            raise KeyboardInterrupt
         self._console.message("interrupted: finishing this epoch and saving; once more ends at once")
 
 
@@ -199,12 +208,12 @@ class _Programs:
         self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 0x6576616C)  # "eval": no key of training's
         self._shapes = (shapes.train.actor_params, shapes.normalizer)
         self._evaluate: Future[Any] | None = None
-        self.epoch = _in_background(lowered.compile)
+        self.epoch = compilation.in_background(lowered.compile)
 
     def prepare_evaluation(self) -> None:
         """Starts to compile, unless it has been: when training begins, so as not to delay the first gradient step."""
         if self._evaluate is None and self._agent.config.episodes_per_eval:
-            self._evaluate = _in_background(self._compile_evaluation)
+            self._evaluate = compilation.in_background(self._compile_evaluation)
 
     def _compile_evaluation(self) -> Any:
         episodes = self._agent.config.episodes_per_eval
@@ -222,13 +231,6 @@ class _Programs:
         key = jax.random.fold_in(self._key, epoch)
         metrics = self._evaluate.result()(state.train.actor_params, state.normalizer, key)
         return {tag: float(value) for tag, value in jax.device_get(metrics).items()}
-
-
-def _in_background(function: Callable[[], Any]) -> Future[Any]:
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(function)
-    pool.shutdown(wait=False)
-    return future
 
 
 def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> dict[str, float]:

@@ -1,33 +1,131 @@
-"""Checkpoints: everything a run needs to go on, and apart from it the policy, through Orbax. Nothing is pickled."""
+"""Checkpoints through Orbax: everything a run needs to go on, and apart from it the policy. Nothing is pickled."""
 
 # pyright: basic
+import dataclasses
 import pathlib
-from typing import Any
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mjx_sac.config import UsageError
+from mjx_sac import rundir, snapshot
+from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
+
+
+class Saved(NamedTuple):
+    """What the newest checkpoint cost.
+
+    Attributes:
+      total: its bytes.
+      new: those among them that no older checkpoint had.
+      stalled: seconds that training waited: for the checkpoint before, and for the copy to the host.
+      written: seconds that writing took in the background.
+    """
+
+    total: int = 0
+    new: int = 0
+    stalled: float = 0.0
+    written: float = 0.0
+
+
+class _Handler(ocp.AsyncCheckpointHandler):
+    """One item of a checkpoint as a snapshot, written in the background.
+
+    Attributes:
+      older: the item to link unchanged files from.
+      result: of the last write: sizes and seconds.
+    """
+
+    def __init__(self) -> None:
+        self.older: pathlib.Path | None = None
+        self.result = (snapshot.Written(0, 0), 0.0)
+        self._pool = ThreadPoolExecutor(1)
+
+    async def async_save(self, directory: Any, args: "_Save") -> list[Any]:
+        return [self._pool.submit(self.save, directory, args)]
+
+    def save(self, directory: Any, args: "_Save") -> None:
+        started = time.perf_counter()
+        written = snapshot.write(pathlib.Path(directory), args.arrays, args.header, self.older)
+        self.result = (written, time.perf_counter() - started)
+
+    def restore(self, directory: Any, args: Any = None) -> dict[str, np.ndarray]:
+        return dict(snapshot.read(pathlib.Path(directory)))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+@ocp.args.register_with_handler(_Handler, for_save=True)
+@dataclasses.dataclass
+class _Save(ocp.args.CheckpointArgs):
+    arrays: dict[str, np.ndarray]
+    header: dict[str, Any]
+
+
+@ocp.args.register_with_handler(_Handler, for_restore=True)
+@dataclasses.dataclass
+class _Restore(ocp.args.CheckpointArgs):
+    """Orbax wants one for every handler."""
 
 
 class Checkpoints:
     """The checkpoints of one run, named by iterations. Writing happens in the background."""
 
-    def __init__(self, directory: pathlib.Path, max_to_keep: int) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True)
-        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "policy")}
-        path = (directory / "checkpoints").absolute()
-        self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
+    def __init__(self, directory: pathlib.Path, config: Config) -> None:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=config.max_to_keep,
+            create=True,
+            cleanup_tmp_directories=True,
+            lightweight_initialize=True,
+            # Or our handler would have to know how to wait for the directory it writes into.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        self._handlers = {name: _Handler() for name in rundir.ITEMS}
+        self._path = (directory / "checkpoints").absolute()
+        self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
+        self._config = config
+        self._stalled = 0.0
 
     def save(self, iterations: int, state: RunState) -> None:
-        """Copies the state to the host and writes it; `state` may be donated as soon as this returns."""
+        """Copies the state to the host and has it written; `state` may be donated as soon as this returns.
+
+        Raises:
+          TrainingError: this or the checkpoint before could not be written.
+        """
+        started = time.perf_counter()
+        self.wait()
         policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
-        self._manager.save(
-            iterations,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(_flatten(state)), policy=ocp.args.StandardSave(_flatten(policy))),
-        )
+        header = {"iterations": iterations, **rundir.description(self._config)}
+        items = {name: _Save(_flatten(tree), header) for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)}
+        for name, handler in self._handlers.items():
+            handler.older = self._older(name)
+        try:
+            self._manager.save(iterations, args=ocp.args.Composite(**items))
+        except OSError as error:
+            raise self._failed(error) from error
+        self._stalled = time.perf_counter() - started
+
+    def _older(self, item: str) -> pathlib.Path | None:
+        """The checkpoint that the next one shares files with.
+
+        Never the one right before it, which must survive damage to the newest, unless no more than one is kept.
+        """
+        steps = rundir.steps(self._path.parent)
+        behind = min(2, self._config.max_to_keep)
+        return self._path / str(steps[-behind]) / item if len(steps) >= behind else None
+
+    @property
+    def saved(self) -> Saved:
+        """What the last checkpoint cost. Waits until it is on disk."""
+        self.wait()
+        written = [handler.result for handler in self._handlers.values()]
+        total, new = (sum(sizes) for sizes in zip(*(sizes for sizes, _ in written), strict=True))
+        return Saved(total, new, self._stalled, max(seconds for _, seconds in written))
 
     def restore(self, iterations: int, like: RunState) -> RunState:
         """The state saved at `iterations`.
@@ -37,40 +135,47 @@ class Checkpoints:
           like: a `RunState` (of arrays or shapes) such as the run would start with.
 
         Raises:
-          UsageError: it was saved by another environment or other networks: every differing array is named.
+          UsageError: it is damaged, or was saved by another environment or other networks: every differing array is named.
         """
-        path = pathlib.Path(self._manager.directory) / str(iterations)
-        saved = self._manager.item_metadata(iterations).state or {}
-        wanted = {name: (leaf.shape, np.dtype(leaf.dtype).name) for name, leaf in _named(like).items()}
-        found = {name: (leaf.shape, np.dtype(leaf.dtype).name) for name, leaf in saved.items()}
-        _compare(path, wanted, found)
-        template = {name: np.empty(shape, dtype) for name, (shape, dtype) in found.items()}
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        flat = self._manager.restore(iterations, args=args)["state"]
-        # A copy that XLA owns: the epoch donates its input, and must not scribble over memory that NumPy holds.
-        leaves = [jax.numpy.array(flat.get(name, np.zeros(x.shape, x.dtype)), copy=True) for name, x in _leaves(like)]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+        path = self._path / str(iterations)
+        try:
+            found = {
+                name: (tuple(leaf["shape"]), leaf["dtype"]) for name, leaf in snapshot.manifest(path / "state")["leaves"].items()
+            }
+            _compare(path, {name: (x.shape, np.dtype(x.dtype).name) for name, x in _leaves(like)}, found)
+            # A copy that XLA owns: the epoch donates its input, and must not scribble over memory that NumPy holds.
+            arrays = {name: jax.numpy.array(x, copy=True) for name, x in snapshot.read(path / "state")}
+        except snapshot.DamagedError as error:
+            raise rundir.damaged(error) from None
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in _leaves(like)])
 
     def wait(self) -> None:
-        """Returns when everything saved so far is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved so far is on disk.
+
+        Raises:
+          TrainingError: it cannot be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> TrainingError:
+        return TrainingError(f"checkpoint in {self._path} cannot be written ({error.strerror or error}); those before are intact")
 
     def close(self) -> None:
         self._manager.close()
+        for handler in self._handlers.values():
+            handler.close()
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in jax.tree.leaves_with_path(tree)]
 
 
-def _named(tree: Any) -> dict[str, Any]:
-    """What there is to save. MJX states have arrays of no elements, which Orbax refuses and nobody misses."""
-    return {name: x for name, x in _leaves(tree) if x.size}
-
-
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
     """Host copies by name. On a CPU `np.asarray` would be the very memory that the next epoch overwrites."""
-    return {name: np.array(x, copy=True) for name, x in _named(tree).items()}
+    return {name: np.array(x, copy=True, order="C") for name, x in _leaves(tree)}
 
 
 def _compare(path: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mjx_sac import __version__, rundir
-from mjx_sac.config import Config, UsageError, field_info, nearest
+from mjx_sac.config import Config, TrainingError, UsageError, field_info, nearest
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
@@ -41,9 +41,9 @@ def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None
     ) -> None: ...
 
     def train(**flags: Any) -> None:
-        config_file, overwrite = flags.pop("config"), flags.pop("overwrite")
+        config_file, how = flags.pop("config"), {name: flags.pop(name) for name in ("overwrite", "fallback")}
         given = {name: value for name, value in flags.items() if value is not None}
-        _train(rundir.resolve(given, config_file=config_file, overwrite=overwrite, config_class=config_class), overwrite, losses)
+        _train(rundir.resolve(given, config_file=config_file, **how, config_class=config_class), how, losses)
 
     train.__signature__ = inspect.Signature(_parameters(config_class))  # pyright: ignore[reportFunctionMemberAccess]
     train.__annotations__ = {p.name: p.annotation for p in _parameters(config_class)}
@@ -53,13 +53,14 @@ def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None
 
 
 def _parameters(config_class: type[Config]) -> list[inspect.Parameter]:
-    """One option per field and the two that say where a configuration comes from.
+    """One option per field and the three that say where a configuration comes from.
 
     Values stay strings here: `Config` knows types and bounds, and its message names field, value and bound.
     """
     parameters = [
         _parameter("config", str | None, None, "Run", "TOML file with hyperparameters; flags override it", "FILE"),
         _parameter("overwrite", bool, False, "Run", "start anew where a run exists, deleting it"),
+        _parameter("fallback", bool, False, "Run", "go on from an older checkpoint where the newest is damaged"),
     ]
     for name, field in config_class.model_fields.items():
         default = "auto" if field.default is None else _show(field.default)
@@ -89,8 +90,8 @@ def _metavar(annotation: Any) -> str:
     return "N,N,..." if "tuple" in text else "INT" if "int" in text else "FLOAT" if "float" in text else "TEXT"
 
 
-def _train(config: Config, overwrite: bool, losses: "Losses | None") -> None:
-    run = rundir.attach(config, overwrite=overwrite)
+def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> None:
+    run = rundir.attach(config, **how)
     if run.latest is not None and run.latest >= config.iterations:
         print(
             f"{run.directory} is finished: {run.latest:,} of {config.iterations:,} iterations are done. A larger --iterations goes "
@@ -100,15 +101,25 @@ def _train(config: Config, overwrite: bool, losses: "Losses | None") -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print(f"training {config.env} for {config.iterations:,} iterations into {run.directory}", flush=True)
     try:
-        from mjx_sac.api import TrainingError, train
+        from mjx_sac.api import train
 
         try:
-            train(config, losses=losses, overwrite=overwrite)
+            train(config, losses=losses, overwrite=how["overwrite"], fallback=how["fallback"])
         except TrainingError as error:
             sys.exit(_complain(str(error), 3))
     except KeyboardInterrupt:
-        again = "the same command without --overwrite" if overwrite else "the same command"
-        sys.exit(_complain(f"interrupted; {again} goes on from the newest checkpoint", 130))
+        again = "the same command without --overwrite" if how["overwrite"] else "the same command"
+        _complain(f"interrupted; {again} goes on from the newest checkpoint", 130)
+        _exit(130)
+
+
+def _exit(code: int) -> None:
+    """Leaves at once, where waiting for the compiler could take most of a minute."""
+    compilation = sys.modules.get("mjx_sac.compilation")
+    if compilation and compilation.busy():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _complain(message: str, code: int) -> int:
@@ -137,6 +148,6 @@ def _explain(error: Any, config_class: type[Config]) -> str:
     option = getattr(error, "option_name", None)
     if type(error).__name__ != "NoSuchOption" or not option:
         return error.format_message()
-    known = [*config_class.model_fields, "config", "overwrite", "help", "version"]
+    known = [*config_class.model_fields, "config", "overwrite", "fallback", "help", "version"]
     match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
     return f"{option}: no such flag{match or '; `mjx-sac train --help` lists them'}"

@@ -1,12 +1,18 @@
-"""Which device XLA compiles for, and where it keeps compiled programs."""
+"""Which device XLA compiles for, where it keeps compiled programs, and compiling in the background."""
 
 import importlib.util
 import os
 import pathlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import jax
 
 from mjx_sac.config import UsageError
+
+_threads: list[threading.Thread] = []
 
 
 def set_up(device: str) -> None:
@@ -32,3 +38,24 @@ def set_up(device: str) -> None:
         except (OSError, RuntimeError):
             return  # a home that cannot be written to costs time, not the run
         jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+def in_background(function: Callable[[], Any]) -> Future[Any]:
+    """Calls it in a thread of its own."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # whoever asks for the result gets it
+            future.set_exception(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    _threads.append(thread)
+    thread.start()
+    return future
+
+
+def busy() -> bool:
+    """Whether something is being compiled, which cannot be stopped: a Python that exits now would abort."""
+    return any(thread.is_alive() for thread in _threads)

@@ -15,6 +15,10 @@ class UsageError(Exception):
     """Something the user can put right: one line that names the field, the value and the way out. Exits 2."""
 
 
+class TrainingError(RuntimeError):
+    """Training cannot go on; checkpoints saved before are intact. Exits 3."""
+
+
 def _whole_number(value: Any) -> Any:
     """`1e6`, `1_000_000` and `1000000.0` are the integer they mean."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+(\.\d*)?([eE]\+?\d+)?", value.strip()):

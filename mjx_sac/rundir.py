@@ -1,17 +1,24 @@
 """A run's directory and where its configuration comes from. Nothing here needs JAX, so bad input is refused at once."""
 
+import contextlib
+import fcntl
 import importlib.metadata
 import importlib.util
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tomllib
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from mjx_sac import envs
+from mjx_sac import envs, snapshot
 from mjx_sac.config import Config, UsageError, build, field_info, nearest
+
+ITEMS = ("state", "policy")
+"""The parts of a checkpoint: what a run needs to go on, and what acting needs."""
 
 _OURS = ("kwargs.json", "checkpoints")  # in this order: half-removed checkpoints must not look like a run
 _PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -25,12 +32,14 @@ class Run(NamedTuple):
       directory: where it lies.
       latest: iterations of the newest checkpoint to go on from, or None.
       changed: fields that differ from the stored run's, with the old and the new value.
+      damaged: checkpoints newer than `latest` that cannot be used.
     """
 
     config: Config
     directory: pathlib.Path
     latest: int | None
     changed: dict[str, tuple[Any, Any]]
+    damaged: list[int]
 
 
 def resolve(
@@ -38,6 +47,7 @@ def resolve(
     *,
     config_file: str | None = None,
     overwrite: bool = False,
+    fallback: bool = False,
     config_class: type[Config] = Config,
 ) -> Config:
     """The configuration: defaults, under `configs/<env>.toml`, under that of the run to go on with, under `config_file`,
@@ -51,26 +61,34 @@ def resolve(
     base = packaged(where.env, config_class)
     directory = pathlib.Path(where.run_dir)
     _check_writable(directory)
-    if not overwrite and latest_step(directory) is not None:
-        base = {**_stored(directory, config_class), "logdir": None}
+    _, stored = (None, None) if overwrite else _latest(directory, fallback=fallback)
+    if stored is not None:
+        base = {**_known(stored, config_class), "logdir": None}
     return build(config_class, {**base, **explicit})
 
 
-def attach(config: Config, *, overwrite: bool = False, check_env: bool = True) -> Run:
+def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, check_env: bool = True, verify: bool = False) -> Run:
     """Looks for a run to go on with where `config` says, and checks all that can be checked without JAX.
 
+    Args:
+      config: the hyperparameters.
+      overwrite: look for none.
+      fallback: pass over checkpoints that are damaged.
+      check_env: `config.env` names the environment.
+      verify: read whole checkpoints for damage, not their manifests alone.
+
     Raises:
-      UsageError: the environment, device or directory cannot be used, or the run there was another one.
+      UsageError: the environment, device or directory cannot be used, or the run there was another one or is damaged.
     """
     if check_env:
         envs.check(config.env)
     _check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)
-    latest = None if overwrite else latest_step(directory)
-    if latest is None:
-        return Run(config, directory, None, {})
-    stored = build(type(config), {**_stored(directory, type(config)), "logdir": config.logdir}).model_dump()
+    latest, manifest = (None, None) if overwrite else _latest(directory, fallback=fallback, verify=verify)
+    if latest is None or manifest is None:
+        return Run(config, directory, None, {}, [])
+    stored = build(type(config), {**_known(manifest, type(config)), "logdir": config.logdir}).model_dump()
     changed = {k: (stored[k], value) for k, value in config.model_dump().items() if value != stored[k]}
     fixed = {k: pair for k, pair in changed.items() if field_info(type(config), k, "fixed")}
     if fixed:
@@ -78,7 +96,7 @@ def attach(config: Config, *, overwrite: bool = False, check_env: bool = True) -
         raise UsageError(
             f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, or start anew with --overwrite"
         )
-    return Run(config, directory, latest, changed)
+    return Run(config, directory, latest, changed, [step for step in steps(directory) if step > latest])
 
 
 def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
@@ -113,22 +131,74 @@ def read_toml(path: pathlib.Path, config_class: type[Config] = Config) -> dict[s
     return values
 
 
-def latest_step(directory: pathlib.Path) -> int | None:
-    """Iterations of the newest complete checkpoint."""
-    steps = [int(p.name) for p in (directory / "checkpoints").glob("*") if p.name.isdigit()]
-    return max(steps, default=None)
+def steps(directory: pathlib.Path) -> list[int]:
+    """Iterations of all complete checkpoints, oldest first. One that is being written has another name."""
+    return sorted(int(p.name) for p in (directory / "checkpoints").glob("*") if p.name.isdigit())
 
 
-def _stored(directory: pathlib.Path, config_class: type[Config]) -> dict[str, Any]:
-    path = directory / "kwargs.json"
-    try:
-        stored = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({type(error).__name__}), so the run cannot go on: choose another --logdir or start "
-            f"anew with --overwrite"
-        ) from None
-    return {name: value for name, value in stored.items() if name in config_class.model_fields}
+def damaged(error: snapshot.DamagedError) -> UsageError:
+    """What to do about it."""
+    return UsageError(
+        f"{error}: go on from the checkpoint before it with --fallback, choose another --logdir, or start anew with --overwrite"
+    )
+
+
+def _latest(directory: pathlib.Path, *, fallback: bool = False, verify: bool = False) -> tuple[int | None, dict[str, Any] | None]:
+    """Iterations and manifest of the newest checkpoint, or with `fallback` of the newest that is not damaged."""
+    check = snapshot.verify if verify else snapshot.manifest
+    first = None
+    for step in reversed(steps(directory)):
+        try:
+            manifests = [check(directory / "checkpoints" / str(step) / item) for item in ITEMS]
+            return step, manifests[0]
+        except snapshot.DamagedError as error:
+            if not fallback:
+                raise damaged(error) from None
+            first = first or error
+    if first:
+        raise UsageError(f"{first}, and no older checkpoint is whole: choose another --logdir, or start anew with --overwrite")
+    return None, None
+
+
+def _known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:
+    return {name: value for name, value in manifest["config"].items() if name in config_class.model_fields}
+
+
+def set_aside(run: Run) -> None:
+    """Renames damaged checkpoints, so that the run can save at their iterations again and nothing is lost."""
+    for step in run.damaged:
+        path = run.directory / "checkpoints" / str(step)
+        path.replace(path.with_name(f"damaged-{step}"))
+
+
+@contextlib.contextmanager
+def lock(directory: pathlib.Path) -> Generator[None]:
+    """Holds a run's directory, making it if need be. The system lets go of it when the process ends, however it ends.
+
+    Raises:
+      UsageError: the directory cannot be made, or another process holds it.
+    """
+    new = not directory.exists()
+    create(directory)
+    path = directory / "lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise UsageError(
+                f"logdir = {str(directory)!r}: process {file.read().strip() or '(unknown)'} trains there: wait for it, stop it, "
+                f"or choose another --logdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            if new and [*directory.iterdir()] == [path]:  # training never began: leave nothing behind
+                path.unlink()
+                directory.rmdir()
 
 
 def _check_device(device: str) -> None:
@@ -174,12 +244,16 @@ def create(directory: pathlib.Path) -> None:
 
 
 def write_kwargs(run: Run) -> None:
-    """`kwargs.json`: the resolved configuration, package versions and git commit."""
-    config = run.config.model_dump(mode="json")
-    text = json.dumps({"config": config, "versions": versions(), "git_commit": git_commit()}, indent=2)
+    """`kwargs.json`: what `description` says, for people and scripts; a run goes on from its checkpoints alone."""
+    text = json.dumps(description(run.config), indent=2)
     temporary = run.directory / "kwargs.json.tmp"
     temporary.write_text(text + "\n")
     temporary.replace(run.directory / "kwargs.json")  # atomic: a crash leaves the old file or the new one
+
+
+def description(config: Config) -> dict[str, Any]:
+    """The resolved configuration, package versions and git commit."""
+    return {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
 
 
 def versions() -> dict[str, str | None]:

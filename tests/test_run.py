@@ -89,7 +89,7 @@ def test_a_run_goes_on_after_interruption_between_checkpoints(tmp_path, finished
     config = make_config(logdir=str(tmp_path), checkpoint_interval=64)
     with pytest.raises(KeyboardInterrupt):
         api.train(config, callbacks=[stop])
-    assert rundir.latest_step(tmp_path) == 64
+    assert rundir.steps(tmp_path)[-1] == 64
     result = api.train(config)
     for a, b in zip(jax.tree.leaves(finished[1].state), jax.tree.leaves(result.state), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -164,7 +164,7 @@ def test_a_callback_sees_every_epoch_and_can_end_the_run(tmp_path):
 
     api.train(make_config(logdir=str(tmp_path)), callbacks=[callback])
     assert seen == [(32, 0), (64, 32)]
-    assert rundir.latest_step(tmp_path) == 64
+    assert rundir.steps(tmp_path)[-1] == 64
 
 
 def test_a_loss_of_ones_own_with_a_metric_of_its_own_is_logged(tmp_path):
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
 
     with pytest.raises(api.TrainingError, match=r"train/\w+ is (inf|nan) after 64 iterations"):
         api.train(make_config(logdir=str(tmp_path)), losses=Losses(critic=breaks))
-    assert rundir.latest_step(tmp_path) == 32
+    assert rundir.steps(tmp_path)[-1] == 32
 
 
 def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_path):
@@ -200,7 +200,7 @@ def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_
     config = make_config(logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32)
     with pytest.raises(api.TrainingError, match="train/parameters is nan after 36 iterations"):
         api.train(config, losses=Losses(actor=breaks))
-    assert rundir.latest_step(tmp_path) == 32
+    assert rundir.steps(tmp_path)[-1] == 32
 
 
 def test_a_directory_that_cannot_be_made_is_named():
@@ -225,7 +225,7 @@ def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number)
         [*command, "--iterations=100_000_000"], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 240
-    while (rundir.latest_step(tmp_path / "run") or 0) < 96:
+    while max(rundir.steps(tmp_path / "run"), default=0) < 96:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -234,7 +234,7 @@ def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "mjx-sac: interrupted; the same command goes on from the newest checkpoint"
 
-    reached = rundir.latest_step(tmp_path / "run")
+    reached = rundir.steps(tmp_path / "run")[-1]
     assert reached % 32 == 0
     again = subprocess.run([*command, f"--iterations={reached + 64}"], cwd=here, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr

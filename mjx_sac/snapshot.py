@@ -1,0 +1,161 @@
+"""Arrays by name in a directory: a manifest, and the bytes in files named by their SHA-256. No JAX, no Orbax, no pickle.
+
+    manifest.json   a09f3c...   7be1d2...
+
+Small arrays share one file. A large one is cut along its first axis into pieces of a mebibyte; a piece of zeros, such as the
+part of a replay buffer that is not filled yet, needs no file. A file that an older snapshot has too is linked, not written
+again: of a ring buffer that is all but what was collected since. Yet every snapshot is whole and can be deleted or copied alone.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import ml_dtypes  # registers bfloat16 and its like with NumPy
+import numpy as np
+
+SCHEMA = 1
+"""Counts up when an older version could not read what is written."""
+
+_PIECE = 2**20
+_MANIFEST = "manifest.json"
+assert ml_dtypes
+
+
+class DamagedError(Exception):
+    """A snapshot is not what was written: the message says which file and why."""
+
+
+class Written(NamedTuple):
+    """Sizes in bytes: of all files, and of those that were not linked."""
+
+    total: int
+    new: int
+
+
+def write(
+    directory: pathlib.Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], older: pathlib.Path | None
+) -> Written:
+    """Writes `arrays` and whatever the JSON `header` says of them, linking files that the snapshot `older` has too.
+
+    Raises:
+      OSError: the disk is full or not writable. What is in `directory` then must be thrown away.
+    """
+    total = new = 0
+
+    def store(data: bytes) -> str:
+        nonlocal total, new
+        name = hashlib.sha256(data).hexdigest()
+        total += len(data)
+        if not (directory / name).exists() and not _link(older, directory, name):
+            new += len(data)
+            _write(directory / name, data)
+        return name
+
+    leaves: dict[str, dict[str, Any]] = {}
+    packed = bytearray()
+    for name, array in arrays.items():
+        leaf: dict[str, Any] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+        if array.nbytes <= _PIECE:
+            leaf["offset"] = len(packed)
+            packed += array.tobytes()
+        else:
+            leaf["pieces"] = [store(piece.tobytes()) if piece.view(np.uint8).any() else None for piece in _pieces(array)]
+        leaves[name] = leaf
+    body = {"schema": SCHEMA, **header, "leaves": leaves, "packed": store(bytes(packed))}
+    text = json.dumps({**body, "sha256": _digest(body)}, indent=1)
+    _write(directory / _MANIFEST, text.encode())
+    return Written(total, new)
+
+
+def manifest(directory: pathlib.Path) -> dict[str, Any]:
+    """What `write` was given, without the arrays: `header`'s keys, and "leaves" with a dtype and a shape each.
+
+    Raises:
+      DamagedError: it is missing or was changed, or a newer version wrote it.
+    """
+    path = directory / _MANIFEST
+    try:
+        body = json.loads(path.read_bytes())
+        digest = body.pop("sha256")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DamagedError(f"{path} cannot be read ({type(error).__name__})") from None
+    if body.get("schema", 0) > SCHEMA:
+        raise DamagedError(f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: upgrade mjx-sac")
+    if digest != _digest(body):
+        raise DamagedError(f"{path} has been changed: its SHA-256 differs")
+    return body
+
+
+def verify(directory: pathlib.Path) -> dict[str, Any]:
+    """Reads every file and returns the manifest.
+
+    Raises:
+      DamagedError: the first file that is not what was written.
+    """
+    body = manifest(directory)
+    names = {name for leaf in body["leaves"].values() for name in leaf.get("pieces", ()) if name}
+    for name in sorted(names | {body["packed"]}):
+        _load(directory / name)
+    return body
+
+
+def read(directory: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays, one at a time.
+
+    Raises:
+      DamagedError: as `verify`.
+    """
+    body = manifest(directory)
+    packed = _load(directory / body["packed"])
+    for name, leaf in body["leaves"].items():
+        dtype, shape = np.dtype(leaf["dtype"]), tuple(leaf["shape"])
+        if "offset" in leaf:
+            yield name, np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"]).reshape(shape)
+            continue
+        array = np.zeros(shape, dtype)
+        for piece, file in zip(_pieces(array), leaf["pieces"], strict=True):
+            if file:
+                piece[...] = np.frombuffer(_load(directory / file), dtype).reshape(piece.shape)
+        yield name, array
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of consecutive rows."""
+    rows = max(1, _PIECE * len(array) // array.nbytes)
+    return (array[i : i + rows] for i in range(0, len(array), rows))
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _link(older: pathlib.Path | None, directory: pathlib.Path, name: str) -> bool:
+    """Whether `name` could be had from `older`; not where a file system has no links, or `older` is just being deleted."""
+    with contextlib.suppress(OSError):
+        if older:
+            os.link(older / name, directory / name)
+            return True
+    return False
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # a checkpoint that is there after a power failure is there whole
+
+
+def _load(path: pathlib.Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != path.name:
+        raise DamagedError(f"{path} has been changed: its SHA-256 differs")
+    return data
