@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.stages import Lowered
 
-from mjx_sac import compilation, envs, evaluation, rundir, trainer
+from mjx_sac import compilation, envs, evaluation, memory, rundir, trainer
 from mjx_sac import networks as networks_lib
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config, TrainingError
@@ -76,11 +76,12 @@ def train(
     with Console(config.iterations) as console, _Interrupt(console) as interrupt, rundir.lock(directory):
         run = attach(verify=True)  # again: now that nobody else can save there
         console.phase(f"building {config.env}")
-        compilation.set_up(config.device)
+        compilation.set_up(config.device, config.deterministic)
         env = env or envs.make(config.env, config.backend)
         networks = networks or networks_lib.make(config, env.action_size)
         agent = trainer.make_agent(config, env, networks, losses or Losses())
         init = partial(trainer.init, agent, jax.random.PRNGKey(config.seed))
+        memory.check(config, jax.eval_shape(init), jax.devices()[0])
         lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(jax.eval_shape(init))
         if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
@@ -92,7 +93,7 @@ def train(
             changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
             console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}")
         rundir.write_kwargs(run)
-        logger = Logger(run.directory, run.latest or 0)
+        logger = Logger(run.directory, run.latest or 0, console.message)
         host = _Host(run, agent, checkpoints, logger, console, list(callbacks))
         try:
             return host.loop(state, init, lowered, interrupt)
@@ -136,6 +137,7 @@ class _Host:
             if config.episodes_per_eval and metrics["train/n_updates"]:
                 self.console.phase("evaluating")
                 metrics |= programs.evaluate(state, iterations // config.epoch_iterations)
+            metrics |= self.checkpoints.cost
             metrics["time/fps"] = config.epoch_iterations / (time.perf_counter() - started)
             self.logger.log(iterations, metrics)
             for callback in self.callbacks:
@@ -153,7 +155,9 @@ class _Host:
         if interrupt.received:
             raise KeyboardInterrupt
         self.console.phase("done")
-        self.console.message(f"done: {iterations:,} iterations in {self.run.directory}")
+        cost = self.checkpoints.cost
+        size = f", checkpoint {cost['checkpoint/bytes'] / 1e6:,.1f} MB in {cost['checkpoint/seconds']:.1f} s" if cost else ""
+        self.console.message(f"done: {iterations:,} iterations in {self.run.directory}{size}")
         return Result(state, metrics, self.agent)
 
     def _announce(self, iterations: int, programs: "_Programs") -> None:
@@ -253,6 +257,11 @@ def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: f
 
 
 def _check_finite(metrics: Mapping[str, float], iterations: int) -> None:
+    if not metrics["replay/size"]:
+        raise TrainingError(
+            f"no environment step was finite in {iterations:,} iterations, so there is nothing to learn from: look for NaN in "
+            f"the environment's observations, rewards and state"
+        )
     if metrics["health/nonfinite_parameters"]:
         metrics = {**metrics, "train/parameters": math.nan}
     for tag, value in sorted(metrics.items(), key=lambda item: not item[0].startswith("train/")):

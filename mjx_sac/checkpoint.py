@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,33 +16,17 @@ from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
 
 
-class Saved(NamedTuple):
-    """What the newest checkpoint cost.
-
-    Attributes:
-      total: its bytes.
-      new: those among them that no older checkpoint had.
-      stalled: seconds that training waited: for the checkpoint before, and for the copy to the host.
-      written: seconds that writing took in the background.
-    """
-
-    total: int = 0
-    new: int = 0
-    stalled: float = 0.0
-    written: float = 0.0
-
-
 class _Handler(ocp.AsyncCheckpointHandler):
     """One item of a checkpoint as a snapshot, written in the background.
 
     Attributes:
       older: the item to link unchanged files from.
-      result: of the last write: sizes and seconds.
+      written: sizes and seconds of the last write.
     """
 
     def __init__(self) -> None:
         self.older: pathlib.Path | None = None
-        self.result = (snapshot.Written(0, 0), 0.0)
+        self.written: tuple[snapshot.Written, float] | None = None
         self._pool = ThreadPoolExecutor(1)
 
     async def async_save(self, directory: Any, args: "_Save") -> list[Any]:
@@ -51,7 +35,7 @@ class _Handler(ocp.AsyncCheckpointHandler):
     def save(self, directory: Any, args: "_Save") -> None:
         started = time.perf_counter()
         written = snapshot.write(pathlib.Path(directory), args.arrays, args.header, self.older)
-        self.result = (written, time.perf_counter() - started)
+        self.written = (written, time.perf_counter() - started)
 
     def restore(self, directory: Any, args: Any = None) -> dict[str, np.ndarray]:
         return dict(snapshot.read(pathlib.Path(directory)))
@@ -120,12 +104,19 @@ class Checkpoints:
         return self._path / str(steps[-behind]) / item if len(steps) >= behind else None
 
     @property
-    def saved(self) -> Saved:
-        """What the last checkpoint cost. Waits until it is on disk."""
-        self.wait()
-        written = [handler.result for handler in self._handlers.values()]
-        total, new = (sum(sizes) for sizes in zip(*(sizes for sizes, _ in written), strict=True))
-        return Saved(total, new, self._stalled, max(seconds for _, seconds in written))
+    def cost(self) -> dict[str, float]:
+        """Of the newest checkpoint on disk: bytes, bytes among them that no older one had, seconds that writing took in the
+        background, seconds that training stood still for the copy to the host and the checkpoint before.
+        """
+        written = [handler.written for handler in self._handlers.values() if handler.written]
+        if len(written) < len(self._handlers):
+            return {}
+        return {
+            "checkpoint/bytes": float(sum(sizes.total for sizes, _ in written)),
+            "checkpoint/new_bytes": float(sum(sizes.new for sizes, _ in written)),
+            "checkpoint/seconds": max(seconds for _, seconds in written),
+            "checkpoint/stall_seconds": self._stalled,
+        }
 
     def restore(self, iterations: int, like: RunState) -> RunState:
         """The state saved at `iterations`.

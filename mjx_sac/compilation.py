@@ -15,12 +15,14 @@ from mjx_sac.config import UsageError
 _threads: list[threading.Thread] = []
 
 
-def set_up(device: str) -> None:
+def set_up(device: str, deterministic: bool = False) -> None:
     """Chooses the device, and keeps compiled programs in a private directory of the user's, which makes later starts fast.
 
     Raises:
       UsageError: JAX finds no such device.
     """
+    if deterministic:  # before JAX looks for devices; XLA's own way to refuse every kernel whose sums change their order
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     if device != "auto":
         gpu = "rocm" if importlib.util.find_spec("jax_rocm7_plugin") else "cuda"
         jax.config.update("jax_platforms", gpu if device == "gpu" else device)

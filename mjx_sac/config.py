@@ -62,6 +62,7 @@ class Config(BaseModel):
     iterations: Int = _field(1_000_000, "Run", "environment transitions to collect", gt=0)
     seed: Int = _field(0, "Run", "seed of everything random", fixed=True, ge=0, lt=2**32)
     device: Literal["auto", "cpu", "gpu", "tpu"] = _field("auto", "Run", "where to compute")
+    deterministic: bool = _field(False, "Run", "the same bits in every run on a GPU too, at some speed; a CPU always gives them")
 
     # Environment
     backend: Literal["mjx", "generalized", "positional", "spring"] = _field(

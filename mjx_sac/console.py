@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: a progress bar in a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -87,10 +88,11 @@ class Console:
         """One line that stays."""
         with self._lock:
             self._said = time.monotonic()
-            if self._bar:
-                self._rich.print(text, highlight=False, markup=False)
-            else:
-                print(f"[{_clock(self._said - self._started)}] {text}", flush=True, file=self._out)
+            with contextlib.suppress(OSError, ValueError):  # nobody listens any more (`| head`), which must not end a run
+                if self._bar:
+                    self._rich.print(text, highlight=False, markup=False)
+                else:
+                    print(f"[{_clock(self._said - self._started)}] {text}", flush=True, file=self._out)
 
     def _beat(self) -> None:
         while not self._stop.wait(0.5):

@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
 
     Attributes:
       step: with the true next observation; zeros where not `valid`.
-      valid: false where the environment returned something that is not finite. That step must not be learned from.
+      valid: false where the observation acted on, or anything the environment returned, is not finite. That step must not
+        be learned from.
     """
 
     step: Step
@@ -96,7 +97,8 @@ class Episodes:
         """Holds each action for `action_repeat` environment steps, or until the episode ends."""
         with jax.default_matmul_precision("highest"):
             env, step, length = jax.vmap(self._repeat)(state.env, action, state.length)
-        valid = jnp.all(jnp.isfinite(step.observation), axis=-1) & jnp.isfinite(step.reward)
+        observations = jnp.concatenate([state.env.observation, step.observation], axis=-1)
+        valid = jnp.all(jnp.isfinite(observations), axis=-1) & jnp.isfinite(step.reward) & jax.vmap(_stays_finite)(state.env, env)
         reward = jnp.where(valid, step.reward, 0.0)
         step = Step(
             observation=jnp.where(valid[:, None], step.observation, 0.0),
@@ -134,6 +136,15 @@ class Episodes:
             truncated=jnp.asarray(step.truncated, bool) | (length >= self.episode_length),
         )
         return _cast(new, state), step, length
+
+
+def _stays_finite(old: Any, new: Any) -> Bool[Array, ""]:
+    """Whether all numbers that were finite still are. An infinity that a reset put there is the environment's own affair."""
+    pairs = [
+        (a, b) for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True) if jnp.issubdtype(a.dtype, jnp.inexact)
+    ]
+    # One array, for MJX's state has a hundred: on a GPU every reduction is a kernel.
+    return jnp.all(jnp.concatenate([jnp.ravel(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in pairs]))
 
 
 def _where(mask: Bool[Array, " n"], a: Array, b: Array) -> Array:

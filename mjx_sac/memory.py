@@ -1,0 +1,70 @@
+"""What a run will need, before anything is compiled or allocated."""
+
+import math
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+from mjx_sac.config import Config, UsageError
+from mjx_sac.trainer import RunState
+
+
+def check(config: Config, state: RunState, device: Any) -> None:
+    """Estimates memory from shapes.
+
+    Args:
+      config: for the size of a vector step's batches.
+      state: shapes of everything the run keeps.
+      device: a `jax.Device`.
+
+    Raises:
+      UsageError: the device has not got so much, with both figures.
+    """
+    parts = {"replay buffer": _size(state.replay), "networks": _size(state.train), "environments": _size(state.episodes)}
+    transition = _size(state.replay) / math.prod(state.replay.reward.shape)
+    parts["batches"] = round(2 * transition * config.updates_per_vector_step * config.batch_size)  # as drawn, and normalised
+    if device.platform == "cpu":
+        parts["checkpoint"] = _size(state)  # the copy that is written while training goes on
+    needed, there = sum(parts.values()), _available(device)
+    if there is not None and needed > there:
+        split = ", ".join(f"{name} {_show(size)}" for name, size in parts.items())
+        name = "buffer_size" if parts["replay buffer"] >= parts["environments"] else "num_envs"
+        raise UsageError(
+            f"{name} = {getattr(config, name)}: the run needs about {_show(needed)} ({split}), and {device.device_kind} has "
+            f"{_show(there)} to give: lower {name}"
+        )
+
+
+def _size(tree: Any) -> int:
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _available(device: Any) -> int | None:
+    """Bytes, or None where nobody knows."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        return stats.get("bytes_limit")
+    limits = [_number("/proc/meminfo", "MemAvailable:", 1024), _container()]
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _container() -> int | None:
+    """What a container (cgroup 2) has left."""
+    limit, used = (_number(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    return limit - used if limit is not None and used is not None else None
+
+
+def _number(path: str, label: str = "", unit: int = 1) -> int | None:
+    """The number after `label` in a file of the kernel's."""
+    try:
+        words = pathlib.Path(path).read_text().partition(label)[2].split() if label else pathlib.Path(path).read_text().split()
+        return int(words[0]) * unit
+    except (OSError, ValueError, IndexError):
+        return None  # not this kernel, or "max": no limit
+
+
+def _show(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
