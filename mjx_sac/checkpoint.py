@@ -1,7 +1,9 @@
 """Checkpoints through Orbax: everything a run needs to go on, and apart from it the policy. Nothing is pickled."""
 
 # pyright: basic
+import contextlib
 import dataclasses
+import logging
 import pathlib
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,8 @@ import orbax.checkpoint as ocp
 from mjx_sac import rundir, snapshot
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
+
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what it raises too, and we say in one line
 
 
 class _Handler(ocp.AsyncCheckpointHandler):
@@ -155,7 +159,9 @@ class Checkpoints:
         return TrainingError(f"checkpoint in {self._path} cannot be written ({error.strerror or error}); those before are intact")
 
     def close(self) -> None:
-        self._manager.close()
+        """Lets go of Orbax's threads. What could not be written `save` or `wait` has told."""
+        with contextlib.suppress(OSError):
+            self._manager.close()
         for handler in self._handlers.values():
             handler.close()
 

@@ -10,6 +10,7 @@ import typer
 
 from mjx_sac import __version__, rundir
 from mjx_sac.config import Config, TrainingError, UsageError, field_info, nearest
+from mjx_sac.console import say
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
@@ -99,7 +100,7 @@ def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> Non
         )
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    print(f"training {config.env} for {config.iterations:,} iterations into {run.directory}", flush=True)
+    say(f"training {config.env} for {config.iterations:,} iterations into {run.directory}")
     try:
         from mjx_sac.api import train
 

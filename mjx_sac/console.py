@@ -1,16 +1,25 @@
 """What a person sees while a run goes on: a progress bar in a terminal, plain lines elsewhere."""
 
-import contextlib
+import os
 import sys
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _HEARTBEAT_SECONDS = 8.0
+
+
+def say(text: str, out: TextIO | None = None) -> None:
+    """Prints a line. That nobody listens any more (`| head`) must not end a run: what is said from then on is lost."""
+    out = out or sys.stdout
+    try:
+        print(text, flush=True, file=out)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 class Console:
@@ -88,11 +97,10 @@ class Console:
         """One line that stays."""
         with self._lock:
             self._said = time.monotonic()
-            with contextlib.suppress(OSError, ValueError):  # nobody listens any more (`| head`), which must not end a run
-                if self._bar:
-                    self._rich.print(text, highlight=False, markup=False)
-                else:
-                    print(f"[{_clock(self._said - self._started)}] {text}", flush=True, file=self._out)
+            if self._bar:
+                self._rich.print(text, highlight=False, markup=False)
+            else:
+                say(f"[{_clock(self._said - self._started)}] {text}", self._out)
 
     def _beat(self) -> None:
         while not self._stop.wait(0.5):

@@ -65,7 +65,8 @@ def write(
             leaf["offset"] = len(packed)
             packed += array.tobytes()
         else:
-            leaf["pieces"] = [store(piece.tobytes()) if piece.view(np.uint8).any() else None for piece in _pieces(array)]
+            rows = leaf["rows"] = max(1, _PIECE * len(array) // array.nbytes)
+            leaf["pieces"] = [store(piece.tobytes()) if piece.view(np.uint8).any() else None for piece in _pieces(array, rows)]
         leaves[name] = leaf
     body = {"schema": SCHEMA, **header, "leaves": leaves, "packed": store(bytes(packed))}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1)
@@ -119,15 +120,14 @@ def read(directory: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
             yield name, np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"]).reshape(shape)
             continue
         array = np.zeros(shape, dtype)
-        for piece, file in zip(_pieces(array), leaf["pieces"], strict=True):
+        for piece, file in zip(_pieces(array, leaf["rows"]), leaf["pieces"], strict=True):
             if file:
                 piece[...] = np.frombuffer(_load(directory / file), dtype).reshape(piece.shape)
         yield name, array
 
 
-def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Views of consecutive rows."""
-    rows = max(1, _PIECE * len(array) // array.nbytes)
+def _pieces(array: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Views of so many consecutive rows each."""
     return (array[i : i + rows] for i in range(0, len(array), rows))
 
 

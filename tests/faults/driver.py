@@ -1,0 +1,110 @@
+"""A training process that a fault befalls at a chosen moment: `python driver.py '<JSON>'`.
+
+The JSON holds `config` (changes to SMALL) and one fault:
+
+    {"signal": 15, "phase": "training"}    the signal when that phase begins; "times": 2 sends it again at once
+    {"kill_write": 3}                       SIGKILL in the middle of the third file that a checkpoint writes
+    {"kill_after": 0.7}                     SIGKILL so many seconds after the first checkpoint began to be written
+    {"disk_full": 2}                        no file can grow any more from the second checkpoint on
+    {"nan": "state" | "reward" | "all" | "loss"}
+"""
+
+import json
+import os
+import pathlib
+import resource
+import signal
+import sys
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+CACHE = os.environ.get("XDG_CACHE_HOME")  # conftest would make a fresh one for every process
+
+import jax.numpy as jnp  # noqa: E402
+from conftest import SMALL, Counter  # noqa: E402
+
+if CACHE:
+    os.environ["XDG_CACHE_HOME"] = CACHE
+
+from mjx_sac import cli, snapshot  # noqa: E402
+from mjx_sac.console import Console  # noqa: E402
+from mjx_sac.losses import Losses, critic_loss  # noqa: E402
+
+
+class Breaking(Counter):
+    """Environment whose `part` turns NaN in the episodes that start in the upper half ("all": in every one)."""
+
+    part = os.environ.get("NAN_IN", "")
+
+    def reset(self, key):
+        state = super().reset(key)
+        return state.replace(inner=(*state.inner, jnp.float32(0.0)))
+
+    def step(self, state, action):
+        hidden = state.inner[-1]
+        new, step = super().step(state.replace(inner=state.inner[:-1]), action)
+        breaks = (new.inner[0] == 2) & ((state.observation[0] > 0.5) | (self.part == "all"))
+        bad = jnp.where(breaks | (self.part == "all"), jnp.nan, 0.0)
+        if self.part in ("reward", "all"):
+            step = step._replace(reward=step.reward + bad)
+        return new.replace(inner=(*new.inner, hidden + (bad if self.part == "state" else 0.0))), step
+
+
+def breaking_loss(params, state, batch, key, *, networks, config):
+    """NaN from the second trained epoch on."""
+    loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
+    return jnp.where(state.critic_optimizer[0].count >= 32, jnp.nan, 1.0) * loss, metrics
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(fault: dict) -> None:
+    """Puts the fault in its place."""
+    phase, write = Console.phase, snapshot._write
+    saves = 0
+
+    def at_phase(self, name):
+        nonlocal saves
+        phase(self, name)
+        if name == fault.get("phase"):
+            del fault["phase"]  # once
+            for _ in range(fault.get("times", 1)):
+                os.kill(os.getpid(), fault["signal"])
+        saves += name == "saving"
+        if "disk_full" in fault and saves == fault["disk_full"]:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        if name == "saving" and saves == 1 and "kill_after" in fault:
+            threading.Timer(fault["kill_after"], kill).start()
+
+    count = 0
+
+    def at_write(path, data):
+        nonlocal count
+        count += 1
+        if count == fault.get("kill_write"):
+            path.write_bytes(data[: len(data) // 2])
+            kill()
+        write(path, data)
+
+    Console.phase, snapshot._write = at_phase, at_write
+
+
+def main() -> None:
+    """Trains from the command line, as users do."""
+    request = json.loads(sys.argv[1])
+    fault = request.get("fault", {})
+    arm(fault)
+    nan = fault.get("nan")
+    os.environ["NAN_IN"] = nan or ""  # for the environment, which is imported by name
+    env = "driver:Breaking" if nan in ("state", "reward", "all") else "conftest:Counter"
+    config = {**SMALL, **request["config"], "env": env}
+    flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for name, v in config.items()]
+    losses = Losses(critic=breaking_loss) if nan == "loss" else None
+    cli.main(["train", *flags, *request.get("flags", [])], losses=losses)
+
+
+if __name__ == "__main__":
+    main()
