@@ -15,11 +15,11 @@ _HEARTBEAT_SECONDS = 8.0
 
 def say(text: str, out: TextIO | None = None) -> None:
     """Prints a line. That nobody listens any more (`| head`) must not end a run: what is said from then on is lost."""
-    out = out or sys.stdout
+    stream = sys.stdout if out is None else out
     try:
-        print(text, flush=True, file=out)
+        print(text, flush=True, file=stream)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Console:
