@@ -65,11 +65,13 @@ class Critic(nn.Module):
             MLP,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=None,  # pyright: ignore[reportArgumentType]  # every critic sees the same input
             out_axes=-1,
             axis_size=self.num_critics,
         )
         features = jnp.concatenate([observation, action], axis=-1)
+        # A copy for each critic keeps all layers batched products; given one input, XLA makes the first layer one wide product
+        # and transposes what comes out, there and back.
+        features = jnp.broadcast_to(features, (self.num_critics, *features.shape))
         values = ensemble(self.hidden_sizes, 1, self.activation, self.layer_norm)(features)
         return jnp.squeeze(values, axis=-2)
 
