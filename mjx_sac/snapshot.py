@@ -51,10 +51,11 @@ def write(
     def store(data: bytes) -> str:
         nonlocal total, new
         name = hashlib.sha256(data).hexdigest()
-        total += len(data)
-        if not (directory / name).exists() and not _link(older, directory, name):
-            new += len(data)
-            _write(directory / name, data)
+        if not (directory / name).exists():
+            total += len(data)
+            if not _link(older, directory, name):
+                new += len(data)
+                _write(directory / name, data)
         return name
 
     leaves: dict[str, dict[str, Any]] = {}
