@@ -76,7 +76,7 @@ class Checkpoints:
         self._handlers = {name: _Handler() for name in rundir.ITEMS}
         self._path = (directory / "checkpoints").absolute()
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
-        self._config = config
+        self._max_to_keep, self._description = config.max_to_keep, rundir.description(config)
         self._stalled = 0.0
 
     def save(self, iterations: int, state: RunState) -> None:
@@ -88,7 +88,7 @@ class Checkpoints:
         started = time.perf_counter()
         self.wait()
         policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
-        header = {"iterations": iterations, **rundir.description(self._config)}
+        header = {"iterations": iterations, **self._description}
         items = {name: _Save(_flatten(tree), header) for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)}
         for name, handler in self._handlers.items():
             handler.older = self._older(name)
@@ -104,7 +104,7 @@ class Checkpoints:
         Never the one right before it, which must survive damage to the newest, unless no more than one is kept.
         """
         steps = rundir.steps(self._path.parent)
-        behind = min(2, self._config.max_to_keep)
+        behind = min(2, self._max_to_keep)
         return self._path / str(steps[-behind]) / item if len(steps) >= behind else None
 
     @property

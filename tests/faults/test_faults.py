@@ -47,7 +47,7 @@ def outcome():
 
     def record(case: str, lost: str, told: str) -> None:
         told = re.sub(r"/\S*/(?=run\b)", "", " ".join(told.split())).replace("|", "\\|")
-        told = re.sub(r"process \d+ on \S+:", "process 4711 on host:", re.sub(r"[0-9a-f]{64}", "3b5d...", told))
+        told = re.sub(r"process \d+ on \S+", "process 4711 on host", re.sub(r"[0-9a-f]{64}", "3b5d...", told))
         ROWS[case] = f"| {case} | {lost} | {told} |"
         if not os.environ.get("RENEW_README"):
             assert ROWS[case] in README.read_text(), "run RENEW_README=1 pytest tests/faults"
@@ -122,7 +122,7 @@ def test_sigterm_in_every_phase(run, whole, tmp_path, outcome, phase):
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
     lost = "the compilation" if phase == "compiling" else "nothing: the epoch is finished and saved"
-    outcome(f"SIGTERM or Ctrl-C while {phase}", lost, last)
+    outcome(f"SIGTERM or Ctrl-C during {phase}", lost, last)
 
 
 def test_sigterm_twice_leaves_at_once(run, whole, tmp_path, outcome):
@@ -157,7 +157,7 @@ def test_sigkill_at_random_moments(run, whole, tmp_path, outcome):
                 saved_state(logdir, step)  # verifies it
         assert run(logdir)[0] == 0
         assert saved_state(logdir) == saved_state(whole)
-    outcome("SIGKILL, power gone, while saving or at any other moment", "what came after the last checkpoint", "nothing")
+    outcome("SIGKILL while saving or at any other moment", "what came after the last checkpoint", "nothing")
 
 
 def test_a_disk_that_is_full(run, whole, tmp_path, outcome):
@@ -165,7 +165,7 @@ def test_a_disk_that_is_full(run, whole, tmp_path, outcome):
     code, out, last, _ = run(logdir, {"disk_full": 2})
     assert code == 3
     assert rundir.steps(logdir) == [32]
-    outcome("the disk is full", "what came after the last checkpoint", last)
+    outcome("no file can grow any more: a full disk, a quota", "what came after the last checkpoint", last)
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
     del out
@@ -354,7 +354,7 @@ def test_standard_output_is_closed(start, whole, tmp_path, outcome):
     assert process.wait(timeout=300) == 0, process.stderr.read()
     process.stderr.close()
     assert saved_state(logdir) == saved_state(whole)
-    outcome("standard output is closed (`| head`)", "nothing", "nothing")
+    outcome("standard output is closed, as by `head`", "nothing", "nothing")
 
 
 def test_a_corrupt_compilation_cache(run, whole, tmp_path, outcome):
