@@ -25,9 +25,7 @@ def arrays(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    named=st.dictionaries(st.text("abc.", min_size=1, max_size=4), arrays(), max_size=5), piece=st.sampled_from([16, 64, 2**20])
-)
+@given(named=st.dictionaries(st.text("abc.", min_size=1, max_size=4), arrays(), max_size=5), piece=st.sampled_from([16, 64, 2**20]))
 def test_what_is_written_comes_back_bit_for_bit(named, piece):
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(snapshot, "_PIECE", piece)
