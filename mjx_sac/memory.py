@@ -60,8 +60,8 @@ def _container() -> int | None:
 def _number(path: str, label: str = "", unit: int = 1) -> int | None:
     """The number after `label` in a file of the kernel's."""
     try:
-        words = pathlib.Path(path).read_text().partition(label)[2].split() if label else pathlib.Path(path).read_text().split()
-        return int(words[0]) * unit
+        text = pathlib.Path(path).read_text()
+        return int(text[text.index(label) + len(label) :].split()[0]) * unit
     except (OSError, ValueError, IndexError):
         return None  # not this kernel, or "max": no limit
 

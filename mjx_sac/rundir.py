@@ -168,7 +168,10 @@ def set_aside(run: Run) -> None:
     """Renames damaged checkpoints, so that the run can save at their iterations again and nothing is lost."""
     for step in run.damaged:
         path = run.directory / "checkpoints" / str(step)
-        path.replace(path.with_name(f"damaged-{step}"))
+        target = path.with_name(f"damaged-{step}")
+        while target.exists():  # the same iterations were damaged before
+            target = target.with_name(f"{target.name}-again")
+        path.replace(target)
 
 
 @contextlib.contextmanager

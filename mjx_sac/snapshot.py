@@ -149,7 +149,7 @@ def _write(path: pathlib.Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())  # a checkpoint that is there after a power failure is there whole
+        os.fsync(file.fileno())  # on the disk before the checkpoint becomes visible
 
 
 def _load(path: pathlib.Path) -> bytes:

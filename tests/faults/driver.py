@@ -43,7 +43,7 @@ class Breaking(Counter):
     def step(self, state, action):
         hidden = state.inner[-1]
         new, step = super().step(state.replace(inner=state.inner[:-1]), action)
-        breaks = (new.inner[0] == 2) & ((state.observation[0] > 0.5) | (self.part == "all"))
+        breaks = (new.inner[0] == 2) & (state.observation[0] > 0.5)
         bad = jnp.where(breaks | (self.part == "all"), jnp.nan, 0.0)
         if self.part in ("reward", "all"):
             step = step._replace(reward=step.reward + bad)
