@@ -47,7 +47,7 @@ def ours(env_name: str, num_envs: int, iterations: int):
     """Returns a function that runs one epoch and returns iterations/s."""
     import jax
 
-    from mjx_sac import envs, networks, trainer
+    from mjx_sac import compilation, envs, networks, trainer
     from mjx_sac.config import Config
     from mjx_sac.losses import Losses
 
@@ -55,7 +55,7 @@ def ours(env_name: str, num_envs: int, iterations: int):
     env = envs.make(env_name)
     agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
     state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
-    compiled = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile()
+    compiled = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
     holder = [compiled(state)[0]]
 
     def epoch() -> float:

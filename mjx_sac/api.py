@@ -212,7 +212,7 @@ class _Programs:
         self._key = jax.random.fold_in(jax.random.PRNGKey(agent.config.seed), 0x6576616C)  # "eval": no key of training's
         self._shapes = (shapes.train.actor_params, shapes.normalizer)
         self._evaluate: Future[Any] | None = None
-        self.epoch = compilation.in_background(lowered.compile)
+        self.epoch = compilation.in_background(partial(lowered.compile, compiler_options=compilation.options()))
 
     def prepare_evaluation(self) -> None:
         """Starts to compile, unless it has been: when training begins, so as not to delay the first gradient step."""

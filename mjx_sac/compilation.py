@@ -42,6 +42,14 @@ def set_up(device: str, deterministic: bool = False) -> None:
         jax.config.update("jax_compilation_cache_dir", str(directory))
 
 
+def options() -> dict[str, bool]:
+    """XLA's compiler options for the epoch.
+
+    On a CPU: do not copy all parameters at every turn of the scan over updates, which takes 5 % of its time. GPUs do without.
+    """
+    return {"xla_cpu_copy_insertion_use_region_analysis": True} if jax.default_backend() == "cpu" else {}
+
+
 def in_background(function: Callable[[], Any]) -> Future[Any]:
     """Calls it in a thread of its own."""
     future: Future[Any] = Future()

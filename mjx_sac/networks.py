@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -11,6 +12,61 @@ from mjx_sac.config import Config
 from mjx_sac.distributions import TanhGaussian
 
 _INIT = nn.initializers.lecun_uniform()
+
+
+@jax.custom_vjp
+def _join(parts: tuple[Float[Array, "..."], ...], kernel: Float[Array, "features width"]) -> Float[Array, "*batch width"]:
+    """The product of `parts`, side by side, with a kernel.
+
+    Differentiated part by part: the actor's loss wants the critics' gradient in the action, a quarter of ant's columns, and where
+    the parts are concatenated first, XLA computes all of them and throws the rest away (2 % of an update on a CPU).
+    """
+    return jnp.concatenate(parts, axis=-1) @ kernel
+
+
+def _join_forward(parts: Any, kernel: Any) -> Any:
+    return _join(parts, kernel), (parts, kernel)
+
+
+def _join_backward(residuals: Any, gradient: Any) -> Any:
+    parts, kernel = residuals
+    rows = jnp.split(kernel, np.cumsum([part.shape[-1] for part in parts[:-1]]))
+    features = jnp.concatenate(parts, axis=-1)
+    batch = tuple(range(features.ndim - 1))
+    return tuple(gradient @ block.T for block in rows), jnp.tensordot(features, gradient, (batch, batch))
+
+
+_join.defvjp(_join_forward, _join_backward)
+
+
+def _add_bias(module: nn.Module, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
+    bias = module.param("bias", nn.initializers.zeros, x.shape[-1:])
+    return x + jnp.reshape(bias, (1,) * (x.ndim - 1) + (-1,))
+
+
+class Join(nn.Module):
+    """A dense layer on several inputs, side by side."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, *parts: Float[Array, "*batch _"]) -> Float[Array, "*batch width"]:
+        kernel = self.param("kernel", _INIT, (sum(part.shape[-1] for part in parts), self.width))
+        return _add_bias(self, _join(parts, kernel))
+
+
+class Head(nn.Module):
+    """A dense layer with few outputs. Its kernel is kept transposed, as its gradient comes cheaply: the other way round, XLA's
+    product of a wide and a narrow matrix takes eight times as long on a CPU.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch width"]:
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2)  # lecun_uniform
+        kernel = self.param("kernel", init, (self.width, x.shape[-1]))
+        return _add_bias(self, jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ()))))
 
 
 class MLP(nn.Module):
@@ -29,12 +85,15 @@ class MLP(nn.Module):
     layer_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch output"]:
+    def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch output"]:
         activation: Any = jnp.tanh if self.activation == "tanh" else getattr(jax.nn, self.activation)
-        for width in self.hidden_sizes:
+        first, *others = self.hidden_sizes
+        x = Join(first)(*inputs)
+        x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
+        for width in others:
             x = nn.Dense(width, kernel_init=_INIT)(x)
             x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
-        return nn.Dense(self.output_size, kernel_init=_INIT)(x)
+        return Head(self.output_size)(x)
 
 
 class Actor(nn.Module):
@@ -68,11 +127,10 @@ class Critic(nn.Module):
             out_axes=-1,
             axis_size=self.num_critics,
         )
-        features = jnp.concatenate([observation, action], axis=-1)
         # A copy for each critic keeps all layers batched products; given one input, XLA makes the first layer one wide product
         # and transposes what comes out, there and back.
-        features = jnp.broadcast_to(features, (self.num_critics, *features.shape))
-        values = ensemble(self.hidden_sizes, 1, self.activation, self.layer_norm)(features)
+        inputs = (jnp.broadcast_to(x, (self.num_critics, *x.shape)) for x in (observation, action))
+        values = ensemble(self.hidden_sizes, 1, self.activation, self.layer_norm)(*inputs)
         return jnp.squeeze(values, axis=-2)
 
 

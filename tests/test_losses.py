@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import make_agent, make_config
 
-from mjx_sac import losses, sac
+from mjx_sac import losses, networks, sac
 from mjx_sac.networks import Networks
 from mjx_sac.types import TrainState, Transition
 
@@ -110,9 +110,9 @@ def test_golden_update():
     """One seeded update's scalars on a CPU. They change only when what is learned changes."""
     _, metrics = updated()
     golden = {
-        "train/critic_loss": 0.55789465,
-        "train/actor_loss": 0.10634229,
-        "train/ent_coef_loss": 1.2536266,
+        "train/critic_loss": 0.93918425,
+        "train/actor_loss": 0.03884774,
+        "train/ent_coef_loss": 1.7604053,
         "train/ent_coef": 1.0,
     }
     assert {tag: float(metrics[tag]) for tag in golden} == pytest.approx(golden, rel=1e-4)
@@ -155,6 +155,26 @@ def test_critics_are_independent_and_equal_separate_networks():
     assert q.shape == (5, 2)
     assert not np.allclose(q[:, 0], q[:, 1])
     layers = jax.tree.leaves(params)
-    for i in range(2):  # by hand: relu(z W0 + b0) W1 + b1, leaves in the order b0, W0, b1, W1
-        b0, w0, b1, w1 = (np.asarray(leaf[i]) for leaf in layers)
-        np.testing.assert_allclose(q[:, i], (np.maximum(np.ones((5, 3)) @ w0 + b0, 0) @ w1 + b1)[:, 0], rtol=1e-5)
+    for i in range(2):  # by hand: relu(z W0 + b0) W1' + b1, leaves in the order b1, W1, b0, W0
+        b1, w1, b0, w0 = (np.asarray(leaf[i]) for leaf in layers)
+        np.testing.assert_allclose(q[:, i], (np.maximum(np.ones((5, 3)) @ w0 + b0, 0) @ w1.T + b1)[:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [(), (5,), (2, 5)])
+def test_the_joint_first_layer_has_the_gradient_of_a_concatenation(batch):
+    keys = jax.random.split(jax.random.PRNGKey(0), 4)
+    x, y = jax.random.normal(keys[0], (*batch, 3)), jax.random.normal(keys[1], (*batch, 2))
+    kernel, weight = jax.random.normal(keys[2], (5, 4)), jax.random.normal(keys[3], (*batch, 4))
+    ours = jax.grad(lambda x, y, k: jnp.sum(weight * networks._join((x, y), k)), (0, 1, 2))(x, y, kernel)
+    theirs = jax.grad(lambda x, y, k: jnp.sum(weight * (jnp.concatenate([x, y], -1) @ k)), (0, 1, 2))(x, y, kernel)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_both_kinds_of_layer_start_as_lecun_uniform():
+    """Uniform within sqrt(3 / inputs), whichever way round the kernel is kept."""
+    params = networks.MLP((300,), 200).init(jax.random.PRNGKey(0), jnp.ones((1, 400)))["params"]
+    for layer, inputs in (("Join_0", 400), ("Head_0", 300)):
+        kernel, bound = np.asarray(params[layer]["kernel"]), (3 / inputs) ** 0.5
+        assert 0.99 * bound < np.abs(kernel).max() <= bound
+        assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
