@@ -7,8 +7,9 @@ import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Compiled programs are shared by the tests of one session, and never with the user's.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mjx-sac-tests-")
+# Compiled programs are shared by the tests of one session, in all its worker processes, and never with the user's.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mjx-sac-tests-")
 
 import jax
 import jax.numpy as jnp

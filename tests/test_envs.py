@@ -86,13 +86,9 @@ def test_swimmer_which_brax_broke_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.smoke
-def test_ant_trains_and_goes_on_bit_for_bit(tmp_path):
-    """MJX physics, checkpoint and all: two epochs against one, a new state, and another."""
+def test_ant_trains(tmp_path):
+    """MJX physics, checkpoint and evaluation. That it goes on bit for bit is shown in tests/faults."""
     sizes = {"env": "ant", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
-    whole = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path / "whole")))
-    api.train(make_config(**sizes, iterations=64, logdir=str(tmp_path / "parts")))
-    parts = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path / "parts")))
-    assert int(whole.metrics["train/n_updates"]) == 64
-    assert np.isfinite(whole.metrics["eval/mean_reward"])
-    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(parts.state), strict=True):
-        np.testing.assert_array_equal(a, b)
+    run = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
+    assert int(run.metrics["train/n_updates"]) == 64
+    assert np.isfinite(run.metrics["eval/mean_reward"])

@@ -100,7 +100,7 @@ def main() -> None:
     nan = fault.get("nan")
     os.environ["NAN_IN"] = nan or ""  # for the environment, which is imported by name
     env = "driver:Breaking" if nan in ("state", "reward", "all") else "conftest:Counter"
-    config = {**SMALL, **request["config"], "env": env}
+    config = {**SMALL, "env": env, **request["config"]}
     flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for name, v in config.items()]
     losses = Losses(critic=breaking_loss) if nan == "loss" else None
     cli.main(["train", *flags, *request.get("flags", [])], losses=losses)

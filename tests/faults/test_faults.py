@@ -114,6 +114,16 @@ def test_stopped_halfway_and_gone_on_in_a_new_process(run, whole, tmp_path, outc
     outcome("a run ends, and the same command with more iterations goes on", "nothing: every bit as in one run", told)
 
 
+def test_ant_stopped_halfway_and_gone_on_in_a_new_process(run, tmp_path):
+    """MJX physics: one process against two."""
+    ant = {"env": "ant", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
+    assert run(tmp_path / "whole", **ant)[0] == 0
+    for iterations in (64, 128):
+        assert run(tmp_path / "parts", **ant, iterations=iterations)[0] == 0
+    assert saved_state(tmp_path / "parts") == saved_state(tmp_path / "whole")
+    assert curves(tmp_path / "parts") == curves(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("phase", ["compiling", "warm-up", "training", "evaluating", "saving"])
 def test_sigterm_in_every_phase(run, whole, tmp_path, outcome, phase):
     logdir = tmp_path / "run"
@@ -145,18 +155,27 @@ def test_sigkill_in_the_middle_of_writing_a_file(run, whole, tmp_path, write):
     assert curves(logdir) == curves(whole)
 
 
-def test_sigkill_at_random_moments(run, whole, tmp_path, outcome):
-    """Eight runs, killed at moments spread from the first save to the end, gone on with in a chain or to the end."""
+def test_sigkill_at_random_moments(run, tmp_path, outcome):
+    """Two runs that are killed eight times each, gone on with after every kill, and let go to the end. With the four kills
+    above that makes twenty.
+    """
     moments = random.Random(0)
-    for i in range(4):
-        logdir = tmp_path / str(i) / "run"
-        for _ in range(2):
-            code, *_ = run(logdir, {"kill_after": moments.uniform(0, 0.4)})
-            assert code in (-signal.SIGKILL, 0), code
-            for step in rundir.steps(logdir):
+    long = {"iterations": 6400}
+    assert run(tmp_path / "whole", **long)[0] == 0
+    for i in range(2):
+        logdir, reached = tmp_path / str(i) / "run", 0
+        for _ in range(8):
+            code, *_ = run(logdir, {"kill_after": moments.uniform(0, 0.4)}, **long)
+            assert code == -signal.SIGKILL
+            steps = rundir.steps(logdir)
+            assert steps[-1:] >= [reached], "nothing that was committed is lost"
+            reached = steps[-1] if steps else 0
+            for step in steps:
                 saved_state(logdir, step)  # verifies it
-        assert run(logdir)[0] == 0
-        assert saved_state(logdir) == saved_state(whole)
+        code, out, *_ = run(logdir, **long)
+        assert code == 0
+        assert not reached or f"at {reached:,} iterations" in out
+        assert saved_state(logdir) == saved_state(tmp_path / "whole")
     outcome("SIGKILL while saving or training", "what came after the last checkpoint", "nothing")
 
 
@@ -168,6 +187,13 @@ def test_a_disk_that_is_full(run, whole, tmp_path, outcome):
     outcome("no file can grow any more: a full disk, a quota", "what came after the last checkpoint", last)
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
+
+
+def test_a_directory_that_cannot_be_written(run, outcome):
+    """/proc, where not even root may write: a directory's own permissions stop nobody who tests as root."""
+    code, _, last, _ = run("/proc/run")
+    assert code == 2
+    outcome("the run's directory cannot be made or written to", "nothing", last)
 
 
 def test_an_event_file_that_cannot_be_written(tmp_path, outcome, capsys, monkeypatch):
