@@ -5,10 +5,12 @@ The JSON holds `config` (changes to SMALL) and one fault:
     {"signal": 15, "phase": "training"}    the signal when that phase begins; "times": 2 sends it again at once
     {"kill_write": 3}                       SIGKILL in the middle of the third file that a checkpoint writes
     {"kill_after": 0.7}                     SIGKILL so many seconds after the first checkpoint began to be written
-    {"disk_full": 2}                        no file can grow any more from the second checkpoint on
+    {"quota": 2}                            no file can grow any more from the second checkpoint on
+    {"disk_full": 2}                        another file takes what is left of the disk from the second training epoch on
     {"nan": "state" | "reward" | "all" | "loss"}
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -60,20 +62,29 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def fill(logdir: pathlib.Path) -> None:
+    with contextlib.suppress(OSError), (logdir / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
 def arm(fault: dict) -> None:
     """Puts the fault in its place."""
     phase, write = Console.phase, snapshot._write
-    saves = 0
+    saves = epochs = 0
 
     def at_phase(self, name):
-        nonlocal saves
+        nonlocal saves, epochs
         phase(self, name)
         if name == fault.get("phase"):
             del fault["phase"]  # once
             for _ in range(fault.get("times", 1)):
                 os.kill(os.getpid(), fault["signal"])
         saves += name == "saving"
-        if "disk_full" in fault and saves == fault["disk_full"]:
+        epochs += name == "training"
+        if "disk_full" in fault and epochs == fault["disk_full"]:
+            fill(pathlib.Path(fault["logdir"]))
+        if "quota" in fault and saves == fault["quota"]:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         if name == "saving" and saves == 1 and "kill_after" in fault:
@@ -96,7 +107,7 @@ def main() -> None:
     """Trains from the command line, as users do."""
     request = json.loads(sys.argv[1])
     fault = request.get("fault", {})
-    arm(fault)
+    arm({**fault, "logdir": request["config"]["logdir"]})
     nan = fault.get("nan")
     os.environ["NAN_IN"] = nan or ""  # for the environment, which is imported by name
     env = "driver:Breaking" if nan in ("state", "reward", "all") else "conftest:Counter"
