@@ -24,6 +24,7 @@ def start(env: str, logdir: str, cache: str) -> dict[str, float]:
     started, phases = time.perf_counter(), {}
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # a warm one of the user's
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # where set, each start compiles all packages' Python for three seconds
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout
     for line in process.stdout:

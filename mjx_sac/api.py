@@ -19,6 +19,7 @@ from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config, TrainingError
 from mjx_sac.console import Console
 from mjx_sac.envs.base import Environment
+from mjx_sac.envs.simulator import HostEnvironment
 from mjx_sac.logger import Logger
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
@@ -49,7 +50,7 @@ def train(
     *,
     losses: Losses | None = None,
     networks: Networks | None = None,
-    env: Environment | None = None,
+    env: Environment | HostEnvironment | None = None,
     callbacks: Iterable[Callback] = (),
     overwrite: bool = False,
     fallback: bool = False,
@@ -77,7 +78,7 @@ def train(
         run = attach(verify=True)  # again: now that nobody else can save there
         console.phase(f"building {config.env}")
         compilation.set_up(config.device, config.deterministic)
-        env = env or envs.make(config.env, config.backend)
+        env = env or envs.make(config.env, config)
         networks = networks or networks_lib.make(config, env.action_size)
         agent = trainer.make_agent(config, env, networks, losses or Losses())
         init = partial(trainer.init, agent, jax.random.PRNGKey(config.seed))
@@ -91,13 +92,17 @@ def train(
         if run.latest is not None:
             state = checkpoints.restore(run.latest, jax.eval_shape(init))
             changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
-            console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}")
+            fresh = "; the simulator starts new episodes" if agent.episodes.on_host else ""
+            console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}{fresh}")
         rundir.write_kwargs(run)
         logger = Logger(run.directory, run.latest or 0, console.message)
         host = _Host(run, agent, checkpoints, logger, console, list(callbacks))
         try:
             return host.loop(state, init, lowered, interrupt)
+        except jax.errors.JaxRuntimeError as error:
+            raise agent.episodes.failure or error from None
         finally:
+            agent.episodes.close()
             logger.close()
             checkpoints.close()
 

@@ -42,7 +42,7 @@ def set_up(device: str, deterministic: bool = False) -> None:
         jax.config.update("jax_compilation_cache_dir", str(directory))
 
 
-def options() -> dict[str, bool]:
+def options() -> dict[str, str | bool]:
     """XLA's compiler options for the epoch.
 
     On a CPU: do not copy all parameters at every turn of the scan over updates, which takes 5 % of its time. GPUs do without.

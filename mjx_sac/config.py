@@ -71,6 +71,10 @@ class Config(BaseModel):
     num_envs: Int = _field(16, "Environment", "environments stepped in parallel", fixed=True, gt=0)
     episode_length: Int = _field(1000, "Environment", "time limit in environment steps", fixed=True, gt=0)
     action_repeat: Int = _field(1, "Environment", "environment steps each action is held for", fixed=True, gt=0)
+    vectorization: Literal["sync", "async"] = _field(
+        "sync", "Environment", "gymnasium environments are stepped in turn (sync) or in a process each (async)"
+    )
+    env_timeout: float = _field(60.0, "Environment", "seconds within which gymnasium environments must answer", gt=0)
     reset_pool_size: Int = _field(
         128, "Environment", "initial states drawn afresh for every epoch's new episodes", fixed=True, gt=0
     )

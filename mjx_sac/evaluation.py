@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mjx_sac.envs.episodes import Episodes, EpisodeState
+from mjx_sac.envs.episodes import EpisodeState
 from mjx_sac.normalizer import NormalizerState
 from mjx_sac.trainer import Agent, policy
 from mjx_sac.types import Key, Metrics, Params
@@ -18,8 +18,7 @@ def evaluate(
     Returns:
       "return" and "length" (environment steps) of each.
     """
-    config = agent.config
-    envs = Episodes(agent.episodes.env, episodes, config.episode_length, config.action_repeat, pool_size=episodes)
+    envs = agent.episodes.copies(episodes)
     reset_key, action_key = jax.random.split(key)
     state = envs.start(envs.refill(envs.init(), reset_key))
 
@@ -38,7 +37,7 @@ def evaluate(
 
     # A static length: a loop that stops when all are done would make a GPU ask the host at every turn.
     carry = (state, jnp.zeros(episodes, bool), action_key)
-    length = -(-config.episode_length // config.action_repeat)
+    length = -(-envs.episode_length // envs.action_repeat)
     (state, _, _), _ = jax.lax.scan(step, carry, None, length=length)
     return {"return": state.episode_return, "length": state.length.astype(jnp.float32)}
 

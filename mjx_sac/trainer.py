@@ -1,21 +1,22 @@
-"""The compiled training epoch: `collect` a vector step, learn from the replay buffer, again and again in one scan.
+"""The compiled training epoch: `act`, `observe` and `learn`, again and again in one scan.
 
 Nothing here talks to the host. The loop that calls `epoch` and writes down what came out is in `api.py`.
 """
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Int32, UInt32
+from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac import metrics as metrics_lib
 from mjx_sac import normalizer, replay, sac
 from mjx_sac.config import Config
 from mjx_sac.envs.episodes import Episodes, EpisodeState
+from mjx_sac.envs.host import HostEpisodes
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
@@ -28,7 +29,7 @@ class Agent:
     """What is fixed before compilation: `RunState` holds all the rest."""
 
     config: Config
-    episodes: Episodes
+    episodes: Episodes | HostEpisodes
     networks: Networks
     losses: Losses
 
@@ -55,6 +56,9 @@ class RunState(struct.PyTreeNode):
 
 def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
     """Puts the parts of a run together."""
+    if hasattr(env, "simulator"):
+        episodes = HostEpisodes(env, config.num_envs, config.episode_length, config.action_repeat, config.env_timeout)
+        return Agent(config, episodes, networks, losses)
     pool_size = max(config.reset_pool_size, config.num_envs)  # no two environments start alike in the same vector step
     episodes = Episodes(env, config.num_envs, config.episode_length, config.action_repeat, pool_size)
     return Agent(config, episodes, networks, losses)
@@ -64,7 +68,7 @@ def init(agent: Agent, key: Key) -> RunState:
     """The state before the first vector step."""
     config, env = agent.config, agent.episodes.env
     key, train_key = jax.random.split(key)
-    transitions_per_episode = -(-config.episode_length // config.action_repeat)
+    transitions_per_episode = -(-agent.episodes.episode_length // config.action_repeat)
     return RunState(
         train=sac.init(train_key, env.observation_size, env.action_size, networks=agent.networks, config=config),
         episodes=agent.episodes.init(),
@@ -109,12 +113,77 @@ def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
 
 
 def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Metrics, Bool[Array, ""]]]:
-    """All environments advance once; then as many gradient steps as `updates_per_iteration` asks for."""
-    config = agent.config
-    key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
-    trained = state.warm_up_left == 0
-    state, rollout = collect(agent, state.replace(key=key), collect_key)
+    """All environments advance once, and there are as many gradient steps as `updates_per_iteration` asks for.
 
+    On the device first one, then the other. Environments on the host step while the device learns from what was there before.
+    """
+    key, act_key, sample_key, update_key = jax.random.split(state.key, 4)
+    trained = state.warm_up_left == 0
+    state, pending = act(agent, state.replace(key=key), act_key)
+    if agent.episodes.on_host:
+        sample_key = sample_key ^ pending.ticket  # which is zero: learning starts when the environments are under way
+        state, metrics = learn(agent, state, sample_key, update_key, trained)
+        state, rollout = observe(agent, state, pending)
+    else:
+        state, rollout = observe(agent, state, pending)
+        state, metrics = learn(agent, state, sample_key, update_key, trained)
+    return state, (rollout, metrics, trained)
+
+
+class Pending(NamedTuple):
+    """What a transition begins with.
+
+    Attributes:
+      observation: what was acted on.
+      action: what was chosen.
+      started: the episode has just begun.
+      ticket: of `Episodes.send`.
+    """
+
+    observation: Float[Array, "num_envs observation"]
+    action: Float[Array, "num_envs action"]
+    started: Bool[Array, " num_envs"]
+    ticket: Array
+
+
+def act(agent: Agent, state: RunState, key: Key) -> tuple[RunState, Pending]:
+    """Begins new episodes where one has ended, and chooses an action for each environment: uniform while warming up."""
+    uniform_key, policy_key = jax.random.split(key)
+    started = state.episodes.ended
+    episodes = agent.episodes.start(state.episodes)
+    observation = episodes.env.observation
+    finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return something that is not
+    stats = normalizer.update(state.normalizer, observation, finite)
+    action = policy(agent, state.train.actor_params, stats, observation, policy_key)
+    uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
+    action = jnp.where(state.warm_up_left > 0, uniform, action)
+    episodes, ticket = agent.episodes.send(episodes, action)
+    return state.replace(episodes=episodes, normalizer=stats), Pending(observation, action, started, ticket)
+
+
+def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, Metrics]:
+    """What came of it goes into the replay buffer."""
+    episodes, (step, valid, nonfinite) = agent.episodes.receive(state.episodes, pending.ticket, state.train.log_alpha)
+    discount = jnp.where(step.terminated, 0.0, agent.config.discount)
+    transition = Transition(pending.observation, pending.action, step.reward, discount, step.observation)
+    finished = episodes.ended & valid
+    rollout = {
+        "episodes": jnp.sum(finished),
+        "return": jnp.sum(jnp.where(finished, episodes.episode_return, 0.0)),
+        "length": jnp.sum(jnp.where(finished, episodes.length, 0)),
+        "nonfinite": jnp.sum(nonfinite),
+    }
+    state = state.replace(
+        episodes=episodes,
+        replay=replay.insert(state.replay, transition, pending.started, valid),
+        warm_up_left=jnp.maximum(state.warm_up_left - 1, 0),
+    )
+    return state, rollout
+
+
+def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, trained: Bool[Array, ""]) -> tuple[RunState, Metrics]:
+    """The gradient steps of one vector step, unless it only warms up."""
+    config = agent.config
     # One gather for all batches of this vector step.
     shape = (config.updates_per_vector_step, config.batch_size)
     batches = replay.sample(state.replay, sample_key, shape, config.discount)
@@ -128,7 +197,7 @@ def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tupl
     updates = jax.jit(partial(_updates, agent))  # jit: the shapes below and the branch share one trace
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
     train, metrics = jax.lax.cond(trained, updates, lambda train, *_: (train, blank), state.train, batches, keys)
-    return state.replace(train=train), (rollout, metrics, trained)
+    return state.replace(train=train), metrics
 
 
 def _updates(
@@ -139,36 +208,3 @@ def _updates(
 
     train, metrics = jax.lax.scan(one, train, (batches, keys))
     return train, metrics_lib.reduce(metrics)
-
-
-def collect(agent: Agent, state: RunState, key: Key) -> tuple[RunState, Metrics]:
-    """One vector step into the replay buffer; uniform actions while warming up."""
-    config = agent.config
-    uniform_key, policy_key = jax.random.split(key)
-    started = state.episodes.ended
-    episodes = agent.episodes.start(state.episodes)
-    observation = episodes.env.observation
-    finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return something that is not
-    stats = normalizer.update(state.normalizer, observation, finite)
-
-    action = policy(agent, state.train.actor_params, stats, observation, policy_key)
-    uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
-    action = jnp.where(state.warm_up_left > 0, uniform, action)
-    episodes, (step, valid) = agent.episodes.step(episodes, action)
-
-    discount = jnp.where(step.terminated, 0.0, config.discount)
-    transition = Transition(observation, action, step.reward, discount, step.observation)
-    finished = episodes.ended & valid
-    rollout = {
-        "episodes": jnp.sum(finished),
-        "return": jnp.sum(jnp.where(finished, episodes.episode_return, 0.0)),
-        "length": jnp.sum(jnp.where(finished, episodes.length, 0)),
-        "nonfinite": jnp.sum(~valid),
-    }
-    state = state.replace(
-        episodes=episodes,
-        replay=replay.insert(state.replay, transition, started, valid),
-        normalizer=stats,
-        warm_up_left=jnp.maximum(state.warm_up_left - 1, 0),
-    )
-    return state, rollout

@@ -5,12 +5,14 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mjx_sac.config import UsageError, nearest
+from mjx_sac.config import Config, UsageError, nearest
 
 if TYPE_CHECKING:
     from mjx_sac.envs.base import Environment
+    from mjx_sac.envs.simulator import HostEnvironment
 
 _registry: dict[str, Callable[[], "Environment"]] = {}
 
@@ -54,16 +56,30 @@ def check(name: str) -> None:
     if name.startswith("playground/"):
         if importlib.util.find_spec("mujoco_playground") is None:
             raise UsageError(f"env = {name!r}: needs MuJoCo Playground: install mjx-sac[playground]")
+    elif gym_id := _gym_id(name):
+        from mjx_sac.envs import gymnasium
+
+        if ":" in name:
+            _check_module(gym_id)
+        gymnasium.check(gym_id, _brax_name(gym_id))
     elif ":" in name:
         _check_module(name)
-    elif gym := re.fullmatch(r"(?:gym/)?(\w+)-v\d+", name):
-        ours = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", gym[1]).lower()
-        ours = next((known for known in names() if known.replace("_", "") == ours.replace("_", "")), None)
-        instead = f"use --env {ours}" if ours else f"use one of {', '.join(names())}"
-        raise UsageError(f"env = {name!r} is an id of gym, whose environments run outside JAX: {instead}")
     else:
         hint = nearest(name, names()) or f"; known are {', '.join(names())}, playground/<Name>, package.module:factory"
         raise UsageError(f"env = {name!r}: no such environment{hint}")
+
+
+def _gym_id(name: str) -> str | None:
+    """Gymnasium's id, if `name` looks like one: `Ant-v5`, `module:Ant-v5`, or anything after `gym/`."""
+    if name.startswith("gym/"):
+        return name.removeprefix("gym/")
+    return name if re.fullmatch(r"([\w.]+:)?([\w.-]+/)?[\w.-]+-v\d+", name) else None
+
+
+def _brax_name(gym_id: str) -> str | None:
+    """Brax's name of the same task: `ant` for `Ant-v2`."""
+    plain = gym_id.partition("-")[0].lower()
+    return next((name for name in _BRAX_NAMES if name.replace("_", "") == plain), None)
 
 
 def _check_module(name: str) -> None:
@@ -79,24 +95,30 @@ def _check_module(name: str) -> None:
         raise UsageError(f"env = {name!r}: no module named {module!r}; package.module:factory must be importable")
 
 
-def make(name: str, backend: str = "mjx") -> "Environment":
-    """The environment called `name`.
+def make(name: str, config: Config | None = None) -> "Environment | HostEnvironment":
+    """The environment called `name`; `config` says which physics engine and how many steps for each action.
 
     Raises:
       UsageError: there is none, or the user's factory failed or returned something else.
     """
     check(name)
+    config = config or Config()
+    host: dict[str, Any] = {"vectorization": config.vectorization, "action_repeat": config.action_repeat}
     if name in _registry:
-        return _adapt(name, _registry[name]())
+        return _adapt(name, _registry[name], host)
     if name.startswith("playground/"):
         from mjx_sac.envs import playground
 
         return playground.make(name.partition("/")[2])
+    if gym_id := _gym_id(name):
+        from mjx_sac.envs import gymnasium
+
+        return gymnasium.make(gym_id, **host)
     if ":" in name:
-        return _adapt(name, _call_factory(name))
+        return _adapt(name, partial(_call_factory, name), host)
     from mjx_sac.envs import brax
 
-    return brax.make(name, backend)
+    return brax.make(name, config.backend)
 
 
 def _call_factory(name: str) -> Any:
@@ -107,8 +129,14 @@ def _call_factory(name: str) -> Any:
         raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
 
 
-def _adapt(name: str, env: Any) -> "Environment":
-    """Ours as it is; Brax's and Playground's through the adapter."""
+def _adapt(name: str, factory: Callable[[], Any], host: dict[str, Any]) -> "Environment | HostEnvironment":
+    """Ours as it is; Brax's, Playground's and Gymnasium's through their adapters."""
+    env = factory()
+    if hasattr(type(env), "observation_space"):
+        from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+
+        env.close()
+        return GymnasiumEnvironment(name, factory, **host)
     from mjx_sac.envs.base import Environment
     from mjx_sac.envs.brax import BraxEnvironment
 

@@ -36,12 +36,13 @@ class Outcome(NamedTuple):
 
     Attributes:
       step: with the true next observation; zeros where not `valid`.
-      valid: false where the observation acted on, or anything the environment returned, is not finite. That step must not
-        be learned from.
+      valid: false where that step must not be learned from.
+      nonfinite: why not: the observation acted on, or anything the environment returned, is not finite.
     """
 
     step: Step
     valid: Bool[Array, " num_envs"]
+    nonfinite: Bool[Array, " num_envs"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,15 @@ class Episodes:
     episode_length: int
     action_repeat: int = 1
     pool_size: int = 128
+    on_host = False
+    failure = None
+
+    def copies(self, num_envs: int) -> "Episodes":
+        """As many copies of the environment, with an initial state for each."""
+        return dataclasses.replace(self, num_envs=num_envs, pool_size=num_envs)
+
+    def close(self) -> None:
+        """Nothing lives outside of the state."""
 
     def init(self) -> EpisodeState:
         """No episode is running and the pool is blank: `refill` before the first `start`."""
@@ -93,6 +103,15 @@ class Episodes:
             pool_next=((state.pool_next + jnp.sum(state.ended)) % self.pool_size).astype(jnp.int32),
         )
 
+    def send(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Array]:
+        """Says what will be done; `receive` does it. Environments on the host are under way in between."""
+        return state, action
+
+    def receive(self, state: EpisodeState, ticket: Array, after: Any = None) -> tuple[EpisodeState, Outcome]:
+        """`step` with the action that `send` was given."""
+        del after
+        return self.step(state, ticket)
+
     def step(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Outcome]:
         """Holds each action for `action_repeat` environment steps, or until the episode ends."""
         with jax.default_matmul_precision("highest"):
@@ -112,7 +131,7 @@ class Episodes:
             length=length,
             episode_return=state.episode_return + reward,
         )
-        return state, Outcome(step, valid)
+        return state, Outcome(step, valid, ~valid)
 
     def _repeat(self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]) -> tuple[Any, Step, Array]:
         """Returns the state, what the steps came to, and the episode's length after them."""

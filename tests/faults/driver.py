@@ -10,6 +10,7 @@ The JSON holds `config` (changes to SMALL) and one fault:
     {"nan": "state" | "reward" | "all" | "loss"}
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -68,27 +69,30 @@ def fill(logdir: pathlib.Path) -> None:
             pass
 
 
+def befall(fault: dict, name: str, counts: collections.Counter) -> None:
+    """What is to happen when the phase `name` begins."""
+    if name == fault.get("phase"):
+        del fault["phase"]  # once
+        for _ in range(fault.get("times", 1)):
+            os.kill(os.getpid(), fault["signal"])
+    if counts["training"] == fault.get("disk_full"):
+        fill(pathlib.Path(fault["logdir"]))
+    if counts["saving"] == fault.get("quota"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    if name == "saving" and counts["saving"] == 1 and "kill_after" in fault:
+        threading.Timer(fault["kill_after"], kill).start()
+
+
 def arm(fault: dict) -> None:
     """Puts the fault in its place."""
     phase, write = Console.phase, snapshot._write
-    saves = epochs = 0
+    counts = collections.Counter()
 
     def at_phase(self, name):
-        nonlocal saves, epochs
         phase(self, name)
-        if name == fault.get("phase"):
-            del fault["phase"]  # once
-            for _ in range(fault.get("times", 1)):
-                os.kill(os.getpid(), fault["signal"])
-        saves += name == "saving"
-        epochs += name == "training"
-        if "disk_full" in fault and epochs == fault["disk_full"]:
-            fill(pathlib.Path(fault["logdir"]))
-        if "quota" in fault and saves == fault["quota"]:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        if name == "saving" and saves == 1 and "kill_after" in fault:
-            threading.Timer(fault["kill_after"], kill).start()
+        counts[name] += 1
+        befall(fault, name, counts)
 
     count = 0
 

@@ -1,0 +1,90 @@
+"""Iterations per second on a Gymnasium environment: ours, ours without overlap, and SBX's SAC, taking turns.
+
+    python benchmarks/gymnasium_throughput.py --peer_python sbx/bin/python --json benchmarks/results/throughput_Ant-v5.json
+
+Equal settings: environments, batch, networks, one update per iteration. How to make `sbx/`: `sbx_sac.py`. "serial" is our epoch
+with the order of things changed so that the device waits while the host steps: what the overlap is worth.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import common
+
+
+def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Callable[[], float]:
+    """A function that runs one epoch and returns iterations/s. The first epoch only warms up."""
+    import jax
+
+    from mjx_sac import compilation, envs, networks, trainer
+    from mjx_sac.config import Config
+    from mjx_sac.losses import Losses
+
+    config = Config(env=env_name, num_envs=num_envs, log_interval=iterations, warm_up_steps=iterations)
+    env = envs.make(env_name, config)
+    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    if not overlap:
+        agent.episodes.on_host = False
+    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
+    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
+    holder = [jax.block_until_ready(epoch(state)[0])]
+
+    def run() -> float:
+        started = time.perf_counter()
+        holder[0], _ = jax.block_until_ready(epoch(holder[0]))
+        return config.epoch_iterations / (time.perf_counter() - started)
+
+    return run
+
+
+def sbx(python: str, env: str, num_envs: int, iterations: int) -> tuple[Callable[[], float], dict[str, Any]]:
+    """The same of SBX in a process of its own, and its versions. It has warmed up when this returns."""
+    script = pathlib.Path(__file__).parent / "sbx_sac.py"
+    command = [python, str(script), "--serve", "--env", env, "--num_envs", str(num_envs), "--warm_up_steps", str(iterations)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin
+    assert process.stdout
+
+    def train(steps: int) -> dict[str, Any]:
+        process.stdin.write(f"{steps}\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    versions = train(iterations + 10 * num_envs)["versions"]
+    return lambda: iterations / train(iterations)["seconds"], versions
+
+
+def main() -> None:
+    """Measures and writes the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="Ant-v5")
+    parser.add_argument("--num_envs", type=int, default=1)
+    parser.add_argument("--iterations", type=int, default=1000, help="per turn")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--peer_python", required=True)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    peer, versions = sbx(args.peer_python, args.env, args.num_envs, args.iterations)
+    size = (args.env, args.num_envs, args.iterations)
+    turns = {"mjx_sac": ours(*size, overlap=True), "mjx_sac_serial": ours(*size, overlap=False), "sbx": peer}
+    rates: dict[str, list[float]] = {name: [] for name in turns}
+    for run in turns.values():
+        run()  # one turn for nothing: caches, and SBX compiles on its first updates
+    for i in range(args.repeats):
+        for name in list(turns)[:: 1 if i % 2 else -1]:
+            rates[name].append(turns[name]())
+        print({name: round(values[-1], 1) for name, values in rates.items()}, flush=True)
+    settings = {k: v for k, v in vars(args).items() if k not in ("json", "peer_python")}
+    ratios = {f"to_{name}": common.ratio(rates["mjx_sac"], rates[name]) for name in ("sbx", "mjx_sac_serial")}
+    result = {**settings, "ratio": ratios, "iterations_per_second": rates, "peer_versions": versions}
+    common.write({"benchmark": "gymnasium_throughput", **result}, args.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""Gymnasium's environments: what can be trained on, how many are stepped, and what may go wrong there.
+
+Observations are flattened: a Box row by row, a Dict or Tuple part by part in the space's own order (Gymnasium sorts the keys of a
+plain dict). Actions arrive in [-1, 1] and are scaled to the bounds of the action space.
+"""
+
+# pyright: basic
+import contextlib
+import importlib
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from mjx_sac.config import UsageError
+from mjx_sac.envs.simulator import Answer
+
+MAX_OBSERVATION_SIZE = 10_000
+"""Numbers in a flat observation. What is larger is an image, and wants a network that we have not."""
+
+SUPPORTED = "observations must be Box, or Dict or Tuple of Box, and actions Box with finite bounds"
+
+
+class GymnasiumEnvironment:
+    """Environments of one kind, as the trainer wants them.
+
+    Attributes:
+      observation_size: numbers in a flat observation.
+      action_size: numbers in a flat action.
+      time_limit: steps after which an environment ends its episodes itself, or None.
+    """
+
+    def __init__(
+        self, name: str, make: Callable[[], gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
+    ) -> None:
+        """`make` makes one environment. A VectorEnv's own entry point is used where `name` has no other."""
+        self.name, self._make, self._vectorization, self._repeat = name, make, vectorization, action_repeat
+        self._spec = _vector_only(name)
+        example = self._vector(1) if self._spec else self._call(make)
+        observation, action = (
+            (example.single_observation_space, example.single_action_space)
+            if isinstance(example, VectorEnv)
+            else (example.observation_space, example.action_space)
+        )
+        self.observation_size = sum(math.prod(box.shape) for box in self._boxes(observation))
+        if self.observation_size > MAX_OBSERVATION_SIZE:
+            raise UsageError(
+                f"env = {name!r}: observations have {self.observation_size:,} numbers, more than {MAX_OBSERVATION_SIZE:,}: images "
+                f"cannot be learned from; wrap the environment so that it returns features"
+            )
+        if not isinstance(action, spaces.Box) or not action.is_bounded():
+            raise UsageError(f"env = {name!r}: actions are {_short(action)}: {SUPPORTED}")
+        self.action_size = math.prod(action.shape)
+        self.time_limit = example.spec.max_episode_steps if example.spec else None
+        example.close()
+
+    def _boxes(self, space: spaces.Space) -> Iterator[spaces.Box]:
+        if isinstance(space, spaces.Box):
+            yield space
+        elif isinstance(space, spaces.Dict | spaces.Tuple):
+            for part in space.values() if isinstance(space, spaces.Dict) else space:
+                yield from self._boxes(part)
+        else:
+            raise UsageError(f"env = {self.name!r}: observations are {_short(space)}: {SUPPORTED}")
+
+    def _call(self, make: Callable[[], Any]) -> Any:
+        """In one line what kept an environment from being made, a missing package most likely."""
+        try:
+            return make()
+        except Exception as error:
+            raise UsageError(f"env = {self.name!r}: {type(error).__name__}: {error}") from error
+
+    def _vector(self, num_envs: int) -> VectorEnv:
+        if self._spec:
+            return self._call(lambda: gymnasium.make_vec(self._spec, num_envs, vectorization_mode="vector_entry_point"))
+        makers = [_Maker(self._make, index, self._repeat) for index in range(num_envs)]
+        if self._vectorization == "sync":
+            return self._call(lambda: SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED))
+        # Not forked: JAX's threads would be caught in the middle of what they do.
+        return self._call(lambda: AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED, context="spawn"))
+
+    def simulator(self, num_envs: int, episode_length: int) -> "VectorSimulator":
+        """See `HostEnvironment`."""
+        return VectorSimulator(self._vector(num_envs), episode_length, self._repeat)
+
+
+class VectorSimulator:
+    """A VectorEnv of any autoreset mode behind one `step`: the true final observation first, then the new episode's first.
+
+    Where Gymnasium resets by itself (next step, same step), an environment with a NaN cannot be made to begin a new episode:
+    its steps are left out until it does so.
+    """
+
+    def __init__(self, vector: VectorEnv, episode_length: int, action_repeat: int) -> None:
+        self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
+        self._mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._space, action = vector.single_observation_space, vector.single_action_space
+        assert isinstance(action, spaces.Box)
+        assert action.shape is not None
+        self._action, self._action_shape = action, action.shape
+        self._length = np.zeros(vector.num_envs, np.int64)
+        self._ended = np.zeros(vector.num_envs, bool)
+
+    def reset(self, seed: int) -> np.ndarray:
+        self._length[:], self._ended[:] = 0, False
+        return self._flat(self._vector.reset(seed=seed)[0])
+
+    def step(self, action: np.ndarray) -> Answer:
+        low, high = self._action.low.reshape(-1), self._action.high.reshape(-1)
+        scaled = (low + (action + 1) / 2 * (high - low)).clip(low, high).astype(self._action.dtype)
+        observation, reward, terminated, truncated, infos = self._vector.step(scaled.reshape(-1, *self._action_shape))
+        stepped = ~self._ended if self._mode is AutoresetMode.NEXT_STEP else np.ones(len(action), bool)
+        current = self._flat(observation)
+        final = self._final(current, infos, terminated | truncated)
+        reward = np.asarray(reward, np.float32)
+        finite = np.isfinite(final).all(-1) & np.isfinite(reward)
+        self._length = np.where(stepped, self._length + self._repeat, 0)
+        if self._mode is AutoresetMode.DISABLED:
+            truncated = truncated | (self._length >= self._limit)
+        self._ended = terminated | truncated | ~finite
+        if self._mode is AutoresetMode.DISABLED and self._ended.any():
+            current = self._flat(self._vector.reset(options={"reset_mask": self._ended.copy()})[0])
+        self._length[self._ended] = 0
+        good = finite & stepped
+        return Answer(
+            observation=np.where(good[:, None], final, 0.0).astype(np.float32),
+            reward=np.where(good, reward, 0.0).astype(np.float32),
+            terminated=terminated & good,
+            truncated=truncated & ~terminated & good,
+            finite=finite,
+            stepped=stepped,
+            current=current,
+        )
+
+    def _final(self, current: np.ndarray, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
+        """The observations before any reset: with same-step autoreset they are in `infos`."""
+        if self._mode is not AutoresetMode.SAME_STEP or not done.any():
+            return current
+        final = current.copy()
+        for i in np.flatnonzero(done):
+            final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
+        return final
+
+    def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
+        return _flatten(self._space, observation, n or self._vector.num_envs)
+
+    def close(self) -> None:
+        """At once: a worker that hangs would not answer a request to end."""
+        if isinstance(self._vector, AsyncVectorEnv):
+            for process in self._vector.processes:
+                process.kill()
+        else:
+            self._vector.close()
+
+
+def _flatten(space: spaces.Space, observation: Any, n: int) -> np.ndarray:
+    if isinstance(space, spaces.Box):
+        return np.array(observation, np.float32).reshape(n, -1)
+    assert isinstance(space, spaces.Dict | spaces.Tuple)
+    parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
+    return np.concatenate([_flatten(part, observation[key], n) for key, part in parts], axis=-1)
+
+
+def _part(batch: Any, i: int) -> Any:
+    """Of what belongs to environment `i` in `infos`: an array of observations, or a dictionary or tuple of arrays."""
+    if isinstance(batch, dict):
+        return {key: _part(value, i) for key, value in batch.items() if not key.startswith("_")}
+    return tuple(_part(value, i) for value in batch) if isinstance(batch, tuple) else batch[i]
+
+
+class _Maker:
+    """Makes environment `index`, here or in a process of its own, which is to end with the one that started it."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env], index: int, action_repeat: int) -> None:
+        self._make, self._index, self._repeat, self._trainer = make, index, action_repeat, os.getpid()
+
+    def __call__(self) -> gymnasium.Env:
+        if os.getpid() != self._trainer:
+            threading.Thread(target=self._watch, daemon=True).start()
+        return _Guard(self._make(), self._index, self._repeat)
+
+    def _watch(self) -> None:
+        while os.getppid() == self._trainer:
+            time.sleep(0.2)
+        os._exit(1)
+
+
+class _Guard(gymnasium.Wrapper):
+    """Says which environment it was, at which of its steps; holds actions; refuses what does not fit the space."""
+
+    def __init__(self, env: gymnasium.Env, index: int, action_repeat: int) -> None:
+        super().__init__(env)
+        self._index, self._repeat, self._steps = index, action_repeat, 0
+
+    def reset(self, **kwargs: Any) -> Any:
+        with self._blamed():
+            observation, _ = self.env.reset(**kwargs)
+        return self._checked(observation), {}  # infos cost time and go nowhere
+
+    def step(self, action: Any) -> Any:
+        total, terminated, truncated, held = 0.0, False, False, 0
+        while held < self._repeat and not (terminated or truncated):
+            held, self._steps = held + 1, self._steps + 1
+            with self._blamed():
+                observation, reward, terminated, truncated, _ = self.env.step(action)
+                total, terminated, truncated = total + float(reward), bool(terminated), bool(truncated)
+        return self._checked(observation), total, terminated, truncated, {}
+
+    @contextlib.contextmanager
+    def _blamed(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise BrokenEnvironmentError(f"{self._place()} raised {type(error).__name__}: {error}") from error
+
+    def _place(self) -> str:
+        return f"environment {self._index}, at its step {self._steps:,},"
+
+    def _checked(self, observation: Any) -> Any:
+        try:
+            flat = _flatten(self.env.observation_space, observation, 1)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise BrokenEnvironmentError(f"{self._place()} returned an observation that does not fit its space: {error}") from None
+        size = spaces.flatdim(self.env.observation_space)
+        if flat.shape[-1] != size:
+            raise BrokenEnvironmentError(f"{self._place()} returned {flat.shape[-1]} numbers, its observation space has {size}")
+        return observation
+
+
+class BrokenEnvironmentError(RuntimeError):
+    """An environment failed; the message says which, when and why."""
+
+
+def _spec(name: str) -> Any:
+    """`module:` in front is imported first, as `gymnasium.make` does."""
+    module, _, plain = name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(plain)
+
+
+def _vector_only(name: str) -> Any:
+    """The spec of an id that exists as a vector environment alone."""
+    try:
+        spec = _spec(name)
+    except (gymnasium.error.Error, ImportError):
+        return None
+    return spec if spec.entry_point is None else None
+
+
+def _short(space: spaces.Space) -> str:
+    text = str(space)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def check(name: str, on_device: str | None = None) -> None:
+    """Refuses an id that Gymnasium does not know, or has retired. `on_device` is our own name of the same task.
+
+    Raises:
+      UsageError: one line with the nearest name.
+    """
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
+    try:
+        spec = _spec(name)
+    except (ImportError, gymnasium.error.Error) as error:
+        raise UsageError(f"env = {name!r}: {error}") from None
+    if "mujoco_py" in getattr(spec.entry_point, "__name__", ""):
+        newest = max(s.version or 0 for s in gymnasium.registry.values() if s.name == spec.name)
+        device = f"--env {on_device} (on the device) or " if on_device else ""
+        raise UsageError(f"env = {name!r} is retired: use {device}--env {spec.name}-v{newest} (on the host)")
+
+
+class _Make:
+    """`gymnasium.make` of an id, without its order and type checks, which `_Guard` makes up for. A class, to be pickled."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self) -> gymnasium.Env:
+        return gymnasium.make(self._name, disable_env_checker=True)
+
+
+def make(name: str, *, vectorization: str, action_repeat: int) -> GymnasiumEnvironment:
+    """The environment that Gymnasium calls `name`, `module:` in front included."""
+    check(name)
+    return GymnasiumEnvironment(name, _Make(name), vectorization=vectorization, action_repeat=action_repeat)
