@@ -36,7 +36,7 @@ def test_a_time_limit_truncates_and_keeps_the_final_observation():
 
 
 def test_termination_wins_over_the_time_limit_at_the_same_step():
-    (*_, (_, (step, _), _)) = play(Episodes(Counter(ends_at=3), 1, episode_length=3), 3)
+    (*_, (_, (step, *_), _)) = play(Episodes(Counter(ends_at=3), 1, episode_length=3), 3)
     assert (bool(step.terminated[0]), bool(step.truncated[0])) == (True, False)
 
 
@@ -89,7 +89,7 @@ def test_a_non_finite_environment_is_reset_and_the_others_go_on_bit_for_bit():
 def test_action_repeat_adds_rewards_until_the_episode_ends(ends_at, limit, count, terminated, truncated):
     # Three steps are worth 0 + 1 + 2, two 0 + 1. What ended the episode stays what ended it.
     episodes = Episodes(Counter(ends_at=ends_at), 1, episode_length=limit, action_repeat=3)
-    ((_, (step, _), state),) = play(episodes, 1)
+    ((_, (step, *_), state),) = play(episodes, 1)
     assert float(step.observation[0, 1]) == count
     assert float(step.reward[0]) == sum(range(count))
     assert int(state.length[0]) == count

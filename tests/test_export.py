@@ -1,0 +1,91 @@
+"""Our environments as Gymnasium's: its own checker, true final observations, and what a user of a VectorEnv relies on."""
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import Counter
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+from mjx_sac import envs
+from mjx_sac.envs import export
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _register():
+    envs.register("ends-at-3", lambda: Counter(ends_at=3))
+    export.register(["counter", "ends-at-3"])
+
+
+@pytest.mark.filterwarnings("ignore:.*value is -?infinity")  # as Gymnasium's own MuJoCo environments have it
+@pytest.mark.parametrize("name", ["counter", pytest.param("inverted_pendulum", marks=pytest.mark.slow)])
+def test_gymnasiums_checker_has_nothing_to_say(name):
+    env = gymnasium.make(f"mjx_sac/{name}")
+    check_env(env.unwrapped, skip_render_check=True)
+    assert env.spec.max_episode_steps == 1000
+
+
+def vector(name="ends-at-3", num_envs=3, **kwargs):
+    env = gymnasium.make_vec(f"mjx_sac/{name}", num_envs=num_envs, **kwargs)
+    assert isinstance(env, VectorEnv)
+    return env
+
+
+def test_a_vector_env_returns_the_new_episode_and_keeps_the_true_final_observation():
+    env = vector()
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    first, _ = env.reset(seed=1)
+    assert env.observation_space.contains(first)
+    assert first[:, 1].tolist() == [0, 0, 0]
+    assert len(set(first[:, 0])) == 3, "no two start alike"
+    for count in (1, 2, 3):
+        observation, reward, terminated, truncated, infos = env.step(np.zeros((3, 1), np.float32))
+        assert reward.tolist() == [count - 1] * 3
+        assert terminated.all() == (count == 3)
+        assert not truncated.any()
+        assert ("final_obs" in infos) == (count == 3)
+    assert infos["_final_obs"].all()
+    np.testing.assert_array_equal(np.stack(infos["final_obs"]), np.stack([first[:, 0], [3.0] * 3], axis=-1))
+    assert observation[:, 1].tolist() == [0, 0, 0]
+    assert not set(observation[:, 0]) & set(first[:, 0]), "and begins elsewhere"
+
+
+def test_a_time_limit_is_a_truncation():
+    env = vector("counter", 2, max_episode_steps=2)
+    env.reset(seed=0)
+    env.step(np.zeros((2, 1), np.float32))
+    _, _, terminated, truncated, infos = env.step(np.zeros((2, 1), np.float32))
+    assert truncated.all()
+    assert not terminated.any()
+    assert [o[1] for o in infos["final_obs"]] == [2, 2]
+
+
+def test_a_seed_decides_everything():
+    runs = []
+    for _ in range(2):
+        env = vector()
+        rows = [env.reset(seed=7)[0]]
+        rows += [env.step(np.zeros((3, 1), np.float32))[0] for _ in range(7)]
+        runs.append(np.stack(rows))
+    np.testing.assert_array_equal(*runs)
+    assert not np.array_equal(runs[0], vector().reset(seed=8)[0])
+
+
+def test_initial_states_are_fresh_however_many_episodes_end():
+    env = vector("ends-at-3", 100)
+    starts = [env.reset(seed=0)[0][:, 0]]
+    for step in range(1, 10):
+        observation, *_ = env.step(np.zeros((100, 1), np.float32))
+        if step % 3 == 0:
+            starts.append(observation[:, 0])
+    assert len(np.unique(np.concatenate(starts))) == 400
+
+
+def test_gymnasiums_vector_wrappers_work():
+    env = RecordEpisodeStatistics(vector())
+    env.reset(seed=0)
+    for _ in range(3):
+        *_, infos = env.step(np.zeros((3, 1), np.float32))
+    assert infos["episode"]["r"].tolist() == [0 + 1 + 2] * 3
+    assert infos["episode"]["l"].tolist() == [3] * 3
