@@ -1,6 +1,6 @@
-"""Learning curves of several runs side by side: ours from their event files, Brax's from the JSON of `brax_sac.py`.
+"""Learning curves side by side: ours from event files, a peer's from the JSON of `brax_sac.py` or `sbx_sac.py`.
 
-python benchmarks/learning_table.py --ours runs/seed_* --brax brax_*.json --json benchmarks/results/learning_ant.json
+python benchmarks/learning_table.py --ours runs/seed_* --peers brax_*.json --json benchmarks/results/learning_ant.json
 """
 
 import argparse
@@ -19,9 +19,13 @@ def our_curve(directory: pathlib.Path) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events]
 
 
-def brax_curve(path: pathlib.Path) -> list[tuple[int, float]]:
-    """The same of one run of Brax's SAC."""
-    return [(row["iterations"], row["mean_reward"]) for row in json.loads(path.read_text())["curve"]]
+def peer_curves(path: pathlib.Path) -> tuple[str, list[list[tuple[int, float]]]]:
+    """The name of a peer and the same of its run, or of its runs in an older result of this command."""
+    result = json.loads(path.read_text())
+    if "curves" in result:
+        return next((name, runs) for name, runs in result["curves"].items() if name != "mjx_sac")
+    name = "brax_sac" if "brax" in result["peer"] else "sbx_sac"
+    return name, [[(row["iterations"], row["mean_reward"]) for row in result["curve"]]]
 
 
 def at(curve: list[tuple[int, float]], iterations: int) -> float:
@@ -33,11 +37,13 @@ def main() -> None:
     """Prints a table and writes the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", type=pathlib.Path, nargs="+", required=True)
-    parser.add_argument("--brax", type=pathlib.Path, nargs="+", required=True)
+    parser.add_argument("--peers", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--at", type=int, nargs="+", default=[60_000, 80_000, 100_000, 120_000, 140_000, 160_000, 180_000, 200_000])
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    curves = {"mjx_sac": [our_curve(p) for p in args.ours], "brax_sac": [brax_curve(p) for p in args.brax]}
+    curves = {"mjx_sac": [our_curve(p) for p in args.ours]}
+    for name, runs in map(peer_curves, args.peers):
+        curves.setdefault(name, []).extend(runs)
     rows = []
     for iterations in args.at:
         row: dict[str, object] = {"iterations": iterations}

@@ -285,12 +285,14 @@ def alive(pid):
 
 
 @pytest.mark.slow
-def test_async_workers_train_and_never_outlive_the_trainer(tmp_path):
-    """A real process, killed without a chance to tidy up."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_async_workers_train_and_never_outlive_the_trainer(tmp_path, number):
+    """A real process, killed without a chance to tidy up, or by a Ctrl-C, which a terminal sends to its workers as well."""
     flags = ["--num_envs=2", "--batch_size=8", "--buffer_size=64", "--hidden_sizes=8", "--warm_up_steps=32", "--log_interval=32"]
     flags += ["--checkpoint_interval=32", "--episodes_per_eval=0", "--vectorization=async", f"--logdir={tmp_path / 'run'}"]
     command = [sys.executable, "-m", "mjx_sac", "train", "--env=test_gymnasium:Walk", *flags, "--iterations=100_000_000"]
-    process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=HERE, start_new_session=True, **pipes)
     deadline = time.monotonic() + 240
     while max(rundir.steps(tmp_path / "run"), default=0) < 64:
         assert process.poll() is None, process.communicate()
@@ -298,9 +300,30 @@ def test_async_workers_train_and_never_outlive_the_trainer(tmp_path):
         time.sleep(0.05)
     children = workers(process.pid)
     assert len(children) >= 2
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    if number == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, number)
+    _, err = process.communicate()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert err == "mjx-sac: interrupted; the same command goes on from the newest checkpoint\n"
     deadline = time.monotonic() + 20
     while any(alive(pid) for pid in children):
         assert time.monotonic() < deadline, "a worker lives on"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_an_async_worker_that_hangs_is_ended(tmp_path, capfd):
+    env = GymnasiumEnvironment("walk", Hanging, vectorization="async")
+    config = make_config(**RUN, logdir=str(tmp_path), env_timeout=10.0, episodes_per_eval=0)
+    with pytest.raises(TrainingError, match="no answer within env_timeout = 10 seconds"):
+        api.train(config, env=env)
+    assert rundir.steps(tmp_path) == [32, 64, 96]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+class Hanging(Walk):
+    def __init__(self):
+        super().__init__(fault=hang)

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import math
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -184,6 +185,11 @@ class _Maker:
     def __call__(self) -> gymnasium.Env:
         if os.getpid() != self._trainer:
             threading.Thread(target=self._watch, daemon=True).start()
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+            ):  # which a terminal or a scheduler sends to all: the trainer still needs it
+                signal.signal(number, signal.SIG_IGN)
         return _Guard(self._make(), self._index, self._repeat)
 
     def _watch(self) -> None:
