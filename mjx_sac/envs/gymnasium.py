@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,7 +77,9 @@ class GymnasiumEnvironment:
         try:
             return make()
         except Exception as error:
-            raise UsageError(f"env = {self.name!r}: {type(error).__name__}: {error}") from error
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            message = str(error) or f"{where.line} ({where.filename}:{where.lineno})"
+            raise UsageError(f"env = {self.name!r}: {type(error).__name__}: {message}") from error
 
     def _vector(self, num_envs: int) -> VectorEnv:
         if self._spec:
