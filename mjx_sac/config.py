@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+EPISODE_LENGTH = 1000
+"""Time limit in environment steps where neither the configuration nor the environment has one."""
+
 
 class UsageError(Exception):
     """Something the user can put right: one line that names the field, the value and the way out. Exits 2."""
@@ -69,7 +72,9 @@ class Config(BaseModel):
         "mjx", "Environment", "physics engine of the Brax environments", fixed=True
     )
     num_envs: Int = _field(16, "Environment", "environments stepped in parallel", fixed=True, gt=0)
-    episode_length: Int = _field(1000, "Environment", "time limit in environment steps", fixed=True, gt=0)
+    episode_length: Annotated[Int | None, BeforeValidator(_none)] = _field(
+        None, "Environment", "time limit in environment steps; auto is 1000, or a gymnasium environment's own", fixed=True, gt=0
+    )
     action_repeat: Int = _field(1, "Environment", "environment steps each action is held for", fixed=True, gt=0)
     vectorization: Literal["sync", "async"] = _field(
         "sync", "Environment", "gymnasium environments are stepped in turn (sync) or in a process each (async)"

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac import metrics as metrics_lib
 from mjx_sac import normalizer, replay, sac
-from mjx_sac.config import Config
+from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host import HostEpisodes
 from mjx_sac.losses import Losses
@@ -57,10 +57,15 @@ class RunState(struct.PyTreeNode):
 def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
     """Puts the parts of a run together."""
     if hasattr(env, "simulator"):
+        if not config.warm_up_steps:
+            raise UsageError(
+                f"warm_up_steps = 0: with an environment on the host, learning starts before the first step is there: "
+                f"raise it to {config.num_envs}"
+            )
         episodes = HostEpisodes(env, config.num_envs, config.episode_length, config.action_repeat, config.env_timeout)
         return Agent(config, episodes, networks, losses)
     pool_size = max(config.reset_pool_size, config.num_envs)  # no two environments start alike in the same vector step
-    episodes = Episodes(env, config.num_envs, config.episode_length, config.action_repeat, pool_size)
+    episodes = Episodes(env, config.num_envs, config.episode_length or EPISODE_LENGTH, config.action_repeat, pool_size)
     return Agent(config, episodes, networks, losses)
 
 

@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from mjx_sac import api, envs, rundir
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment, VectorSimulator
+from mjx_sac.envs.host import HostEpisodes
 
 HERE = pathlib.Path(__file__).parent
 
@@ -127,6 +128,55 @@ def test_a_value_that_is_not_finite_ends_that_episode_alone():
     assert [a.finite.tolist() for a in answers] == [[True, True], [True, False], [True, True]]
     assert answers[1].current.tolist() == [[0, 2], [1, 0]]
     assert np.isfinite(answers[1].observation).all()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_what_follows_an_observation_that_is_not_finite_is_not_learned_from(mode):
+    """Where Gymnasium resets by itself the episode goes on, and the step after is one from an unknown observation."""
+    env = Walk(fault=lambda o, r: (o * np.nan, r))
+    env.total = 58
+    simulator = VectorSimulator(SyncVectorEnv([lambda: env], autoreset_mode=mode), 1000, 1)
+    simulator.reset(0)
+    answers = [simulator.step(np.full((1, 1), np.nan if step == 2 else 0.0, np.float32)) for step in range(4)]
+    finite = [True, False, mode is AutoresetMode.DISABLED, True]
+    assert [bool(a.finite[0]) for a in answers] == finite
+    assert all(a.stepped[0] for a in answers)
+    assert np.isfinite(np.stack(env.actions)).all()
+
+
+def test_a_reset_that_is_not_finite_is_not_learned_from():
+    class Bad(Walk):
+        def reset(self, **kwargs):
+            observation, info = super().reset(**kwargs)
+            return observation * np.nan, info
+
+    simulator = GymnasiumEnvironment("bad", Bad).simulator(1, 1000)
+    simulator.reset(0)
+    answer = simulator.step(np.zeros((1, 1), np.float32))
+    assert not answer.finite[0]
+
+
+def test_whole_number_actions_are_rounded():
+    env = type("Steps", (Walk,), {"action_space": spaces.Box(0, 4, (1,), np.int64)})()
+    simulator = GymnasiumEnvironment("steps", lambda: env).simulator(1, 1000)
+    simulator.reset(0)
+    for action in (-1.0, 0.4, 1.0):  # 0, 2.8, 4
+        simulator.step(np.array([[action]], np.float32))
+    assert [int(a[0]) for a in env.actions] == [0, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "limit"), [(None, 1600, 1600), (None, None, 1000), (50, 1600, 50), (2000, 1600, 1600), (50, None, 50)]
+)
+def test_the_time_limit_is_the_environments_own_unless_a_shorter_one_is_asked_for(asked, own, limit):
+    env = walk()
+    env.time_limit = own
+    assert HostEpisodes(env, 1, asked, 1, 60.0).episode_length == limit
+
+
+def test_no_warm_up_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"warm_up_steps = 0: .* raise it to 2"):
+        api.train(make_config(**RUN, warm_up_steps=0, logdir=str(tmp_path)), env=walk())
 
 
 class Parts(Walk):

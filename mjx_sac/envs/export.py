@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-EPISODE_LENGTH = 1000
+from mjx_sac.config import EPISODE_LENGTH
 
 
 def register(names: list[str]) -> None:

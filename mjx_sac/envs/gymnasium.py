@@ -110,28 +110,28 @@ class VectorSimulator:
         assert action.shape is not None
         self._action, self._action_shape = action, action.shape
         self._length = np.zeros(vector.num_envs, np.int64)
-        self._ended = np.zeros(vector.num_envs, bool)
+        self._resets = np.zeros(vector.num_envs, bool)  # by themselves, at the next step
+        self._current = np.zeros((vector.num_envs, 0), np.float32)
 
     def reset(self, seed: int) -> np.ndarray:
-        self._length[:], self._ended[:] = 0, False
-        return self._flat(self._vector.reset(seed=seed)[0])
+        self._length[:], self._resets[:] = 0, False
+        self._current = self._flat(self._vector.reset(seed=seed)[0])
+        return self._current
 
     def step(self, action: np.ndarray) -> Answer:
-        low, high = self._action.low.reshape(-1), self._action.high.reshape(-1)
-        scaled = (low + (action + 1) / 2 * (high - low)).clip(low, high).astype(self._action.dtype)
-        observation, reward, terminated, truncated, infos = self._vector.step(scaled.reshape(-1, *self._action_shape))
-        stepped = ~self._ended if self._mode is AutoresetMode.NEXT_STEP else np.ones(len(action), bool)
-        current = self._flat(observation)
-        final = self._final(current, infos, terminated | truncated)
-        reward = np.asarray(reward, np.float32)
-        finite = np.isfinite(final).all(-1) & np.isfinite(reward)
+        acted_on, stepped = np.isfinite(self._current).all(-1), ~self._resets
+        observation, reward, terminated, truncated, infos = self._vector.step(self._scaled(action))
+        done, reward = terminated | truncated, np.asarray(reward, np.float32)
+        self._current = self._flat(observation)
+        final = self._final(infos, done)
+        finite = acted_on & np.isfinite(final).all(-1) & np.isfinite(reward) | ~stepped
         self._length = np.where(stepped, self._length + self._repeat, 0)
-        if self._mode is AutoresetMode.DISABLED:
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._resets = done
+        elif self._mode is AutoresetMode.DISABLED:
             truncated = truncated | (self._length >= self._limit)
-        self._ended = terminated | truncated | ~finite
-        if self._mode is AutoresetMode.DISABLED and self._ended.any():
-            current = self._flat(self._vector.reset(options={"reset_mask": self._ended.copy()})[0])
-        self._length[self._ended] = 0
+            self._begin(done | truncated | ~finite)
+        self._length[done] = 0
         good = finite & stepped
         return Answer(
             observation=np.where(good[:, None], final, 0.0).astype(np.float32),
@@ -140,14 +140,27 @@ class VectorSimulator:
             truncated=truncated & ~terminated & good,
             finite=finite,
             stepped=stepped,
-            current=current,
+            current=self._current,
         )
 
-    def _final(self, current: np.ndarray, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
+    def _begin(self, where: np.ndarray) -> None:
+        if where.any():
+            self._current = self._flat(self._vector.reset(options={"reset_mask": where})[0])
+            self._length[where] = 0
+
+    def _scaled(self, action: np.ndarray) -> np.ndarray:
+        """From [-1, 1] to the bounds of the space. What the policy made of an observation that is no number becomes the middle."""
+        low, high = self._action.low.reshape(-1), self._action.high.reshape(-1)
+        scaled = (low + (np.nan_to_num(action) + 1) / 2 * (high - low)).clip(low, high)
+        if np.issubdtype(self._action.dtype, np.integer):
+            scaled = np.rint(scaled)
+        return scaled.astype(self._action.dtype).reshape(-1, *self._action_shape)
+
+    def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
         """The observations before any reset: with same-step autoreset they are in `infos`."""
-        if self._mode is not AutoresetMode.SAME_STEP or not done.any():
-            return current
-        final = current.copy()
+        final = self._current.copy()
+        if self._mode is not AutoresetMode.SAME_STEP:
+            return final
         for i in np.flatnonzero(done):
             final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
         return final
@@ -188,11 +201,9 @@ class _Maker:
     def __call__(self) -> gymnasium.Env:
         if os.getpid() != self._trainer:
             threading.Thread(target=self._watch, daemon=True).start()
-            for number in (
-                signal.SIGINT,
-                signal.SIGTERM,
-            ):  # which a terminal or a scheduler sends to all: the trainer still needs it
-                signal.signal(number, signal.SIG_IGN)
+            # A terminal or a scheduler sends these to all processes alike, and the trainer still needs this one.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return _Guard(self._make(), self._index, self._repeat)
 
     def _watch(self) -> None:

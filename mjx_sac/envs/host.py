@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental import io_callback
 from jaxtyping import Array, Float, UInt32
 
-from mjx_sac.config import TrainingError
+from mjx_sac.config import EPISODE_LENGTH, TrainingError
 from mjx_sac.envs.base import State
 from mjx_sac.envs.episodes import EpisodeState, Outcome
 from mjx_sac.envs.simulator import Answer, HostEnvironment, Simulator
@@ -117,14 +117,14 @@ class HostEpisodes:
         self,
         env: HostEnvironment,
         num_envs: int,
-        episode_length: int,
+        episode_length: int | None,
         action_repeat: int,
         timeout: float,
         hosts: list[_Host] | None = None,
     ) -> None:
-        """`timeout` is in seconds; `hosts` are those that `close` is to close too."""
+        """`episode_length` None leaves time limits to the environment; `timeout` is in seconds; `hosts` are closed too."""
         self.env, self.num_envs, self.action_repeat, self.timeout = env, num_envs, action_repeat, timeout
-        self.episode_length = min(episode_length, env.time_limit or episode_length)
+        self.episode_length = min(filter(None, (episode_length, env.time_limit)), default=EPISODE_LENGTH)
         self._hosts = [] if hosts is None else hosts
         self._host = _Host(lambda: env.simulator(num_envs, self.episode_length), timeout)
         self._hosts.append(self._host)
