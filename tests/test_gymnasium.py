@@ -263,6 +263,7 @@ def test_a_factory_may_give_a_gymnasium_environment():
 RUN = {"env": "walk", "num_envs": 2, "iterations": 128, "episode_length": 5, "batch_size": 8, "buffer_size": 64}
 
 
+@pytest.mark.smoke
 def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
     result = api.train(make_config(**RUN, logdir=str(tmp_path)), env=walk(cut_at=5))
     replay = jax.tree.map(np.asarray, result.state.replay)
