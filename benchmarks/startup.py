@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py --json benchmarks/results/startup_ant.json
 
-Runs `mjx-sac train` with the default warm-up of one whole epoch, and stops the clock at the line that announces training, printed just
-before the epoch that begins with a gradient step is handed to the device. That first vector step, some milliseconds, is missing.
+Runs `mjx-sac train` with the default warm-up of one whole epoch, and stops the clock at the line that announces training, printed
+just before the epoch that begins with a gradient step is handed to the device. That vector step, some milliseconds, is missing.
 """
 
 import argparse
