@@ -25,7 +25,8 @@ def set_up(device: str, deterministic: bool = False) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     if device != "auto":
         gpu = "rocm" if importlib.util.find_spec("jax_rocm7_plugin") else "cuda"
-        jax.config.update("jax_platforms", gpu if device == "gpu" else device)
+        # The CPU beside it, for environments on the host.
+        jax.config.update("jax_platforms", {"gpu": f"{gpu},cpu", "tpu": "tpu,cpu"}.get(device, device))
     try:
         jax.devices()
     except RuntimeError as error:

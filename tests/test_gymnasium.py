@@ -260,6 +260,38 @@ def test_a_factory_may_give_a_gymnasium_environment():
     assert (env.observation_size, env.action_size) == (2, 1)
 
 
+class Ordinary(gymnasium.Env):
+    """Has its spaces from `__init__`, as most have."""
+
+    def __init__(self):
+        self.observation_space, self.action_space = Walk.observation_space, spaces.Box(-100, 100, (1,), np.int8)
+        self.actions = []
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.actions.append(int(action[0]))
+        return np.zeros(2, np.float32), 0.0, False, False, {}
+
+
+def test_a_factory_of_an_environment_with_spaces_of_its_own_and_narrow_actions():
+    made = []
+    envs.register("ordinary", lambda: made.append(Ordinary()) or made[-1])
+    simulator = envs.make("ordinary").simulator(1, 1000)
+    simulator.reset(0)
+    for action in (-1.0, 0.0, 1.0):
+        simulator.step(np.array([[action]], np.float32))
+    assert made[-1].actions == [-100, 0, 100]
+
+
+def test_a_module_that_fails_while_it_registers_is_told_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("undefined_name")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="NameError: name 'undefined_name' is not defined"):
+        envs.check("broken_module:Thing-v0")
+
+
 RUN = {"env": "walk", "num_envs": 2, "iterations": 128, "episode_length": 5, "batch_size": 8, "buffer_size": 64}
 
 

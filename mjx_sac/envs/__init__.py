@@ -132,10 +132,9 @@ def _call_factory(name: str) -> Any:
 def _adapt(name: str, factory: Callable[[], Any], host: dict[str, Any]) -> "Environment | HostEnvironment":
     """Ours as it is; Brax's, Playground's and Gymnasium's through their adapters."""
     env = factory()
-    if hasattr(type(env), "observation_space"):
+    if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
         from mjx_sac.envs.gymnasium import GymnasiumEnvironment
 
-        env.close()
         return GymnasiumEnvironment(name, factory, **host)
     from mjx_sac.envs.base import Environment
     from mjx_sac.envs.brax import BraxEnvironment

@@ -43,6 +43,7 @@ class GymnasiumEnvironment:
         self, name: str, make: Callable[[], gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
     ) -> None:
         """`make` makes one environment. A VectorEnv's own entry point is used where `name` has no other."""
+        gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
         self.name, self._make, self._vectorization, self._repeat = name, make, vectorization, action_repeat
         self._spec = _vector_only(name)
         example = self._vector(1) if self._spec else self._call(make)
@@ -150,7 +151,7 @@ class VectorSimulator:
 
     def _scaled(self, action: np.ndarray) -> np.ndarray:
         """From [-1, 1] to the bounds of the space. What the policy made of an observation that is no number becomes the middle."""
-        low, high = self._action.low.reshape(-1), self._action.high.reshape(-1)
+        low, high = (bound.reshape(-1).astype(np.float64) for bound in (self._action.low, self._action.high))  # int8 overflows
         scaled = (low + (np.nan_to_num(action) + 1) / 2 * (high - low)).clip(low, high)
         if np.issubdtype(self._action.dtype, np.integer):
             scaled = np.rint(scaled)
@@ -174,7 +175,8 @@ class VectorSimulator:
             for process in self._vector.processes:
                 process.kill()
         else:
-            self._vector.close()
+            with contextlib.suppress(Exception):  # whatever the run came to is not to be lost over it
+                self._vector.close()
 
 
 def _flatten(space: spaces.Space, observation: Any, n: int) -> np.ndarray:
@@ -201,10 +203,13 @@ class _Maker:
     def __call__(self) -> gymnasium.Env:
         if os.getpid() != self._trainer:
             threading.Thread(target=self._watch, daemon=True).start()
-            # A terminal or a scheduler sends these to all processes alike, and the trainer still needs this one.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and the trainer still needs this process
+            return _Guard(self._make(), self._index, self._repeat, self._ignore_sigterm)
         return _Guard(self._make(), self._index, self._repeat)
+
+    def _ignore_sigterm(self) -> None:
+        """A scheduler sends it to all as well. Not before all workers are up: until then Python ends them with it."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _watch(self) -> None:
         while os.getppid() == self._trainer:
@@ -215,11 +220,12 @@ class _Maker:
 class _Guard(gymnasium.Wrapper):
     """Says which environment it was, at which of its steps; holds actions; refuses what does not fit the space."""
 
-    def __init__(self, env: gymnasium.Env, index: int, action_repeat: int) -> None:
+    def __init__(self, env: gymnasium.Env, index: int, action_repeat: int, at_reset: Callable[[], None] = lambda: None) -> None:
         super().__init__(env)
-        self._index, self._repeat, self._steps = index, action_repeat, 0
+        self._index, self._repeat, self._steps, self._at_reset = index, action_repeat, 0, at_reset
 
     def reset(self, **kwargs: Any) -> Any:
+        self._at_reset()
         with self._blamed():
             observation, _ = self.env.reset(**kwargs)
         return self._checked(observation), {}  # infos cost time and go nowhere
@@ -286,11 +292,13 @@ def check(name: str, on_device: str | None = None) -> None:
     Raises:
       UsageError: one line with the nearest name.
     """
-    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
     try:
         spec = _spec(name)
     except (ImportError, gymnasium.error.Error) as error:
         raise UsageError(f"env = {name!r}: {error}") from None
+    except Exception as error:  # the module that was to register it
+        raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
     if "mujoco_py" in getattr(spec.entry_point, "__name__", ""):
         newest = max(s.version or 0 for s in gymnasium.registry.values() if s.name == spec.name)
         device = f"--env {on_device} (on the device) or " if on_device else ""

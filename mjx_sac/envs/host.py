@@ -95,15 +95,17 @@ class _Host:
             return future.result(self._timeout)
         except FutureTimeoutError:
             text = f"no answer within env_timeout = {self._timeout:g} seconds"
-        except Exception as error:
+        except BaseException as error:  # an environment may call sys.exit
             text = str(error) or type(error).__name__
         self.failure = TrainingError(f"env: {text} (vector step {self._steps:,}); checkpoints saved before are intact")
         raise self.failure
 
     def close(self) -> None:
         self._jobs.put(None)
-        if self._simulator:
-            self._simulator.close()
+        if self._simulator:  # in a thread, for what hangs in a step may hang here too
+            closing = threading.Thread(target=self._simulator.close, daemon=True)
+            closing.start()
+            closing.join(5)
 
 
 class HostEpisodes:
