@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mjx_sac import __version__, rundir
+from mjx_sac import __version__, commands, rundir
 from mjx_sac.config import Config, TrainingError, UsageError, field_info, nearest
 from mjx_sac.console import say
 
@@ -49,6 +49,8 @@ def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None
     train.__signature__ = inspect.Signature(_parameters(config_class))  # pyright: ignore[reportFunctionMemberAccess]
     train.__annotations__ = {p.name: p.annotation for p in _parameters(config_class)}
     app.command(help=f"Train, or go on training where a run exists.\n\n{_EXAMPLE}", no_args_is_help=False)(train)
+    for name, command in commands.ALL.items():
+        app.command(name)(command)
     assert root
     return app
 

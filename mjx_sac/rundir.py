@@ -136,6 +136,51 @@ def steps(directory: pathlib.Path) -> list[int]:
     return sorted(int(p.name) for p in (directory / "checkpoints").glob("*") if p.name.isdigit())
 
 
+class Stored(NamedTuple):
+    """A checkpoint on disk, seen from those who want to use its policy.
+
+    Attributes:
+      config: what the run is trained with.
+      directory: the run's.
+      iterations: of the checkpoint.
+      manifest: the policy's, unverified files beside it.
+    """
+
+    config: Config
+    directory: pathlib.Path
+    iterations: int
+    manifest: dict[str, Any]
+
+    @property
+    def policy(self) -> pathlib.Path:
+        """The snapshot that holds what acting needs."""
+        return self.directory / "checkpoints" / str(self.iterations) / "policy"
+
+
+def stored(run: str | pathlib.Path, step: int | None = None, config_class: type[Config] = Config) -> Stored:
+    """The newest checkpoint of a run, or the one at `step` iterations.
+
+    Raises:
+      UsageError: `run` is no run's directory, has no (such) checkpoint, or it is damaged or from a newer version.
+    """
+    directory = pathlib.Path(run)
+    if not directory.is_dir():
+        raise UsageError(f"run = {str(run)!r}: no such directory; `mjx-sac train` makes one, runs/<env> unless told otherwise")
+    found = steps(directory)
+    if not found:
+        raise UsageError(f"run = {str(run)!r}: no checkpoint there: name a directory that `mjx-sac train` has saved one in")
+    iterations = found[-1] if step is None else step
+    if iterations not in found:
+        raise UsageError(f"step = {step}: no such checkpoint in {run}; there are {', '.join(map(str, found))}")
+    try:
+        manifest = snapshot.manifest(directory / "checkpoints" / str(iterations) / "policy")
+    except snapshot.DamagedError as error:
+        others = [s for s in found if s != iterations]
+        way_out = f"choose another --step ({', '.join(map(str, others))})" if others else "there is no other checkpoint"
+        raise UsageError(f"{error}: {way_out}") from None
+    return Stored(build(config_class, _known(manifest, config_class)), directory, iterations, manifest)
+
+
 def damaged(error: snapshot.DamagedError) -> UsageError:
     """What to do about it."""
     return UsageError(

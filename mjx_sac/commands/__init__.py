@@ -1,0 +1,10 @@
+"""The commands beside `train`, a file each: what they are called on the command line, and the function with Typer's annotations.
+
+A file here turns flags into a call and its result into lines; what does the work lies elsewhere. JAX is imported inside
+the functions, so that `mjx-sac --help` answers at once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+ALL: dict[str, Callable[..., Any]] = {}
