@@ -1,5 +1,6 @@
 """Soft actor-critic as pure functions: `init` a state, `act` with it, `update` it by one gradient step."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -86,11 +87,14 @@ def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params
 
 def _update_target(state: TrainState, config: Config) -> TrainState:
     """Target += tau (critic - target), every `target_delay` gradient steps."""
+    update = partial(optax.incremental_update, state.critic_params, state.target_critic_params)
+    if config.target_delay == 1:  # nothing to count
+        return state.replace(target_critic_params=update(config.tau), since_target_update=jnp.zeros((), jnp.int32))
     since = state.since_target_update + 1
     due = since >= config.target_delay  # not ==: a run may go on with a shorter delay
     # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
     tau = jnp.where(due, config.tau, 0.0)
     return state.replace(
-        target_critic_params=optax.incremental_update(state.critic_params, state.target_critic_params, tau),
+        target_critic_params=update(tau),
         since_target_update=jnp.where(due, 0, since),
     )

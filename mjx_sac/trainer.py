@@ -18,6 +18,7 @@ from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host import HostEpisodes
 from mjx_sac.losses import Losses
+from mjx_sac.metrics import Packed
 from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
 from mjx_sac.replay import ReplayState
@@ -101,7 +102,7 @@ def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
     )
     episodes = jnp.sum(rollout["episodes"])
     return state, {
-        **metrics_lib.reduce(train, trained),
+        **metrics_lib.unpack(metrics_lib.reduce(train, trained)),
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / episodes,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / episodes,
         "rollout/episodes": episodes,
@@ -117,7 +118,7 @@ def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
     return sum((jnp.sum(~jnp.isfinite(x)) for x in jax.tree.leaves(tree)), start=jnp.int32(0))
 
 
-def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Metrics, Bool[Array, ""]]]:
+def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Packed, Bool[Array, ""]]]:
     """All environments advance once, and there are as many gradient steps as `updates_per_iteration` asks for.
 
     On the device first one, then the other. Environments on the host step while the device learns from what was there before.
@@ -186,7 +187,7 @@ def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, 
     return state, rollout
 
 
-def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, trained: Bool[Array, ""]) -> tuple[RunState, Metrics]:
+def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, trained: Bool[Array, ""]) -> tuple[RunState, Packed]:
     """The gradient steps of one vector step, unless it only warms up."""
     config = agent.config
     # One gather for all batches of this vector step.
@@ -199,17 +200,20 @@ def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, train
         )
     keys = jax.random.split(update_key, (shape[0], 2))
 
-    updates = jax.jit(partial(_updates, agent))  # jit: the shapes below and the branch share one trace
+    updates = jax.jit(partial(run_updates, agent))  # jit: the shapes below and the branch share one trace
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
     train, metrics = jax.lax.cond(trained, updates, lambda train, *_: (train, blank), state.train, batches, keys)
     return state.replace(train=train), metrics
 
 
-def _updates(
+def run_updates(
     agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2 2"]
-) -> tuple[TrainState, Metrics]:
-    def one(train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]) -> tuple[TrainState, Metrics]:
-        return sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
+) -> tuple[TrainState, Packed]:
+    """Gradient steps, one after another, each with a batch and a pair of keys of its own."""
+
+    def one(train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]) -> tuple[TrainState, Packed]:
+        train, metrics = sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
+        return train, metrics_lib.pack(metrics)
 
     train, metrics = jax.lax.scan(one, train, (batches, keys))
     return train, metrics_lib.reduce(metrics)
