@@ -89,18 +89,18 @@ def show(result: dict[str, Any]) -> None:
         )
     console.print(table)
     roofline = result["roofline"]
-    console.print(
+    print(
         f"{roofline['flops_per_update'] / 1e6:,.0f} MFLOP per update ({roofline['flops_per_update_by_xla'] / 1e6:,.0f} by XLA's "
         f"count): {roofline['fraction']:.0%} of the {roofline['updates_per_second_bound']:,.0f} updates/s that dense products allow"
     )
-    console.print("an epoch: " + ", ".join(f"{name} {share:.1%}" for name, share in result["share_of_an_epoch"].items()))
+    print("an epoch: " + ", ".join(f"{name} {share:.1%}" for name, share in result["share_of_an_epoch"].items()))
     seconds = result["compile_seconds"]
-    console.print(f"compiling the epoch: {seconds['total_cold']:.1f} s, {seconds['total_warm']:.1f} s with a warm cache")
+    print(f"compiling the epoch: {seconds['total_cold']:.1f} s, {seconds['total_warm']:.1f} s with a warm cache")
     checkpoint = result["checkpoint"]
-    console.print(
+    print(
         f"checkpoint: {checkpoint['bytes'] / 1e6:,.1f} MB, saved in {checkpoint['save_seconds']['median']:.2f} s, loaded in "
         f"{checkpoint['load_seconds']['median']:.2f} s; peak memory {result['peak_memory_bytes'] / 1e6:,.0f} MB; "
         f"replay {result['replay_bytes_per_transition']:.0f} bytes per transition"
     )
     for name, ratio in result["ratios"].items():
-        console.print(f"{name.replace('_', ' ')}: {ratio['median']:.2f} times ({ratio['min']:.2f} to {ratio['max']:.2f})")
+        print(f"{name.replace('_', ' ')}: {ratio['median']:.2f} times ({ratio['min']:.2f} to {ratio['max']:.2f})")
