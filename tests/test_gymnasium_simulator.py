@@ -13,6 +13,7 @@ from gymnasium_envs import Walk, walk
 
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment, VectorSimulator
 from mjx_sac.envs.host import HostEpisodes
+from mjx_sac.envs.simulator import BrokenEnvironmentError
 
 HERE = pathlib.Path(__file__).parent
 
@@ -180,3 +181,40 @@ def test_the_parts_of_an_environment_are_flattened_too_and_whatever_numbers_they
 
     simulator = GymnasiumEnvironment("loose", Loose).simulator(2, 1000)
     assert simulator.reset(0).tolist() == [[7.5, 0, 1, 2, 3, 9]] * 2
+
+
+def without_final(vector):
+    step = vector.step
+    vector.step = lambda action: (*step(action)[:4], {})
+
+
+def of_another_size(vector):
+    vector.step = lambda action: (np.zeros((2, 3), np.float32), np.zeros(2), *np.zeros((2, 2), bool), {})
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [(without_final, "without final_obs in its infos"), (of_another_size, "returned 3 numbers, its observation space has 2")],
+)
+def test_what_does_not_fit_from_a_vector_environment_is_told(break_it, told):
+    vector = SyncVectorEnv([lambda: Walk(ends_at=1)] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    break_it(vector)
+    simulator = VectorSimulator(vector, 1000, 1)
+    simulator.reset(0)
+    with pytest.raises(BrokenEnvironmentError, match=told):
+        simulator.step(np.zeros((2, 1), np.float32))
+
+
+def test_columns_of_rewards_and_flags_are_taken_as_rows():
+    vector = SyncVectorEnv([Walk, Walk], autoreset_mode=AutoresetMode.SAME_STEP)
+    step = vector.step
+
+    def in_columns(action):
+        observation, *columns, infos = step(action)
+        return observation, *(values[:, None] for values in columns), infos
+
+    vector.step = in_columns
+    simulator = VectorSimulator(vector, 1000, 1)
+    simulator.reset(0)
+    answer = simulator.step(np.zeros((2, 1), np.float32))
+    assert answer.reward.shape == answer.terminated.shape == answer.finite.shape == (2,)

@@ -13,8 +13,8 @@ import pytest
 from gymnasium_envs import Walk, in_worker, walk
 
 from mjx_sac import rundir
-from mjx_sac.envs.guard import BrokenEnvironmentError
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.simulator import BrokenEnvironmentError
 
 HERE = pathlib.Path(__file__).parent
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -17,11 +17,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
+from mjx_sac.envs.simulator import BrokenEnvironmentError
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class BrokenEnvironmentError(Exception):  # no RuntimeError: contextlib takes one that StopIteration caused for its own
-    """An environment failed; the message says which, when and why."""
 
 
 class Guard(gymnasium.Env):

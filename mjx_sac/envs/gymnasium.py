@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from mjx_sac.config import UsageError
 from mjx_sac.envs.guard import Guard, Workers, flatten
-from mjx_sac.envs.simulator import Answer
+from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError
 
 MAX_OBSERVATION_SIZE = 10_000
 """Numbers in a flat observation. What is larger is an image, and wants a network that we have not."""
@@ -154,7 +154,10 @@ class VectorSimulator:
     def step(self, action: np.ndarray) -> Answer:
         acted_on, stepped = np.isfinite(self._current).all(-1), ~self._resets
         observation, reward, terminated, truncated, infos = self._vector.step(self._scaled(action))
-        done, reward = terminated | truncated, np.asarray(reward, np.float32)
+        n = self._vector.num_envs
+        reward = np.asarray(reward, np.float32).reshape(n)
+        terminated, truncated = (np.asarray(flags, bool).reshape(n) for flags in (terminated, truncated))
+        done = terminated | truncated
         self._current = self._flat(observation)
         final = self._final(infos, done)
         finite = acted_on & np.isfinite(final).all(-1) & np.isfinite(reward) | ~stepped
@@ -195,12 +198,17 @@ class VectorSimulator:
         final = self._current.copy()
         if self._mode is not AutoresetMode.SAME_STEP:
             return final
+        if done.any() and "final_obs" not in infos:
+            raise BrokenEnvironmentError("the VectorEnv began new episodes in the same step without final_obs in its infos")
         for i in np.flatnonzero(done):
             final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
         return final
 
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
-        return flatten(self._space, observation, n or self._vector.num_envs)
+        flat, size = flatten(self._space, observation, n or self._vector.num_envs), spaces.flatdim(self._space)
+        if flat.shape[-1] != size:
+            raise BrokenEnvironmentError(f"the VectorEnv returned {flat.shape[-1]} numbers, its observation space has {size}")
+        return flat
 
     def _held(self, infos: dict[str, Any]) -> np.ndarray:
         """For how many of their steps the environments held the action."""

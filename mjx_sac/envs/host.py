@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, UInt32
 from mjx_sac.config import EPISODE_LENGTH, TrainingError, UsageError
 from mjx_sac.envs.base import State
 from mjx_sac.envs.episodes import EpisodeState, Outcome
-from mjx_sac.envs.simulator import Answer, HostEnvironment, Simulator
+from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError, HostEnvironment, Simulator
 from mjx_sac.types import Key, Step
 
 logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # it logs tracebacks of what we say in one line
@@ -97,8 +97,10 @@ class _Host:
             awaited = self._simulator.awaited if self._simulator else None
             who = "the environments" if awaited is None else f"environment {awaited}"
             text = f"{who} gave no answer within env_timeout = {self._timeout:g} seconds"
-        except BaseException as error:  # an environment may call sys.exit
-            text = str(error) or type(error).__name__
+        except (BrokenEnvironmentError, UsageError) as error:
+            text = str(error)
+        except BaseException as error:  # of a VectorEnv, which may call sys.exit
+            text = f"{type(error).__name__}: {error}"
         self.failure = TrainingError(f"env: {text} (vector step {self._steps:,}); checkpoints saved before are intact")
         raise self.failure
 

@@ -28,6 +28,10 @@ class Answer(NamedTuple):
     current: Any
 
 
+class BrokenEnvironmentError(Exception):  # no RuntimeError: contextlib takes one that StopIteration caused for its own
+    """An environment failed; the message says which, when and why."""
+
+
 class Simulator(Protocol):
     """`num_envs` environments on the host."""
 
