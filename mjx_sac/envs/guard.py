@@ -171,9 +171,8 @@ class _Worker:
 
     def __call__(self) -> Guard:
         if os.getpid() != self._trainer:
-            if (
-                sys.platform == "linux"
-            ):  # the kernel ends it with the thread that started it, even if it holds Python's lock for ever
+            # The kernel ends it with the thread that started it, even if the environment holds Python's lock for ever.
+            if sys.platform == "linux":
                 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
             threading.Thread(target=self._watch, daemon=True).start()
             for number in _SIGNALS:  # not SIG_IGN or blocked any longer, which programs that the environment starts would inherit
