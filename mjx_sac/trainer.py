@@ -124,15 +124,15 @@ def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tupl
     On the device first one, then the other. Environments on the host step while the device learns from what was there before.
     """
     key, act_key, sample_key, update_key = jax.random.split(state.key, 4)
-    trained = state.warm_up_left == 0
+    warm = state.warm_up_left == 0
     state, pending = act(agent, state.replace(key=key), act_key)
     if agent.episodes.on_host:
         sample_key = sample_key ^ pending.ticket  # which is zero: learning starts when the environments are under way
-        state, metrics = learn(agent, state, sample_key, update_key, trained)
+        state, metrics, trained = learn(agent, state, sample_key, update_key, warm)
         state, rollout = observe(agent, state, pending)
     else:
         state, rollout = observe(agent, state, pending)
-        state, metrics = learn(agent, state, sample_key, update_key, trained)
+        state, metrics, trained = learn(agent, state, sample_key, update_key, warm)
     return state, (rollout, metrics, trained)
 
 
@@ -187,9 +187,12 @@ def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, 
     return state, rollout
 
 
-def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, trained: Bool[Array, ""]) -> tuple[RunState, Packed]:
-    """The gradient steps of one vector step, unless it only warms up."""
+def learn(
+    agent: Agent, state: RunState, sample_key: Key, update_key: Key, warm: Bool[Array, ""]
+) -> tuple[RunState, Packed, Bool[Array, ""]]:
+    """The gradient steps of one vector step, unless it only warms up or no step so far was finite; and whether it took them."""
     config = agent.config
+    trained = warm & jnp.any(state.replay.size > 0)
     # One gather for all batches of this vector step.
     shape = (config.updates_per_vector_step, config.batch_size)
     batches = replay.sample(state.replay, sample_key, shape, config.discount)
@@ -203,7 +206,7 @@ def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, train
     updates = jax.jit(partial(run_updates, agent))  # jit: the shapes below and the branch share one trace
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
     train, metrics = jax.lax.cond(trained, updates, lambda train, *_: (train, blank), state.train, batches, keys)
-    return state.replace(train=train), metrics
+    return state.replace(train=train), metrics, trained
 
 
 def run_updates(
