@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mjx_sac import __version__, commands, rundir
+from mjx_sac import __version__, algorithm, commands, rundir
 from mjx_sac.config import Config, TrainingError, UsageError, field_info, nearest
 from mjx_sac.console import say
 
@@ -101,13 +101,12 @@ def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> Non
             f"on; --overwrite starts anew."
         )
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     say(f"training {config.env} for {config.iterations:,} iterations into {run.directory}")
     try:
         from mjx_sac.api import train
 
         try:
-            train(config, losses=losses, overwrite=how["overwrite"], fallback=how["fallback"])
+            train(config, losses=None if config.losses else losses, overwrite=how["overwrite"], fallback=how["fallback"])
         except TrainingError as error:
             sys.exit(_complain(str(error), 3))
     except KeyboardInterrupt:
@@ -135,8 +134,11 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
 
     A script of your own may pass a `Config` subclass or losses and is then a trainer with flags.
     """
-    command = typer.main.get_command(make_app(config_class, losses))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
     try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        config_class = _class_for(arguments, config_class)
+        command = typer.main.get_command(make_app(config_class, losses))
         sys.exit(command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0)
     except UsageError as error:
         sys.exit(_complain(str(error), 2))
@@ -145,6 +147,24 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
             raise
         message = _explain(error, config_class)
         sys.exit(_complain(message, 2) if message else 2)  # empty: no arguments at all, and the help has been shown
+
+
+def _class_for(arguments: Sequence[str], config_class: type[Config]) -> type[Config]:
+    """Whose fields the flags are: a losses file's, where the flags or the run to go on with name one. Found by a glance at
+    the arguments, as they can be parsed only then.
+    """
+    if list(arguments[:1]) != ["train"]:
+        return config_class
+    flags: dict[str, Any] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            flags[name.replace("-", "_")] = value if equals else following
+    if {"-h", "--help"} & {*arguments}:  # answers without reading a run
+        return algorithm.config_class(flags.get("losses"), config_class)
+    given = {name: flags[name] for name in ("env", "logdir", "losses") if name in flags}
+    how = {name: name in flags for name in ("overwrite", "fallback")}
+    return rundir.resolve_class(given, config_file=flags.get("config"), **how, config_class=config_class)
 
 
 def _explain(error: Any, config_class: type[Config]) -> str:

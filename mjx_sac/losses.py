@@ -95,8 +95,17 @@ def temperature_loss(
 
 
 class Losses(NamedTuple):
-    """The three losses of an algorithm. Replace one: `Losses(critic=mine)`."""
+    """The three losses of an algorithm. Replace one: `Losses(critic=mine)`.
+
+    Attributes:
+      critic: of all critics.
+      actor: of the policy.
+      temperature: of log alpha.
+      target_actor: keep `state.target_actor_params`, a slow copy that moves with the target critics, for losses that bootstrap
+        from it.
+    """
 
     critic: Loss = critic_loss
     actor: Loss = actor_loss
     temperature: Loss = temperature_loss
+    target_actor: bool = False

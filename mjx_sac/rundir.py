@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from mjx_sac import envs, snapshot
+from mjx_sac import algorithm, envs, snapshot
 from mjx_sac.config import Config, UsageError, build, field_info, nearest
 
 ITEMS = ("state", "policy")
@@ -33,6 +33,7 @@ class Run(NamedTuple):
       latest: iterations of the newest checkpoint to go on from, or None.
       changed: fields that differ from the stored run's, with the old and the new value.
       damaged: checkpoints newer than `latest` that cannot be used.
+      edited: the losses file is not what it was when `latest` was saved.
     """
 
     config: Config
@@ -40,6 +41,7 @@ class Run(NamedTuple):
     latest: int | None
     changed: dict[str, tuple[Any, Any]]
     damaged: list[int]
+    edited: bool = False
 
 
 def resolve(
@@ -56,15 +58,45 @@ def resolve(
     Raises:
       UsageError: one line for the first thing that is wrong. Nothing has been written.
     """
-    explicit = {**(read_toml(pathlib.Path(config_file), config_class) if config_file else {}), **given}
-    where = build(config_class, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
-    base = packaged(where.env, config_class)
+    explicit, stored, where = _layers(given, config_file, overwrite, fallback)
+    config_class = _class(explicit, stored, config_class)
+    if config_file:
+        read_toml(pathlib.Path(config_file), config_class)  # again: now that all hyperparameters are known
+    base = {**_known(stored, config_class), "logdir": None} if stored else packaged(where.env, config_class)
+    return build(config_class, {**base, **explicit})
+
+
+def resolve_class(
+    given: dict[str, Any],
+    *,
+    config_file: str | None = None,
+    overwrite: bool = False,
+    fallback: bool = False,
+    config_class: type[Config] = Config,
+) -> type[Config]:
+    """The type of what `resolve` will return: that of the algorithm, or `config_class`.
+
+    Raises:
+      UsageError: one line for the first thing that is wrong.
+    """
+    explicit, stored, _ = _layers(given, config_file, overwrite, fallback)
+    return _class(explicit, stored, config_class)
+
+
+def _class(explicit: dict[str, Any], stored: dict[str, Any] | None, default: type[Config]) -> type[Config]:
+    base = stored["config"] if stored else {}
+    return algorithm.config_class({**base, **explicit}.get("losses"), default)
+
+
+def _layers(
+    given: dict[str, Any], config_file: str | None, overwrite: bool, fallback: bool
+) -> tuple[dict[str, Any], dict[str, Any] | None, Config]:
+    """What file and flags say, the manifest of the run to go on with, and where that lies."""
+    explicit = {**(read_toml(pathlib.Path(config_file), None) if config_file else {}), **given}
+    where = build(Config, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
     directory = pathlib.Path(where.run_dir)
     _check_writable(directory)
-    _, stored = (None, None) if overwrite else _latest(directory, fallback=fallback)
-    if stored is not None:
-        base = {**_known(stored, config_class), "logdir": None}
-    return build(config_class, {**base, **explicit})
+    return explicit, None if overwrite else _latest(directory, fallback=fallback)[1], where
 
 
 def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, check_env: bool = True, verify: bool = False) -> Run:
@@ -96,7 +128,9 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
         raise UsageError(
             f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, or start anew with --overwrite"
         )
-    return Run(config, directory, latest, changed, [step for step in steps(directory) if step > latest])
+    newer = [step for step in steps(directory) if step > latest]
+    edited = "losses" not in changed and manifest.get("losses_sha256") != algorithm.sha256(config.losses)
+    return Run(config, directory, latest, changed, newer, edited)
 
 
 def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
@@ -109,8 +143,8 @@ def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
     return {}
 
 
-def read_toml(path: pathlib.Path, config_class: type[Config] = Config) -> dict[str, Any]:
-    """The hyperparameters in a TOML file.
+def read_toml(path: pathlib.Path, config_class: type[Config] | None = Config) -> dict[str, Any]:
+    """The hyperparameters in a TOML file; without a class, whatever is in it.
 
     Raises:
       UsageError: the file is missing or malformed (with its line), or has an unknown key.
@@ -125,7 +159,7 @@ def read_toml(path: pathlib.Path, config_class: type[Config] = Config) -> dict[s
         place = str(error).replace("at end of document", f"at the end, line {len(path.read_text().splitlines())}")
         raise UsageError(f"config = {str(path)!r}: {place}") from None
     for name in values:
-        if name not in config_class.model_fields:
+        if config_class and name not in config_class.model_fields:
             hint = nearest(name, list(config_class.model_fields))
             raise UsageError(f"config = {str(path)!r}: {name}: no such hyperparameter{hint}")
     return values
@@ -178,6 +212,8 @@ def stored(run: str | pathlib.Path, step: int | None = None, config_class: type[
         others = [s for s in found if s != iterations]
         way_out = f"choose another --step ({', '.join(map(str, others))})" if others else "there is no other checkpoint"
         raise UsageError(f"{error}: {way_out}") from None
+    with contextlib.suppress(UsageError):  # `algorithm.load` will say what is wrong to those who need the losses file
+        config_class = algorithm.config_class(manifest["config"].get("losses"), config_class)
     return Stored(build(config_class, _known(manifest, config_class)), directory, iterations, manifest)
 
 
@@ -300,8 +336,9 @@ def write_kwargs(run: Run) -> None:
 
 
 def description(config: Config) -> dict[str, Any]:
-    """The resolved configuration, package versions and git commit."""
-    return {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
+    """The resolved configuration, package versions, git commit, and the losses file's SHA-256 where there is one."""
+    described = {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
+    return {**described, "losses_sha256": algorithm.sha256(config.losses)} if config.losses else described
 
 
 def versions() -> dict[str, str | None]:

@@ -72,10 +72,11 @@ def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> 
 def init(agent: Agent, key: Key) -> RunState:
     """The state before the first vector step."""
     config, env = agent.config, agent.episodes.env
+    static: dict[str, Any] = {"networks": agent.networks, "config": config, "losses": agent.losses}
     key, train_key = jax.random.split(key)
     transitions_per_episode = -(-agent.episodes.episode_length // config.action_repeat)
     return RunState(
-        train=sac.init(train_key, env.observation_size, env.action_size, networks=agent.networks, config=config),
+        train=sac.init(train_key, env.observation_size, env.action_size, **static),
         episodes=agent.episodes.init(),
         replay=replay.init(config.buffer_size, config.num_envs, env.observation_size, env.action_size, transitions_per_episode),
         normalizer=normalizer.init(env.observation_size),

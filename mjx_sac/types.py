@@ -61,6 +61,8 @@ class TrainState(struct.PyTreeNode):
       log_alpha: logarithm of the temperature.
       actor_optimizer: state of the actor's optimizer; likewise for the other two.
       since_target_update: gradient steps since the target critics moved. Not a running count, so it never overflows.
+      since_actor_update: the same for the actor and the temperature; None where they move every time.
+      target_actor_params: slow copy of the actor; None unless the losses want it.
     """
 
     actor_params: Params
@@ -71,3 +73,5 @@ class TrainState(struct.PyTreeNode):
     critic_optimizer: Any
     alpha_optimizer: Any
     since_target_update: Int32[Array, ""]
+    since_actor_update: Int32[Array, ""] | None = None
+    target_actor_params: Params | None = None

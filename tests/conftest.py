@@ -17,7 +17,7 @@ import pytest
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from mjx_sac import envs
+from mjx_sac import algorithm, envs
 from mjx_sac.config import Config
 from mjx_sac.envs.base import State
 from mjx_sac.types import Step
@@ -37,7 +37,7 @@ for _name in ("evaluation", "losses", "metrics", "normalizer", "replay", "sac", 
     _check_shapes(importlib.import_module(f"mjx_sac.{_name}"))
 
 from mjx_sac import losses as losses_lib  # noqa: E402
-from mjx_sac import networks, trainer  # noqa: E402
+from mjx_sac import trainer  # noqa: E402
 from mjx_sac.losses import Losses  # noqa: E402
 
 SMALL = {
@@ -90,11 +90,12 @@ def _environments():
 
 
 def make_config(**overrides) -> Config:
-    return Config(**{**SMALL, **overrides})
+    return algorithm.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
 
 
-def make_agent(env=None, losses=None, **overrides) -> trainer.Agent:
-    config = make_config(**overrides)
-    env = env or Counter()
+def make_agent(env=None, losses=None, file=None, **overrides) -> trainer.Agent:
+    config = make_config(**overrides, losses=file)
+    env, found = env or Counter(), algorithm.load(config)
     checked = Losses(losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss)  # shapes and all
-    return trainer.make_agent(config, env, networks.make(config, env.action_size), losses or checked)
+    losses = losses or (found.losses if file else checked)
+    return trainer.make_agent(config, env, found.networks(config, env.action_size), losses)
