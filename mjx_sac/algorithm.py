@@ -1,7 +1,7 @@
 """An algorithm of one's own, as `losses` in the configuration names it. Importing this does not import JAX; a losses file will.
 
 A losses file is Python that defines `losses`, a `mjx_sac.Losses`. It may also define `Config`, a subclass with more
-hyperparameters, and `networks(config, action_size)`, which returns `mjx_sac.networks.Networks`.
+hyperparameters or other defaults, and `networks(config, action_size)`, which returns `mjx_sac.networks.Networks`.
 """
 
 import hashlib
@@ -67,26 +67,27 @@ def config_class(losses: Any, default: type[Config] = Config) -> type[Config]:
 
 
 def sha256(losses: str | None) -> str | None:
-    """Of the file as it was when it was last loaded, which an editor may have changed since."""
+    """Of the file as it was when it was last loaded; an editor may have changed it since."""
     return (_found.get(losses) or find(losses)).sha256 if losses else None
 
 
 def find(losses: str) -> Algorithm:
-    """Loads a file, or the module of `module:attribute`; again where it has changed.
+    """Loads a file, again where it has changed, or the module of `module:attribute`, once.
 
     Raises:
       UsageError: one line, with the place in the file where it has one.
     """
+    name, attribute = _split(losses)
     source, file = _source(losses)
     digest = hashlib.sha256(source).hexdigest()
-    if losses not in _found or _found[losses].sha256 != digest:
-        name, attribute = _split(losses)
+    found = _found.get(losses)
+    if found is None or (found.sha256 != digest and not name):
         try:
             module = importlib.import_module(name) if name else _execute(source, file)
         except (Exception, SystemExit) as error:
             raise _blame(losses, error, file) from error
-        _found[losses] = _check(losses, module, attribute, digest)
-    return _found[losses]
+        found = _found[losses] = _check(losses, module, attribute, digest)
+    return found
 
 
 def _split(losses: str) -> tuple[str | None, str]:

@@ -163,8 +163,7 @@ def _class_for(arguments: Sequence[str], config_class: type[Config]) -> type[Con
     if {"-h", "--help"} & {*arguments}:  # answers without reading a run
         return algorithm.config_class(flags.get("losses"), config_class)
     given = {name: flags[name] for name in ("env", "logdir", "losses") if name in flags}
-    how = {name: name in flags for name in ("overwrite", "fallback")}
-    return rundir.resolve_class(given, config_file=flags.get("config"), **how, config_class=config_class)
+    return rundir.config_class_for(given, flags.get("config"), "overwrite" in flags, "fallback" in flags, config_class)
 
 
 def _explain(error: Any, config_class: type[Config]) -> str:

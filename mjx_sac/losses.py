@@ -1,4 +1,4 @@
-"""The losses of soft actor-critic: the file to edit, or to replace by passing your own `Losses`, for another algorithm.
+"""The losses of soft actor-critic: the file to edit, or to replace by your own `Losses` (`--losses`), for another algorithm.
 
 A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is differentiated in `params`; everything
 else it needs is in `state`. `batch` holds normalised observations. A scalar put into the metrics is logged under its name.

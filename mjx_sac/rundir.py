@@ -58,45 +58,33 @@ def resolve(
     Raises:
       UsageError: one line for the first thing that is wrong. Nothing has been written.
     """
-    explicit, stored, where = _layers(given, config_file, overwrite, fallback)
-    config_class = _class(explicit, stored, config_class)
+    config_class, explicit, stored, where = _layers(given, config_file, overwrite, fallback, config_class)
     if config_file:
         read_toml(pathlib.Path(config_file), config_class)  # again: now that all hyperparameters are known
-    base = {**_known(stored, config_class), "logdir": None} if stored else packaged(where.env, config_class)
+    if stored:
+        return build(config_class, {**_known(stored, config_class), "logdir": None, **explicit})
+    base, fields = packaged(where.env, config_class), config_class.model_fields
+    # What an algorithm says for itself comes before what was found for soft actor-critic.
+    base = {name: value for name, value in base.items() if fields[name].default == Config.model_fields[name].default}
     return build(config_class, {**base, **explicit})
 
 
-def resolve_class(
-    given: dict[str, Any],
-    *,
-    config_file: str | None = None,
-    overwrite: bool = False,
-    fallback: bool = False,
-    config_class: type[Config] = Config,
-) -> type[Config]:
-    """The type of what `resolve` will return: that of the algorithm, or `config_class`.
-
-    Raises:
-      UsageError: one line for the first thing that is wrong.
-    """
-    explicit, stored, _ = _layers(given, config_file, overwrite, fallback)
-    return _class(explicit, stored, config_class)
-
-
-def _class(explicit: dict[str, Any], stored: dict[str, Any] | None, default: type[Config]) -> type[Config]:
-    base = stored["config"] if stored else {}
-    return algorithm.config_class({**base, **explicit}.get("losses"), default)
+def config_class_for(given: dict[str, Any], config_file: str | None, overwrite: bool, fallback: bool, default: Any) -> type[Config]:
+    """The type of what `resolve` will return: a losses file's, where one is named, or `default`."""
+    return _layers(given, config_file, overwrite, fallback, default)[0]
 
 
 def _layers(
-    given: dict[str, Any], config_file: str | None, overwrite: bool, fallback: bool
-) -> tuple[dict[str, Any], dict[str, Any] | None, Config]:
-    """What file and flags say, the manifest of the run to go on with, and where that lies."""
+    given: dict[str, Any], config_file: str | None, overwrite: bool, fallback: bool, default: type[Config]
+) -> tuple[type[Config], dict[str, Any], dict[str, Any] | None, Config]:
+    """The type, what file and flags say, the manifest of the run to go on with, and where that lies."""
     explicit = {**(read_toml(pathlib.Path(config_file), None) if config_file else {}), **given}
     where = build(Config, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
     directory = pathlib.Path(where.run_dir)
     _check_writable(directory)
-    return explicit, None if overwrite else _latest(directory, fallback=fallback)[1], where
+    stored = None if overwrite else _latest(directory, fallback=fallback)[1]
+    losses = {**(stored["config"] if stored else {}), **explicit}.get("losses")
+    return algorithm.config_class(losses, default), explicit, stored, where
 
 
 def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, check_env: bool = True, verify: bool = False) -> Run:
