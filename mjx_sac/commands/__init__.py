@@ -7,4 +7,6 @@ the functions, so that `mjx-sac --help` answers at once.
 from collections.abc import Callable
 from typing import Any
 
-ALL: dict[str, Callable[..., Any]] = {}
+from mjx_sac.commands.plot import plot
+
+ALL: dict[str, Callable[..., Any]] = {"plot": plot}
