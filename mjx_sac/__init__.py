@@ -12,15 +12,29 @@ if TYPE_CHECKING:
     from mjx_sac.config import Config, TrainingError, UsageError
     from mjx_sac.envs import register
     from mjx_sac.losses import Losses
+    from mjx_sac.policy import Policy, load_policy
     from mjx_sac.rundir import resolve
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Losses", "Result", "TrainingError", "UsageError", "register", "resolve", "train"]
+__all__ = [
+    "Config",
+    "Losses",
+    "Policy",
+    "Result",
+    "TrainingError",
+    "UsageError",
+    "load_policy",
+    "register",
+    "resolve",
+    "train",
+]
 
 _HOMES = {
     "Config": "config",
     "UsageError": "config",
     "Losses": "losses",
+    "Policy": "policy",
+    "load_policy": "policy",
     "Result": "api",
     "TrainingError": "config",
     "train": "api",

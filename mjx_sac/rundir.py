@@ -175,10 +175,14 @@ def stored(run: str | pathlib.Path, step: int | None = None, config_class: type[
     try:
         manifest = snapshot.manifest(directory / "checkpoints" / str(iterations) / "policy")
     except snapshot.DamagedError as error:
-        others = [s for s in found if s != iterations]
-        way_out = f"choose another --step ({', '.join(map(str, others))})" if others else "there is no other checkpoint"
-        raise UsageError(f"{error}: {way_out}") from None
+        raise unusable(error, directory, iterations) from None
     return Stored(build(config_class, _known(manifest, config_class)), directory, iterations, manifest)
+
+
+def unusable(error: snapshot.DamagedError, directory: pathlib.Path, iterations: int) -> UsageError:
+    """What those who want to use the policy of that checkpoint can do about it."""
+    others = ", ".join(str(step) for step in steps(directory) if step != iterations)
+    return UsageError(f"{error}: {f'choose another --step ({others})' if others else 'there is no other checkpoint'}")
 
 
 def damaged(error: snapshot.DamagedError) -> UsageError:

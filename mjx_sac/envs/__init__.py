@@ -43,6 +43,11 @@ def names() -> list[str]:
     return [*_BRAX_NAMES, *_registry]
 
 
+def by_brax(name: str) -> bool:
+    """Brax's or Playground's, whose actions are in [-1, 1], and which take seconds to build."""
+    return name in _BRAX_NAMES or name.startswith("playground/")
+
+
 def check(name: str) -> None:
     """Refuses a name that cannot be an environment, without importing JAX.
 

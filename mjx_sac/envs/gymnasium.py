@@ -37,6 +37,7 @@ class GymnasiumEnvironment:
       observation_size: numbers in a flat observation.
       action_size: numbers in a flat action.
       time_limit: steps after which an environment ends its episodes itself, or None.
+      spaces: of observations and actions, see `base.spaces`.
     """
 
     def __init__(
@@ -61,6 +62,9 @@ class GymnasiumEnvironment:
         if not isinstance(action, spaces.Box) or not action.is_bounded():
             raise UsageError(f"env = {name!r}: actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
+        low, high = ([float(x) for x in bound.ravel()] for bound in (action.low, action.high))
+        bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
+        self.spaces = {"observation": _structure(observation), "action": bounds}
         self.time_limit = example.spec.max_episode_steps if example.spec else None
         example.close()
 
@@ -185,6 +189,14 @@ def _flatten(space: spaces.Space, observation: Any, n: int) -> np.ndarray:
     assert isinstance(space, spaces.Dict | spaces.Tuple)
     parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
     return np.concatenate([_flatten(part, observation[key], n) for key, part in parts], axis=-1)
+
+
+def _structure(space: spaces.Space) -> Any:
+    """The shapes that `_flatten` goes through, in its order."""
+    if isinstance(space, spaces.Box):
+        return list(space.shape)
+    assert isinstance(space, spaces.Dict | spaces.Tuple)
+    return {str(key): _structure(part) for key, part in (space.items() if isinstance(space, spaces.Dict) else enumerate(space))}
 
 
 def _part(batch: Any, i: int) -> Any:
