@@ -8,5 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mjx_sac.commands.plot import plot
+from mjx_sac.commands.record import record
 
-ALL: dict[str, Callable[..., Any]] = {"plot": plot}
+ALL: dict[str, Callable[..., Any]] = {"plot": plot, "record": record}

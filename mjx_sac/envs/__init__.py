@@ -126,10 +126,10 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     return brax.make(name, config.backend)
 
 
-def _call_factory(name: str) -> Any:
+def _call_factory(name: str, **arguments: Any) -> Any:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)()
+        return getattr(importlib.import_module(module), attribute)(**arguments)
     except Exception as error:
         raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
 

@@ -41,7 +41,7 @@ class GymnasiumEnvironment:
     """
 
     def __init__(
-        self, name: str, make: Callable[[], gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
+        self, name: str, make: Callable[..., gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
     ) -> None:
         """`make` makes one environment. A VectorEnv's own entry point is used where `name` has no other."""
         gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
@@ -98,6 +98,23 @@ class GymnasiumEnvironment:
     def simulator(self, num_envs: int, episode_length: int) -> "VectorSimulator":
         """See `HostEnvironment`."""
         return VectorSimulator(self._vector(num_envs), episode_length, self._repeat)
+
+    def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
+        """One environment, with `draw` such that its `render` returns an image.
+
+        Raises:
+          UsageError: it does not draw.
+        """
+        if self._spec:
+            raise UsageError(f"env = {self.name!r}: exists as a vector environment alone, which does not draw")
+        wanted = ({"render_mode": "rgb_array"} if draw else {}) | ({"camera_name": camera} if camera else {})
+        try:
+            env = self._make(**wanted)
+        except Exception as error:
+            raise UsageError(f"env = {self.name!r}: cannot be made with {', '.join(wanted)}: {error}") from None
+        if draw and env.render_mode != "rgb_array":
+            raise UsageError(f"env = {self.name!r}: does not draw: it must take render_mode='rgb_array'")
+        return env
 
 
 class VectorSimulator:
@@ -323,8 +340,8 @@ class _Make:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self) -> gymnasium.Env:
-        return gymnasium.make(self._name, disable_env_checker=True)
+    def __call__(self, **arguments: Any) -> gymnasium.Env:
+        return gymnasium.make(self._name, disable_env_checker=True, **arguments)
 
 
 def make(name: str, *, vectorization: str, action_repeat: int) -> GymnasiumEnvironment:
