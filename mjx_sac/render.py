@@ -1,12 +1,11 @@
 """Watch what was trained: a film through MuJoCo's or the environment's own renderer, or a page that a browser plays."""
 
-# pyright: basic
+# pyright: basic, reportAttributeAccessIssue=false
 import itertools
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from mjx_sac.envs.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import Policy
 
 FORMATS = (".mp4", ".gif", ".html")
-SIZE = (640, 480)
+SIZE, _GIF_SIZE = (640, 480), (400, 300)
 
 _FASTEST = {".mp4": 60, ".gif": 30, ".html": 60}  # frames per second; more are not seen
 _Moment = TypeVar("_Moment")
@@ -71,9 +70,11 @@ def record(
       UsageError: what should be recorded cannot be drawn, or `out` cannot be written.
     """
     check(out)
-    env, log = envs.make(policy.config.env, policy.config), []
+    env: Any = envs.make(policy.config.env, policy.config)
+    limits = (policy.config.episode_length, getattr(env, "time_limit", None))
+    plan = _Plan(episodes, seconds, min(filter(None, limits), default=EPISODE_LENGTH), [])
     prepare = _on_host if isinstance(env, GymnasiumEnvironment) else _on_device
-    motion = prepare(policy, env, out.suffix == ".html", camera, lambda dt: _Plan(episodes, _steps(policy, env, seconds / dt), log))
+    motion = prepare(policy, env, plan, out.suffix == ".html", camera)
     period = _period(motion.dt, out.suffix)
     moments = _thinned(motion.moments, motion.dt, period)
     if out.suffix == ".html":
@@ -86,7 +87,7 @@ def record(
         out.write_text(viewer.page(motion.model, positions, rotations, period, title))
     else:
         {".mp4": _mp4, ".gif": _gif}[out.suffix](map(motion.image, moments), out, period)
-    return log
+    return plan.log
 
 
 def check(out: pathlib.Path) -> None:
@@ -108,32 +109,38 @@ def check(out: pathlib.Path) -> None:
 
 
 class _Plan(NamedTuple):
-    """How many episodes of how many steps at most, and where to write down what came of them."""
+    """How many episodes, of how many seconds and steps at most, and where to write down what came of them."""
 
     episodes: int
-    steps: int
+    seconds: float
+    limit: int
     log: list[Episode]
 
 
-def _steps(policy: Policy, env: Any, steps: float) -> int:
-    limits = (policy.config.episode_length, getattr(env, "time_limit", None))
-    return max(1, min(round(steps), min(filter(None, limits), default=EPISODE_LENGTH)))
-
-
-def _play(plan: _Plan, reset: Callable[[int], Any], act: Callable[[Any], Any], step: Callable[[Any, Any], Any], repeat: int) -> Any:
+def _play(
+    plan: _Plan,
+    dt: float,
+    repeat: int,
+    *,
+    reset: Callable[[int], Any],
+    act: Callable[[Any], Any],
+    step: Callable[[Any, Any], tuple[Any, Any, Any]],
+) -> Iterator[Any]:
     """The moments of whole episodes.
 
     Args:
-      plan: how many.
+      plan: how many, and how long.
+      dt: seconds in a step.
+      repeat: steps that each action is held for.
       reset: of the number of the episode, the first moment.
-      act: of a moment, the action, which is held for `repeat` steps.
+      act: of a moment, the action.
       step: of moment and action, the next moment, the reward and whether the episode ended.
-      repeat: see there.
     """
+    length = max(1, min(round(plan.seconds / dt), plan.limit))
     for episode in range(plan.episodes):
         moment, action, total = reset(episode), None, 0.0
         yield moment
-        for i in range(plan.steps):
+        for i in range(length):
             action = act(moment) if i % repeat == 0 else action
             moment, reward, ended = step(moment, action)
             total += float(reward)
@@ -143,7 +150,7 @@ def _play(plan: _Plan, reset: Callable[[int], Any], act: Callable[[Any], Any], s
         plan.log.append(Episode(total, i + 1, bool(ended)))
 
 
-def _on_device(policy: Policy, env: Any, page: bool, camera: str | None, plan: Callable[[float], _Plan]) -> _Motion:
+def _on_device(policy: Policy, env: Any, plan: _Plan, page: bool, camera: str | None) -> _Motion:
     """Brax's and Playground's environments, and others of a MuJoCo model whose states have `qpos`."""
     import jax
 
@@ -153,16 +160,19 @@ def _on_device(policy: Policy, env: Any, page: bool, camera: str | None, plan: C
         raise UsageError(f"env = {name!r}: cannot be drawn: it has no MuJoCo model (attributes `mj_model` and `dt`)")
     advance, key = jax.jit(env.step), jax.random.PRNGKey(policy.config.seed)
 
+    def first(episode: int) -> Any:
+        return reset(jax.random.fold_in(key, episode))
+
     def step(state: Any, action: Any) -> Any:
         state, outcome = advance(state, action)
         return state, outcome.reward, bool(outcome.terminated) or bool(outcome.truncated)
 
     reset, act = jax.jit(env.reset), jax.jit(lambda state: policy.apply(state.observation))
     dt = float(inner.dt)
-    moments = _play(plan(dt), lambda episode: reset(jax.random.fold_in(key, episode)), act, step, policy.config.action_repeat)
+    moments = _play(plan, dt, policy.config.action_repeat, reset=first, act=act, step=step)
     data = _Data(model)
-    image = None if page else _renderer(model, camera)
-    return _Motion(moments, dt, model, lambda state: data.bodies(state), lambda state: image(data.set(state)))
+    image: Any = None if page else _renderer(model, camera)
+    return _Motion(moments, dt, model, data.bodies, lambda state: image(data.set(state)))
 
 
 class _Data:
@@ -228,9 +238,7 @@ def _camera(model: Any, name: str | None) -> Any:
     return camera
 
 
-def _on_host(
-    policy: Policy, env: GymnasiumEnvironment, page: bool, camera: str | None, plan: Callable[[float], _Plan]
-) -> _Motion:
+def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool, camera: str | None) -> _Motion:
     """Gymnasium's environments, which draw themselves."""
     shown = env.showing(camera, draw=not page)
     if page and not hasattr(shown.unwrapped, "model"):
@@ -252,8 +260,8 @@ def _on_host(
         except Exception as error:
             raise UsageError(f"env = {env.name!r}: cannot draw itself: {error} ({gl.WAY_OUT})") from None
 
-    moments = _play(plan(dt), reset, lambda x: policy.predict(x)[0], step, policy.config.action_repeat)
-    data = getattr(shown.unwrapped, "data", None)
+    moments = _play(plan, dt, policy.config.action_repeat, reset=reset, act=lambda x: policy.predict(x)[0], step=step)
+    data: Any = getattr(shown.unwrapped, "data", None)
     return _Motion(moments, dt, getattr(shown.unwrapped, "model", None), lambda _: (data.xpos, data.xquat), image)
 
 
@@ -289,5 +297,10 @@ def _mp4(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None
 def _gif(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
     from PIL import Image
 
-    images = map(partial(Image.fromarray), frames)
+    def reduced(frame: np.ndarray) -> Any:
+        image = Image.fromarray(frame)
+        image.thumbnail(_GIF_SIZE)
+        return image
+
+    images = map(reduced, frames)
     next(images).save(out, save_all=True, append_images=images, duration=round(period * 1000), loop=0)

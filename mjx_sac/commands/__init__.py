@@ -7,7 +7,9 @@ the functions, so that `mjx-sac --help` answers at once.
 from collections.abc import Callable
 from typing import Any
 
+from mjx_sac.commands.doctor import doctor
+from mjx_sac.commands.envs import envs
 from mjx_sac.commands.plot import plot
 from mjx_sac.commands.record import record
 
-ALL: dict[str, Callable[..., Any]] = {"plot": plot, "record": record}
+ALL: dict[str, Callable[..., Any]] = {"doctor": doctor, "envs": envs, "plot": plot, "record": record}

@@ -18,7 +18,9 @@ def record(
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="how many, one after the other")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="of each episode at most")] = 10.0,
-    camera: Annotated[str | None, typer.Option(help="one that the model names (default one that follows)", show_default=False)] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="one that the model names (default one that follows)", show_default=False)
+    ] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False)] = None,
 ) -> None:
     """Films the deterministic policy. An .html is played by any browser, offline, and needs no OpenGL; it shows MuJoCo

@@ -43,6 +43,16 @@ def names() -> list[str]:
     return [*_BRAX_NAMES, *_registry]
 
 
+def registered() -> list[str]:
+    """What `register` was given, by this program or by a module it imported."""
+    return [*_registry]
+
+
+def is_gym_id(name: str) -> bool:
+    """Whether `--env name` means Gymnasium's id as it stands."""
+    return name not in _registry and name not in _BRAX_NAMES and _gym_id(name) == name
+
+
 def by_brax(name: str) -> bool:
     """Brax's or Playground's, whose actions are in [-1, 1], and which take seconds to build."""
     return name in _BRAX_NAMES or name.startswith("playground/")
