@@ -241,10 +241,11 @@ def _camera(model: Any, name: str | None) -> Any:
 def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool, camera: str | None) -> _Motion:
     """Gymnasium's environments, which draw themselves."""
     shown = env.showing(camera, draw=not page)
-    if page and not hasattr(shown.unwrapped, "model"):
+    model: Any = getattr(shown.unwrapped, "model", None)
+    if page and model is None:
         raise UsageError(f"env = {env.name!r}: has no MuJoCo model, which an .html shows: record an .mp4 or .gif")
-    if camera and hasattr(shown.unwrapped, "model"):  # Gymnasium itself takes another one in silence
-        _camera(shown.unwrapped.model, camera)
+    if camera and model:  # Gymnasium itself takes another one in silence
+        _camera(model, camera)
     dt = 1 / (shown.metadata.get("render_fps") or 30)
 
     def step(_: Any, action: Any) -> Any:
@@ -258,11 +259,12 @@ def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool,
         try:
             return np.asarray(shown.render())
         except Exception as error:
-            raise UsageError(f"env = {env.name!r}: cannot draw itself: {error} ({gl.WAY_OUT})") from None
+            way_out = f": {gl.WAY_OUT}" if model else ""
+            raise UsageError(f"env = {env.name!r}: cannot draw itself: {error}{way_out}") from None
 
     moments = _play(plan, dt, policy.config.action_repeat, reset=reset, act=lambda x: policy.predict(x)[0], step=step)
     data: Any = getattr(shown.unwrapped, "data", None)
-    return _Motion(moments, dt, getattr(shown.unwrapped, "model", None), lambda _: (data.xpos, data.xquat), image)
+    return _Motion(moments, dt, model, lambda _: (data.xpos, data.xquat), image)
 
 
 def _period(dt: float, suffix: str) -> float:

@@ -9,7 +9,9 @@ from mjx_sac.console import say
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False) -> None:
-    """What this machine has, and what is wrong with it: a line with its cure for each problem, and then exit code 2.
+    """Say what this machine has and what is wrong with it.
+
+    Each problem is a line with its cure, and makes the exit code 2.
 
     Example: mjx-sac doctor
     """

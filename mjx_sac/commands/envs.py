@@ -13,8 +13,10 @@ def envs(
     search: Annotated[str, typer.Option(help="only names that contain it", metavar="TEXT", show_default=False)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
-    """Every environment with its engine, sizes of observation and action, and what is missing to use it. Those on the
-    device take seconds each to build: their sizes are told where at most 3 are listed.
+    """List all environments.
+
+    With their engine, sizes of observation and action, and what is missing to use them. Those on the device take seconds
+    each to build: their sizes are told where at most 3 are listed.
 
     Example: mjx-sac envs --search ant
     """

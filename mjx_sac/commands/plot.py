@@ -19,8 +19,9 @@ def plot(
         "curves.png"
     ),
 ) -> None:
-    """Learning curves. Runs that differ in nothing but their seed are one group: its mean, and minimum to maximum (from
-    5 runs on the quartiles).
+    """Draw learning curves, or write them as numbers.
+
+    Runs that differ in nothing but their seed are one group: its mean, and minimum to maximum (from 5 runs on the quartiles).
 
     Example: mjx-sac plot runs/ant-0 runs/ant-1 runs/ant-2 --out ant.png
     """

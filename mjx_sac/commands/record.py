@@ -23,8 +23,10 @@ def record(
     ] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False)] = None,
 ) -> None:
-    """Films the deterministic policy. An .html is played by any browser, offline, and needs no OpenGL; it shows MuJoCo
-    models. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
+    """Film what was trained.
+
+    The deterministic policy is played. An .html is shown by any browser, offline, and needs no OpenGL here; it shows MuJoCo
+    models alone. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
 
     Example: mjx-sac record runs/ant --out ant.mp4
     """
