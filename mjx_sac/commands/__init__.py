@@ -7,4 +7,7 @@ the functions, so that `mjx-sac --help` answers at once.
 from collections.abc import Callable
 from typing import Any
 
-ALL: dict[str, Callable[..., Any]] = {}
+from mjx_sac.commands.eval import evaluate
+from mjx_sac.commands.export import export
+
+ALL: dict[str, Callable[..., Any]] = {"eval": evaluate, "export": export}
