@@ -9,5 +9,6 @@ from typing import Any
 
 from mjx_sac.commands.eval import evaluate
 from mjx_sac.commands.export import export
+from mjx_sac.commands.info import info
 
-ALL: dict[str, Callable[..., Any]] = {"eval": evaluate, "export": export}
+ALL: dict[str, Callable[..., Any]] = {"eval": evaluate, "export": export, "info": info}

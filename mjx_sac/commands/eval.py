@@ -22,8 +22,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="where to compute: auto, cpu, gpu or tpu")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
-    """Play whole episodes with a trained policy and say what they came to: mean, standard deviation, median, and the
-    interquartile mean with its 95 % bootstrap interval.
+    """Play whole episodes with a trained policy, and sum up their returns.
+
+    The interquartile mean comes with its 95 % bootstrap interval.
 
     Example: mjx-sac eval runs/ant --episodes 100
     """

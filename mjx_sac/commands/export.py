@@ -25,8 +25,9 @@ def export(
     out: Annotated[pathlib.Path | None, typer.Option(help="the file; auto is policy.<format>")] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
 ) -> None:
-    """Write the deterministic policy as one function from raw observations [batch, observation] to the environment's
-    actions [batch, action]: normalisation and action rescaling are inside. The file is read back and compared.
+    """Write the deterministic policy to a file, for where there is no mjx-sac.
+
+    It is one function from a batch of raw, flat observations to the environment's actions: normalisation and rescaling are inside.
 
     Example: mjx-sac export runs/ant --format onnx --out ant.onnx
     """
@@ -41,5 +42,5 @@ def export(
     path = out or pathlib.Path(f"policy.{form}")
     difference = export_policy(load_policy(run, step), path, form)
     sizes = f"{path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at {stored.iterations:,} iterations"
-    say(f"{path}: {sizes}; differs from the policy by up to {difference:.1g} of half an action's range on 1,000 observations")
+    say(f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range")
     say(_HOW[form].format(out=str(path)))
