@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mjx_sac.api import Result, train
     from mjx_sac.config import Config, TrainingError, UsageError
+    from mjx_sac.deploy import export_policy
     from mjx_sac.envs import register
+    from mjx_sac.evaluation import evaluate_policy
     from mjx_sac.losses import Losses
     from mjx_sac.policy import Policy, load_policy
     from mjx_sac.rundir import resolve
@@ -23,6 +25,8 @@ __all__ = [
     "Result",
     "TrainingError",
     "UsageError",
+    "evaluate_policy",
+    "export_policy",
     "load_policy",
     "register",
     "resolve",
@@ -38,6 +42,8 @@ _HOMES = {
     "Result": "api",
     "TrainingError": "config",
     "train": "api",
+    "evaluate_policy": "evaluation",
+    "export_policy": "deploy",
     "register": "envs",
     "resolve": "rundir",
 }

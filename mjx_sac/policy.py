@@ -33,6 +33,7 @@ class Policy:
       action_size: numbers in a flat action.
       action_low: bounds of the environment's actions, flat; -1 and 1 for environments in JAX.
       action_high: likewise.
+      whole_numbers: actions are rounded, as the environment's are integers.
       spaces: shapes and types of observations and actions, see `envs.base.spaces`.
       networks: the modules.
       actor_params: of `networks.actor`.
@@ -52,7 +53,7 @@ class Policy:
         self.networks, self.actor_params, self.normalizer = networks, actor_params, normalizer
         self.observation_size, self.action_size = normalizer.mean.shape[-1], math.prod(spaces["action"]["shape"])
         self.action_low, self.action_high = (np.asarray(spaces["action"][bound]) for bound in ("low", "high"))
-        self._dtype = np.dtype(spaces["action"]["dtype"])
+        self.whole_numbers = np.issubdtype(np.dtype(spaces["action"]["dtype"]), np.integer)
         self._apply, self._random = jax.jit(self.apply), np.random.default_rng(config.seed)
         # Acting is cheap, so exact on every device: what is exported elsewhere equals it.
         self._exact = config.model_copy(update={"matmul_precision": "highest"})
@@ -69,9 +70,15 @@ class Policy:
         """
         raw = jnp.asarray(observation, jnp.float32)
         action = sac.policy(self.actor_params, self.normalizer, raw, key, networks=self.networks, config=self._exact)
-        middle, half = ((self.action_high + sign * self.action_low) / 2 for sign in (1, -1))
-        action = jnp.clip(jnp.float32(middle) + action * jnp.float32(half), self.action_low, self.action_high)
-        return jnp.rint(action) if np.issubdtype(self._dtype, np.integer) else action
+        bounds = self.bounds()
+        action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
+        return jnp.rint(action) if self.whole_numbers else action
+
+    def bounds(self) -> dict[str, np.ndarray]:
+        """Of the flat action "low" and "high", and "middle" and "half" of its range, by which [-1, 1] is rescaled."""
+        low, high = self.action_low, self.action_high
+        bounds = {"low": low, "high": high, "middle": (low + high) / 2, "half": (high - low) / 2}
+        return {name: bound.astype(np.float32) for name, bound in bounds.items()}
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
@@ -91,7 +98,7 @@ class Policy:
         flat = self._flat(observation)
         key = None if deterministic else self._random.integers(2**32, size=2, dtype=np.uint32)
         action = np.array(self._apply(flat, key))
-        return action.reshape(*flat.shape[:-1], *self.spaces["action"]["shape"]).astype(self._dtype), state
+        return action.reshape(*flat.shape[:-1], *self.spaces["action"]["shape"]).astype(self.spaces["action"]["dtype"]), state
 
     def _flat(self, observation: Any) -> np.ndarray:
         try:

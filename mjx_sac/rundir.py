@@ -82,7 +82,7 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
     """
     if check_env:
         envs.check(config.env)
-    _check_device(config.device)
+    check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)
     latest, manifest = (None, None) if overwrite else _latest(directory, fallback=fallback, verify=verify)
@@ -253,7 +253,8 @@ def lock(directory: pathlib.Path) -> Generator[None]:
                 directory.rmdir()
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuses a device that this JAX has no support for, without importing it."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
     if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
         raise UsageError(
