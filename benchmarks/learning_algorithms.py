@@ -1,7 +1,8 @@
-"""README's algorithms beside soft actor-critic, on a small environment. A run that is finished is not repeated, so the whole
+r"""README's algorithms beside soft actor-critic, on a small environment. A run that is finished is not repeated, so the whole
 may be done in parts.
 
-python benchmarks/learning_algorithms.py --runs runs/algorithms --json benchmarks/results/learning_algorithms_Pendulum-v1.json
+python benchmarks/learning_algorithms.py --runs runs/algorithms --json benchmarks/results/learning_algorithms_Pendulum-v1.json \
+    --png benchmarks/results/learning_algorithms_Pendulum-v1.png
 """
 
 import argparse
@@ -14,6 +15,8 @@ import sys
 import common
 import numpy as np
 from learning_table import at, our_curve
+
+from mjx_sac import plot
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 FLAGS = (
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--at", type=int, nargs="+", default=[1500, 2000, 2500, 3000, 4000, 6000, 8000, 10_000])
     parser.add_argument("--runs", type=pathlib.Path, required=True)
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--png", type=pathlib.Path)
     args = parser.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
     for file, text in re.findall(r"<summary>(\w+\.py).*?```python\n(.*?)```", README.read_text(), flags=re.S):
@@ -62,6 +66,10 @@ def main() -> None:
     configs = {name: {k: v for k, v in run["config"].items() if k not in ("logdir", "seed")} for name, run in kwargs.items()}
     hashes = {name: run.get("losses_sha256") for name, run in kwargs.items()}
     result = {"benchmark": "learning_algorithms", "env": args.env, "seeds": args.seeds, "table": table, "curves": curves}
+    if args.png:
+        plot.draw(
+            curves, args.png, title=f"{args.env}, seeds {min(args.seeds)} to {max(args.seeds)}", y_label="mean evaluation return"
+        )
     common.write({**result, "configs": configs, "losses_sha256": hashes}, args.json)
 
 

@@ -17,7 +17,7 @@ from mjx_sac import algorithm, compilation, envs, evaluation, memory, rundir, tr
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config, TrainingError
 from mjx_sac.console import Console
-from mjx_sac.envs.base import Environment
+from mjx_sac.envs.base import Environment, spaces
 from mjx_sac.envs.simulator import HostEnvironment
 from mjx_sac.logger import Logger
 from mjx_sac.losses import Losses
@@ -88,7 +88,7 @@ def train(
         if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         rundir.set_aside(run)
-        checkpoints = Checkpoints(run.directory, config)
+        checkpoints = Checkpoints(run.directory, config, spaces(env))
         state = None
         if run.latest is not None:
             state = checkpoints.restore(run.latest, jax.eval_shape(init))

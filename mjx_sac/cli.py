@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,10 +106,7 @@ def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> Non
     try:
         from mjx_sac.api import train
 
-        try:
-            train(config, losses=None if config.losses else losses, overwrite=how["overwrite"], fallback=how["fallback"])
-        except TrainingError as error:
-            sys.exit(_complain(str(error), 3))
+        train(config, losses=None if config.losses else losses, overwrite=how["overwrite"], fallback=how["fallback"])
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if how["overwrite"] else "the same command"
         _complain(f"interrupted; {again} goes on from the newest checkpoint", 130)
@@ -142,10 +140,14 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
         sys.exit(command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0)
     except UsageError as error:
         sys.exit(_complain(str(error), 2))
+    except TrainingError as error:
+        sys.exit(_complain(str(error), 3))
     except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
+        if type(error).__name__ == "Abort":  # what the parser makes of Ctrl-C
+            sys.exit(_complain("interrupted", 130))
         if not hasattr(error, "format_message"):
             raise
-        message = _explain(error, config_class)
+        message = _explain(error)
         sys.exit(_complain(message, 2) if message else 2)  # empty: no arguments at all, and the help has been shown
 
 
@@ -166,10 +168,19 @@ def _class_for(arguments: Sequence[str], config_class: type[Config]) -> type[Con
     return rundir.config_class_for(given, flags.get("config"), "overwrite" in flags, "fallback" in flags, config_class)
 
 
-def _explain(error: Any, config_class: type[Config]) -> str:
-    option = getattr(error, "option_name", None)
-    if type(error).__name__ != "NoSuchOption" or not option:
-        return error.format_message()
-    known = [*config_class.model_fields, "config", "overwrite", "fallback", "help", "version"]
-    match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
-    return f"{option}: no such flag{match or '; `mjx-sac train --help` lists them'}"
+def _explain(error: Any) -> str:
+    """The parser's message in one line, with the nearest flag or command of those that there are."""
+    message = error.format_message().replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    if context is None or not message:
+        return message
+    help_command = f"`{context.command_path} --help`"
+    if type(error).__name__ == "NoSuchOption":
+        option = error.option_name
+        known = [name.lstrip("-") for parameter in context.command.get_params(context) for name in parameter.opts]
+        match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
+        return f"{option}: no such flag{match or f'; {help_command} lists them'}"
+    if unknown := re.match("No such command '(.*?)'", message):
+        names = list(context.command.commands)
+        return f"{unknown[1]}: no such command{nearest(unknown[1], names) or '; there are ' + ', '.join(names)}"
+    return f"{message.rstrip('.')}: {help_command} shows how"

@@ -102,7 +102,7 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
     """
     if check_env:
         envs.check(config.env)
-    _check_device(config.device)
+    check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)
     latest, manifest = (None, None) if overwrite else _latest(directory, fallback=fallback, verify=verify)
@@ -197,12 +197,16 @@ def stored(run: str | pathlib.Path, step: int | None = None, config_class: type[
     try:
         manifest = snapshot.manifest(directory / "checkpoints" / str(iterations) / "policy")
     except snapshot.DamagedError as error:
-        others = [s for s in found if s != iterations]
-        way_out = f"choose another --step ({', '.join(map(str, others))})" if others else "there is no other checkpoint"
-        raise UsageError(f"{error}: {way_out}") from None
+        raise unusable(error, directory, iterations) from None
     with contextlib.suppress(UsageError):  # `algorithm.load` will say what is wrong to those who need the losses file
         config_class = algorithm.config_class(manifest["config"].get("losses"), config_class)
     return Stored(build(config_class, _known(manifest, config_class)), directory, iterations, manifest)
+
+
+def unusable(error: snapshot.DamagedError, directory: pathlib.Path, iterations: int) -> UsageError:
+    """What those who want to use the policy of that checkpoint can do about it."""
+    others = ", ".join(str(step) for step in steps(directory) if step != iterations)
+    return UsageError(f"{error}: {f'choose another --step ({others})' if others else 'there is no other checkpoint'}")
 
 
 def damaged(error: snapshot.DamagedError) -> UsageError:
@@ -273,7 +277,8 @@ def lock(directory: pathlib.Path) -> Generator[None]:
                 directory.rmdir()
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuses a device that this JAX has no support for, without importing it."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
     if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
         raise UsageError(

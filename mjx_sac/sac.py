@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt32
 
+from mjx_sac import normalizer
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
+from mjx_sac.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params, TrainState, Transition
 
 
@@ -43,6 +45,16 @@ def act(
     """An action in [-1, 1] for a normalised observation: a sample, or the mode where `key` is None."""
     distribution = networks.actor.apply(actor_params, observation)
     return distribution.mode() if key is None else distribution.sample(key)[0]
+
+
+def policy(
+    actor_params: Params, stats: NormalizerState, observation: Array, key: Key | None, *, networks: Networks, config: Config
+) -> Array:
+    """`act` for raw observations."""
+    if config.normalize_observations:
+        observation = normalizer.normalize(stats, observation)
+    with jax.default_matmul_precision(config.matmul_precision):
+        return act(actor_params, observation, key, networks=networks)
 
 
 def update(

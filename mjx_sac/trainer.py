@@ -87,10 +87,7 @@ def init(agent: Agent, key: Key) -> RunState:
 
 def policy(agent: Agent, actor_params: Params, stats: NormalizerState, observation: Any, key: Key | None) -> jax.Array:
     """The action for raw observations: sampled, or deterministic where `key` is None."""
-    if agent.config.normalize_observations:
-        observation = normalizer.normalize(stats, observation)
-    with jax.default_matmul_precision(agent.config.matmul_precision):
-        return sac.act(actor_params, observation, key, networks=agent.networks)
+    return sac.policy(actor_params, stats, observation, key, networks=agent.networks, config=agent.config)
 
 
 def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:

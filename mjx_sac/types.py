@@ -1,4 +1,4 @@
-"""What flows between the modules: transitions and the names of array shapes. No logic lives here."""
+"""What flows between the modules: transitions, and the names of array shapes and of arrays. No logic lives here."""
 
 from typing import Any, NamedTuple
 
@@ -15,6 +15,11 @@ Key = UInt32[Array, " 2"]
 Scalar = Float[Array, ""]
 Metrics = dict[str, jax.Array]
 """Scalars by tag. Over an epoch they are averaged, but `*_min` keeps the minimum and `*_max` the maximum."""
+
+
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """The arrays of a pytree under the names that a checkpoint gives them."""
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in jax.tree.leaves_with_path(tree)]
 
 
 class Transition(NamedTuple):

@@ -20,6 +20,7 @@ from test_run import scalars
 from mjx_sac import algorithm, api, rundir, sac
 from mjx_sac.config import Config, UsageError
 from mjx_sac.losses import Losses
+from mjx_sac.policy import load_policy
 
 LIMITS = {"td3.py": 60, "redq.py": 30, "cql.py": 30}
 FLAGS = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items()]
@@ -168,17 +169,18 @@ def test_a_run_goes_on_with_the_losses_it_began_with(files, capsys):
     assert scalars("run")["train/weight"] == {64: 3.0, 96: 4.0}
     assert not rundir.attach(rundir.resolve(on)).edited
 
-    stored = rundir.stored("run")
-    assert stored.config.weight == 4.0
-    assert algorithm.load(stored.config).networks(stored.config, 1).actor.hidden_sizes == (3, 5)
+    policy = load_policy("run")
+    assert policy.config.weight == 4.0
+    assert policy.networks.actor.hidden_sizes == (3, 5)
+    assert policy.predict(np.zeros((7, 2)))[0].shape == (7, 1)
 
     mine.unlink()
     code, _, err = train(capsys, "--iterations=128")
     assert (code, err.count("\n")) == (2, 1)
     assert "losses = 'mine.py': No such file" in err
-    gone = rundir.stored("run").config  # what does not need the file can still be had
+    assert rundir.stored("run").iterations == 96  # which does not need the file
     with pytest.raises(UsageError, match=r"'mine.py': No such file"):
-        algorithm.load(gone)
+        load_policy("run")
 
 
 def test_a_module_and_an_attribute(files, monkeypatch):

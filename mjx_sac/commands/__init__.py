@@ -7,4 +7,20 @@ the functions, so that `mjx-sac --help` answers at once.
 from collections.abc import Callable
 from typing import Any
 
-ALL: dict[str, Callable[..., Any]] = {}
+from mjx_sac.commands.doctor import doctor
+from mjx_sac.commands.envs import envs
+from mjx_sac.commands.eval import evaluate
+from mjx_sac.commands.export import export
+from mjx_sac.commands.info import info
+from mjx_sac.commands.plot import plot
+from mjx_sac.commands.record import record
+
+ALL: dict[str, Callable[..., Any]] = {
+    "eval": evaluate,
+    "record": record,
+    "plot": plot,
+    "export": export,
+    "info": info,
+    "envs": envs,
+    "doctor": doctor,
+}

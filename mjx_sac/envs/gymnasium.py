@@ -37,10 +37,11 @@ class GymnasiumEnvironment:
       observation_size: numbers in a flat observation.
       action_size: numbers in a flat action.
       time_limit: steps after which an environment ends its episodes itself, or None.
+      spaces: of observations and actions, see `base.spaces`.
     """
 
     def __init__(
-        self, name: str, make: Callable[[], gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
+        self, name: str, make: Callable[..., gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
     ) -> None:
         """`make` makes one environment. A VectorEnv's own entry point is used where `name` has no other."""
         gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
@@ -61,6 +62,9 @@ class GymnasiumEnvironment:
         if not isinstance(action, spaces.Box) or not action.is_bounded():
             raise UsageError(f"env = {name!r}: actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
+        low, high = ([float(x) for x in bound.ravel()] for bound in (action.low, action.high))
+        bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
+        self.spaces = {"observation": _structure(observation), "action": bounds}
         self.time_limit = example.spec.max_episode_steps if example.spec else None
         example.close()
 
@@ -94,6 +98,23 @@ class GymnasiumEnvironment:
     def simulator(self, num_envs: int, episode_length: int) -> "VectorSimulator":
         """See `HostEnvironment`."""
         return VectorSimulator(self._vector(num_envs), episode_length, self._repeat)
+
+    def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
+        """One environment, with `draw` such that its `render` returns an image.
+
+        Raises:
+          UsageError: it does not draw.
+        """
+        if self._spec:
+            raise UsageError(f"env = {self.name!r}: exists as a vector environment alone, which does not draw")
+        wanted = ({"render_mode": "rgb_array"} if draw else {}) | ({"camera_name": camera} if camera else {})
+        try:
+            env = self._make(**wanted)
+        except Exception as error:
+            raise UsageError(f"env = {self.name!r}: cannot be made with {', '.join(wanted)}: {error}") from None
+        if draw and env.render_mode != "rgb_array":
+            raise UsageError(f"env = {self.name!r}: does not draw: it must take render_mode='rgb_array'")
+        return env
 
 
 class VectorSimulator:
@@ -185,6 +206,14 @@ def _flatten(space: spaces.Space, observation: Any, n: int) -> np.ndarray:
     assert isinstance(space, spaces.Dict | spaces.Tuple)
     parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
     return np.concatenate([_flatten(part, observation[key], n) for key, part in parts], axis=-1)
+
+
+def _structure(space: spaces.Space) -> Any:
+    """The shapes that `_flatten` goes through, in its order."""
+    if isinstance(space, spaces.Box):
+        return list(space.shape)
+    assert isinstance(space, spaces.Dict | spaces.Tuple)
+    return {str(key): _structure(part) for key, part in (space.items() if isinstance(space, spaces.Dict) else enumerate(space))}
 
 
 def _part(batch: Any, i: int) -> Any:
@@ -311,8 +340,8 @@ class _Make:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self) -> gymnasium.Env:
-        return gymnasium.make(self._name, disable_env_checker=True)
+    def __call__(self, **arguments: Any) -> gymnasium.Env:
+        return gymnasium.make(self._name, disable_env_checker=True, **arguments)
 
 
 def make(name: str, *, vectorization: str, action_repeat: int) -> GymnasiumEnvironment:
