@@ -13,6 +13,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mjx_sac.config import Config, UsageError
@@ -86,8 +87,21 @@ def find(losses: str) -> Algorithm:
             module = importlib.import_module(name) if name else _execute(source, file)
         except (Exception, SystemExit) as error:
             raise _blame(losses, error, file) from error
-        found = _found[losses] = _check(losses, module, attribute, digest)
+        found = _check(losses, module, attribute, digest)
+        found = _found[losses] = found._replace(networks=partial(_make_networks, losses, file, found.networks))
     return found
+
+
+def _make_networks(losses: str, file: str, factory: Any, config: Config, action_size: int) -> "Networks":
+    from mjx_sac.networks import Networks
+
+    try:
+        made = factory(config, action_size)
+    except Exception as error:
+        raise _blame(losses, error, file) from error
+    if not isinstance(made, Networks):
+        raise UsageError(f"losses = {losses!r}: networks: returns a {type(made).__name__}, no mjx_sac.networks.Networks")
+    return made
 
 
 def _split(losses: str) -> tuple[str | None, str]:
@@ -183,15 +197,19 @@ def check(agent: "Agent") -> None:
     def step(key: Any) -> Any:
         state = sac.init(key, env.observation_size, env.action_size, **static)
         batch = Transition(*(jnp.zeros((config.batch_size, *shape)) for shape in shapes))
-        return sac.update(state, batch, jax.random.split(key), **static)[1]
+        acts = (sac.act(state.actor_params, batch.observation, k, networks=agent.networks) for k in (key, None))
+        return sac.update(state, batch, jax.random.split(key), **static)[1], [*acts]
 
     try:
-        metrics = jax.eval_shape(step, jax.random.PRNGKey(0))
+        metrics, actions = jax.eval_shape(step, jax.random.PRNGKey(0))
     except Exception as error:
         raise _blame(name, error, _source(name)[1]) from error
     odd = [tag for tag, value in metrics.items() if value.shape]
     if odd:
         raise UsageError(f"losses = {name!r}: metric {odd[0]} has shape {metrics[odd[0]].shape}: metrics are scalars")
+    wanted = (config.batch_size, env.action_size)
+    if any(action.shape != wanted for action in actions):
+        raise UsageError(f"losses = {name!r}: actions of `sample` and `mode` are {[a.shape for a in actions]}, not {wanted}")
 
 
 def _blame(losses: str, error: BaseException, file: str) -> UsageError:

@@ -99,7 +99,7 @@ class Config(BaseModel):
     discount: float = _field(0.99, "Algorithm", "gamma", ge=0, le=1)
     tau: float = _field(5e-3, "Algorithm", "step of the target critics towards the critics", gt=0, le=1)
     target_delay: Int = _field(1, "Algorithm", "gradient steps between target updates", gt=0)
-    policy_delay: Int = _field(1, "Algorithm", "gradient steps of the critics per step of the actor", fixed=True, gt=0)
+    policy_delay: Int = _field(1, "Algorithm", "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0)
     batch_size: Int = _field(256, "Algorithm", "transitions per gradient step", gt=0)
     updates_per_iteration: float = _field(1.0, "Algorithm", "gradient steps per transition collected", fixed=True, gt=0)
     warm_up_steps: Int = _field(10_000, "Algorithm", "iterations of uniform actions before the first update", fixed=True, ge=0)
@@ -128,11 +128,12 @@ class Config(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """A subclass that gives a field another default keeps its help text, group and mark."""
+        """A subclass that gives a field another default keeps all else: bounds, help text, group and mark."""
         for name, field in cls.model_fields.items():
             base = Config.model_fields.get(name, field)
-            field.description = field.description or base.description
-            field.json_schema_extra = field.json_schema_extra or base.json_schema_extra
+            for attribute in ("metadata", "description", "json_schema_extra"):
+                setattr(field, attribute, getattr(field, attribute) or getattr(base, attribute))
+        cls.model_rebuild(force=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

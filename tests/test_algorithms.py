@@ -238,6 +238,12 @@ BAD = {
     "no_config": (edit("*, networks, config", "*, networks"), ["critic: got an unexpected keyword argument 'config'"]),
     "config": (edit("class Config(mjx_sac.Config)", "class Config"), ["`Config` is no subclass of mjx_sac.Config"]),
     "networks": (edit("networks(config, action_size)", "networks(config)"), ["networks: too many positional arguments"]),
+    "factory": (edit("parts.make(", "parts.build("), ["line 11: AttributeError", "no attribute 'build'"]),
+    "no_networks": (
+        edit("networks(config, action_size):\n    return", "networks(config, action_size):\n    return 0,"),
+        ["returns a tuple"],
+    ),
+    "actions": (edit("(3, 5)}), action_size", "(3, 5)}), 2"), ["are [(8, 2), (8, 2)], not (8, 1)"]),
     "inside": (edit("config.weight * loss", "config.wieght * loss"), ["line 15: AttributeError", "wieght"]),
     "vector": (edit("config.weight * loss", "batch.reward"), ["Gradient only defined for scalar-output"]),
     "no_metrics": (edit(', {**metrics, "train/weight": config.weight}', ""), ["TypeError"]),
