@@ -10,20 +10,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mjx_sac.api import Result, train
     from mjx_sac.config import Config, TrainingError, UsageError
+    from mjx_sac.deploy import export_policy
     from mjx_sac.envs import register
+    from mjx_sac.evaluation import evaluate_policy
     from mjx_sac.losses import Losses
+    from mjx_sac.policy import Policy, load_policy
     from mjx_sac.rundir import resolve
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Losses", "Result", "TrainingError", "UsageError", "register", "resolve", "train"]
+__all__ = [
+    "Config",
+    "Losses",
+    "Policy",
+    "Result",
+    "TrainingError",
+    "UsageError",
+    "evaluate_policy",
+    "export_policy",
+    "load_policy",
+    "register",
+    "resolve",
+    "train",
+]
 
 _HOMES = {
     "Config": "config",
     "UsageError": "config",
     "Losses": "losses",
+    "Policy": "policy",
+    "load_policy": "policy",
     "Result": "api",
     "TrainingError": "config",
     "train": "api",
+    "evaluate_policy": "evaluation",
+    "export_policy": "deploy",
     "register": "envs",
     "resolve": "rundir",
 }

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.stages import Lowered
 
-from mjx_sac import compilation, envs, evaluation, memory, rundir, trainer
-from mjx_sac import networks as networks_lib
+from mjx_sac import algorithm, compilation, envs, evaluation, memory, rundir, trainer
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config, TrainingError
 from mjx_sac.console import Console
-from mjx_sac.envs.base import Environment
+from mjx_sac.envs.base import Environment, spaces
 from mjx_sac.envs.simulator import HostEnvironment
 from mjx_sac.logger import Logger
 from mjx_sac.losses import Losses
@@ -59,8 +58,8 @@ def train(
 
     Args:
       config: hyperparameters; `resolve({"env": "ant"})` also reads the tuned ones that come with the package.
-      losses: the algorithm, by default soft actor-critic.
-      networks: actor and critic, by default what `config` describes.
+      losses: the algorithm, by default what `config.losses` names, or soft actor-critic.
+      networks: actor and critic, by default that algorithm's.
       env: the environment, by default the one that `config.env` names.
       callbacks: called after every epoch.
       overwrite: start anew where a run exists.
@@ -72,6 +71,7 @@ def train(
       KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, then after the epoch it came in was finished and
         saved.
     """
+    found = algorithm.load(config)
     attach = partial(rundir.attach, config, overwrite=overwrite, fallback=fallback, check_env=env is None)
     directory = attach().directory
     with Console(config.iterations) as console, _Interrupt(console) as interrupt, rundir.lock(directory):
@@ -79,21 +79,26 @@ def train(
         console.phase(f"building {config.env}")
         compilation.set_up(config.device, config.deterministic)
         env = env or envs.make(config.env, config)
-        networks = networks or networks_lib.make(config, env.action_size)
-        agent = trainer.make_agent(config, env, networks, losses or Losses())
+        networks = networks or found.networks(config, env.action_size)
+        agent = trainer.make_agent(config, env, networks, losses or found.losses)
+        algorithm.check(agent)
         init = partial(trainer.init, agent, jax.random.PRNGKey(config.seed))
         memory.check(config, jax.eval_shape(init), jax.devices()[0])
         lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(jax.eval_shape(init))
         if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         rundir.set_aside(run)
-        checkpoints = Checkpoints(run.directory, config)
+        checkpoints = Checkpoints(run.directory, config, spaces(env))
         state = None
         if run.latest is not None:
             state = checkpoints.restore(run.latest, jax.eval_shape(init))
             changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
             fresh = "; the simulator starts new episodes" if agent.episodes.on_host else ""
             console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}{fresh}")
+            if run.edited:
+                console.message(
+                    f"{config.losses} has changed since {run.directory} was saved: training goes on with what it says now"
+                )
         rundir.write_kwargs(run)
         logger = Logger(run.directory, run.latest or 0, console.message)
         host = _Host(run, agent, checkpoints, logger, console, list(callbacks))

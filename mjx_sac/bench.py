@@ -20,6 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from mjx_sac import api, compilation, envs, evaluation, launches, networks, replay, roofline, trainer
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config
+from mjx_sac.envs.base import spaces
 from mjx_sac.logger import Logger
 from mjx_sac.losses import Losses
 from mjx_sac.replay import ReplayState
@@ -259,7 +260,7 @@ def _checkpoint(agent: Agent, state: RunState, repeats: int) -> dict[str, Any]:
     size = 0.0
     for i in range(repeats):
         with tempfile.TemporaryDirectory() as directory:
-            checkpoints = Checkpoints(Path(directory), agent.config)
+            checkpoints = Checkpoints(Path(directory), agent.config, spaces(agent.episodes.env))
             started = time.perf_counter()
             checkpoints.save(i + 1, state)
             checkpoints.wait()

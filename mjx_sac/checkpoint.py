@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from mjx_sac import rundir, snapshot
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
+from mjx_sac.types import named_leaves
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what it raises too, and we say in one line
 
@@ -64,7 +65,8 @@ class _Restore(ocp.args.CheckpointArgs):
 class Checkpoints:
     """The checkpoints of one run, named by iterations. Writing happens in the background."""
 
-    def __init__(self, directory: pathlib.Path, config: Config) -> None:
+    def __init__(self, directory: pathlib.Path, config: Config, spaces: dict[str, Any]) -> None:
+        """`spaces` are the environment's, see `envs.base.spaces`."""
         options = ocp.CheckpointManagerOptions(
             max_to_keep=config.max_to_keep,
             create=True,
@@ -76,7 +78,7 @@ class Checkpoints:
         self._handlers = {name: _Handler() for name in rundir.ITEMS}
         self._path = (directory / "checkpoints").absolute()
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
-        self._max_to_keep, self._description = config.max_to_keep, rundir.description(config)
+        self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
         self._stalled = 0.0
 
     def save(self, iterations: int, state: RunState) -> None:
@@ -137,12 +139,12 @@ class Checkpoints:
             found = {
                 name: (tuple(leaf["shape"]), leaf["dtype"]) for name, leaf in snapshot.manifest(path / "state")["leaves"].items()
             }
-            _compare(path, {name: (x.shape, np.dtype(x.dtype).name) for name, x in _leaves(like)}, found)
+            _compare(path, {name: (x.shape, np.dtype(x.dtype).name) for name, x in named_leaves(like)}, found)
             # A copy that XLA owns: the epoch donates its input, and must not scribble over memory that NumPy holds.
             arrays = {name: jax.numpy.array(x, copy=True) for name, x in snapshot.read(path / "state")}
         except snapshot.DamagedError as error:
             raise rundir.damaged(error) from None
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in _leaves(like)])
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in named_leaves(like)])
 
     def wait(self) -> None:
         """Returns when everything saved so far is on disk.
@@ -166,13 +168,9 @@ class Checkpoints:
             handler.close()
 
 
-def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in jax.tree.leaves_with_path(tree)]
-
-
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
     """Host copies by name. On a CPU `np.asarray` would be the very memory that the next epoch overwrites."""
-    return {name: np.array(x, copy=True, order="C") for name, x in _leaves(tree)}
+    return {name: np.array(x, copy=True, order="C") for name, x in named_leaves(tree)}
 
 
 def _compare(path: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mjx_sac import __version__, commands, rundir
+from mjx_sac import __version__, algorithm, commands, rundir
 from mjx_sac.config import Config, TrainingError, UsageError, field_info, nearest
 from mjx_sac.console import say
 
@@ -101,15 +102,11 @@ def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> Non
             f"on; --overwrite starts anew."
         )
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     say(f"training {config.env} for {config.iterations:,} iterations into {run.directory}")
     try:
         from mjx_sac.api import train
 
-        try:
-            train(config, losses=losses, overwrite=how["overwrite"], fallback=how["fallback"])
-        except TrainingError as error:
-            sys.exit(_complain(str(error), 3))
+        train(config, losses=None if config.losses else losses, overwrite=how["overwrite"], fallback=how["fallback"])
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if how["overwrite"] else "the same command"
         _complain(f"interrupted; {again} goes on from the newest checkpoint", 130)
@@ -135,22 +132,55 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
 
     A script of your own may pass a `Config` subclass or losses and is then a trainer with flags.
     """
-    command = typer.main.get_command(make_app(config_class, losses))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
     try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        config_class = _class_for(arguments, config_class)
+        command = typer.main.get_command(make_app(config_class, losses))
         sys.exit(command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0)
     except UsageError as error:
         sys.exit(_complain(str(error), 2))
+    except TrainingError as error:
+        sys.exit(_complain(str(error), 3))
     except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
+        if type(error).__name__ == "Abort":  # what the parser makes of Ctrl-C
+            sys.exit(_complain("interrupted", 130))
         if not hasattr(error, "format_message"):
             raise
-        message = _explain(error, config_class)
+        message = _explain(error)
         sys.exit(_complain(message, 2) if message else 2)  # empty: no arguments at all, and the help has been shown
 
 
-def _explain(error: Any, config_class: type[Config]) -> str:
-    option = getattr(error, "option_name", None)
-    if type(error).__name__ != "NoSuchOption" or not option:
-        return error.format_message()
-    known = [*config_class.model_fields, "config", "overwrite", "fallback", "help", "version"]
-    match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
-    return f"{option}: no such flag{match or '; `mjx-sac train --help` lists them'}"
+def _class_for(arguments: Sequence[str], config_class: type[Config]) -> type[Config]:
+    """Whose fields the flags are: a losses file's, where the flags or the run to go on with name one. Found by a glance at
+    the arguments, as they can be parsed only then.
+    """
+    if list(arguments[:1]) != ["train"]:
+        return config_class
+    flags: dict[str, Any] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            flags[name.replace("-", "_")] = value if equals else following
+    if {"-h", "--help"} & {*arguments}:  # answers without reading a run
+        return algorithm.config_class(flags.get("losses"), config_class)
+    given = {name: flags[name] for name in ("env", "logdir", "losses") if name in flags}
+    return rundir.config_class_for(given, flags.get("config"), "overwrite" in flags, "fallback" in flags, config_class)
+
+
+def _explain(error: Any) -> str:
+    """The parser's message in one line, with the nearest flag or command of those that there are."""
+    message = error.format_message().replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    if context is None or not message:
+        return message
+    help_command = f"`{context.command_path} --help`"
+    if type(error).__name__ == "NoSuchOption":
+        option = error.option_name
+        known = [name.lstrip("-") for parameter in context.command.get_params(context) for name in parameter.opts]
+        match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
+        return f"{option}: no such flag{match or f'; {help_command} lists them'}"
+    if unknown := re.match("No such command '(.*?)'", message):
+        names = list(context.command.commands)
+        return f"{unknown[1]}: no such command{nearest(unknown[1], names) or '; there are ' + ', '.join(names)}"
+    return f"{message.rstrip('.')}: {help_command} shows how"

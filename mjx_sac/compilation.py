@@ -36,12 +36,19 @@ def set_up(device: str, deterministic: bool = False) -> None:
         raise UsageError(f"device = {device!r}: JAX already runs on {jax.default_backend()} in this process: start a new one")
     if jax.config.values["jax_compilation_cache_dir"] is None:
         try:
-            base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-            directory = pathlib.Path(base) / "mjx-sac" / "xla"
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            cache().mkdir(parents=True, exist_ok=True, mode=0o700)
         except (OSError, RuntimeError):
             return  # a home that cannot be written to costs time, not the run
-        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_compilation_cache_dir", str(cache()))
+
+
+def cache() -> pathlib.Path:
+    """Where compiled programs are kept, unless JAX is told otherwise.
+
+    Raises:
+      RuntimeError: the user has no home.
+    """
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mjx-sac" / "xla"
 
 
 def options() -> dict[str, str | bool]:

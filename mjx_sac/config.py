@@ -85,6 +85,9 @@ class Config(BaseModel):
     )
 
     # Algorithm
+    losses: Annotated[str | None, BeforeValidator(_none)] = _field(
+        None, "Algorithm", "an algorithm of your own: a file, or module:attribute; auto is soft actor-critic"
+    )
     policy_lr: float = _field(3e-4, "Algorithm", "learning rate of the actor", gt=0)
     q_lr: float = _field(3e-4, "Algorithm", "learning rate of the critics", gt=0)
     alpha_lr: float = _field(3e-4, "Algorithm", "learning rate of the temperature", gt=0)
@@ -96,6 +99,7 @@ class Config(BaseModel):
     discount: float = _field(0.99, "Algorithm", "gamma", ge=0, le=1)
     tau: float = _field(5e-3, "Algorithm", "step of the target critics towards the critics", gt=0, le=1)
     target_delay: Int = _field(1, "Algorithm", "gradient steps between target updates", gt=0)
+    policy_delay: Int = _field(1, "Algorithm", "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0)
     batch_size: Int = _field(256, "Algorithm", "transitions per gradient step", gt=0)
     updates_per_iteration: float = _field(1.0, "Algorithm", "gradient steps per transition collected", fixed=True, gt=0)
     warm_up_steps: Int = _field(10_000, "Algorithm", "iterations of uniform actions before the first update", fixed=True, ge=0)
@@ -106,6 +110,7 @@ class Config(BaseModel):
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = _field(
         "relu", "Networks", "activation of the hidden layers", fixed=True
     )
+    num_critics: Int = _field(2, "Networks", "critics, of which the smallest value counts", fixed=True, gt=0)
     critic_layer_norm: bool = _field(False, "Networks", "layer norm in the critics' hidden layers", fixed=True)
     normalize_observations: bool = _field(
         True, "Networks", "subtract the running mean, divide by the running deviation", fixed=True
@@ -120,6 +125,15 @@ class Config(BaseModel):
     episodes_per_eval: Int = _field(10, "Output", "episodes per evaluation; 0 turns evaluation off", ge=0)
     checkpoint_interval: Int = _field(10_000, "Output", "iterations between checkpoints, in whole epochs", gt=0)
     max_to_keep: Int = _field(5, "Output", "checkpoints kept", gt=0)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """A subclass that gives a field another default keeps all else: bounds, help text, group and mark."""
+        for name, field in cls.model_fields.items():
+            base = Config.model_fields.get(name, field)
+            for attribute in ("metadata", "description", "json_schema_extra"):
+                setattr(field, attribute, getattr(field, attribute) or getattr(base, attribute))
+        cls.model_rebuild(force=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

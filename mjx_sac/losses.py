@@ -1,4 +1,4 @@
-"""The losses of soft actor-critic: the file to edit, or to replace by passing your own `Losses`, for another algorithm.
+"""The losses of soft actor-critic: the file to edit, or to replace by your own `Losses` (`--losses`), for another algorithm.
 
 A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is differentiated in `params`; everything
 else it needs is in `state`. `batch` holds normalised observations. A scalar put into the metrics is logged under its name.
@@ -95,8 +95,17 @@ def temperature_loss(
 
 
 class Losses(NamedTuple):
-    """The three losses of an algorithm. Replace one: `Losses(critic=mine)`."""
+    """The three losses of an algorithm. Replace one: `Losses(critic=mine)`.
+
+    Attributes:
+      critic: of all critics.
+      actor: of the policy.
+      temperature: of log alpha.
+      target_actor: keep `state.target_actor_params`, a slow copy that moves with the target critics, for losses that bootstrap
+        from it.
+    """
 
     critic: Loss = critic_loss
     actor: Loss = actor_loss
     temperature: Loss = temperature_loss
+    target_actor: bool = False

@@ -27,13 +27,13 @@ def check(config: Config, state: RunState, device: Any) -> None:
     parts["batches"] = round(2 * transition * config.updates_per_vector_step * config.batch_size)  # as drawn, and normalised
     if device.platform == "cpu":
         parts["checkpoint"] = _size(state)  # the copy that is written while training goes on
-    needed, there = sum(parts.values()), _available(device)
+    needed, there = sum(parts.values()), available(device)
     if there is not None and needed > there:
-        split = ", ".join(f"{name} {_show(size)}" for name, size in parts.items())
+        split = ", ".join(f"{name} {show(size)}" for name, size in parts.items())
         name = "buffer_size" if parts["replay buffer"] >= parts["environments"] else "num_envs"
         raise UsageError(
-            f"{name} = {getattr(config, name)}: the run needs about {_show(needed)} ({split}), and {device.device_kind} has "
-            f"{_show(there)} to give: lower {name}"
+            f"{name} = {getattr(config, name)}: the run needs about {show(needed)} ({split}), and {device.device_kind} has "
+            f"{show(there)} to give: lower {name}"
         )
 
 
@@ -41,8 +41,8 @@ def _size(tree: Any) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _available(device: Any) -> int | None:
-    """Bytes, or None where nobody knows."""
+def available(device: Any) -> int | None:
+    """Bytes that a device has to give, or None where nobody knows."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         return stats.get("bytes_limit")
@@ -66,5 +66,6 @@ def _number(path: str, label: str = "", unit: int = 1) -> int | None:
         return None  # not this kernel, or "max": no limit
 
 
-def _show(size: float) -> str:
+def show(size: float) -> str:
+    """For people."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"

@@ -142,8 +142,8 @@ class Networks(NamedTuple):
 
 
 def make(config: Config, action_size: int) -> Networks:
-    """The default actor and twin critics."""
+    """The default actor and critics."""
     return Networks(
         actor=Actor(action_size, config.hidden_sizes, config.activation),
-        critic=Critic(config.hidden_sizes, config.activation, config.critic_layer_norm),
+        critic=Critic(config.hidden_sizes, config.activation, config.critic_layer_norm, config.num_critics),
     )

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 from mjx_sac.types import Scalar
 
-_CLIP = 10.0
+CLIP = 10.0
 """Normalised observations stay within these bounds, as in Stable-Baselines3's VecNormalize."""
 
 
@@ -51,7 +51,11 @@ def update(state: NormalizerState, batch: Float[Array, "batch observation"], mas
     )
 
 
+def deviation(state: NormalizerState) -> Float[Array, " observation"]:
+    """The standard deviation, never zero."""
+    return jnp.maximum(jnp.sqrt(jnp.maximum(state.var, 1e-12)), 1e-6)
+
+
 def normalize(state: NormalizerState, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
     """(observation - mean) / standard deviation, clipped to [-10, 10]."""
-    std = jnp.sqrt(jnp.maximum(state.var, 1e-12))
-    return jnp.clip((observation - state.mean) / jnp.maximum(std, 1e-6), -_CLIP, _CLIP)
+    return jnp.clip((observation - state.mean) / deviation(state), -CLIP, CLIP)

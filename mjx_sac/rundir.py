@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from mjx_sac import envs, snapshot
+from mjx_sac import algorithm, envs, snapshot
 from mjx_sac.config import Config, UsageError, build, field_info, nearest
 
 ITEMS = ("state", "policy")
@@ -35,6 +35,7 @@ class Run(NamedTuple):
       latest: iterations of the newest checkpoint to go on from, or None.
       changed: fields that differ from the stored run's, with the old and the new value.
       damaged: checkpoints newer than `latest` that cannot be used.
+      edited: the losses file is not what it was when `latest` was saved.
     """
 
     config: Config
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     latest: int | None
     changed: dict[str, tuple[Any, Any]]
     damaged: list[int]
+    edited: bool = False
 
 
 def resolve(
@@ -58,15 +60,33 @@ def resolve(
     Raises:
       UsageError: one line for the first thing that is wrong. Nothing has been written.
     """
-    explicit = {**(read_toml(pathlib.Path(config_file), config_class) if config_file else {}), **given}
-    where = build(config_class, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
-    base = packaged(where.env, config_class)
+    config_class, explicit, stored, where = _layers(given, config_file, overwrite, fallback, config_class)
+    if config_file:
+        read_toml(pathlib.Path(config_file), config_class)  # again: now that all hyperparameters are known
+    if stored:
+        return build(config_class, {**_known(stored, config_class), "logdir": None, **explicit})
+    base, fields = packaged(where.env, config_class), config_class.model_fields
+    # What an algorithm says for itself comes before what was found for soft actor-critic.
+    base = {name: value for name, value in base.items() if fields[name].default == Config.model_fields[name].default}
+    return build(config_class, {**base, **explicit})
+
+
+def config_class_for(given: dict[str, Any], config_file: str | None, overwrite: bool, fallback: bool, default: Any) -> type[Config]:
+    """The type of what `resolve` will return: a losses file's, where one is named, or `default`."""
+    return _layers(given, config_file, overwrite, fallback, default)[0]
+
+
+def _layers(
+    given: dict[str, Any], config_file: str | None, overwrite: bool, fallback: bool, default: type[Config]
+) -> tuple[type[Config], dict[str, Any], dict[str, Any] | None, Config]:
+    """The type, what file and flags say, the manifest of the run to go on with, and where that lies."""
+    explicit = {**(read_toml(pathlib.Path(config_file), None) if config_file else {}), **given}
+    where = build(Config, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
     directory = pathlib.Path(where.run_dir)
     _check_writable(directory)
-    _, stored = (None, None) if overwrite else _latest(directory, fallback=fallback)
-    if stored is not None:
-        base = {**_known(stored, config_class), "logdir": None}
-    return build(config_class, {**base, **explicit})
+    stored = None if overwrite else _latest(directory, fallback=fallback)[1]
+    losses = {**(stored["config"] if stored else {}), **explicit}.get("losses")
+    return algorithm.config_class(losses, default), explicit, stored, where
 
 
 def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, check_env: bool = True, verify: bool = False) -> Run:
@@ -84,7 +104,7 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
     """
     if check_env:
         envs.check(config.env)
-    _check_device(config.device)
+    check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)
     latest, manifest = (None, None) if overwrite else _latest(directory, fallback=fallback, verify=verify)
@@ -98,7 +118,9 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
         raise UsageError(
             f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, or start anew with --overwrite"
         )
-    return Run(config, directory, latest, changed, [step for step in steps(directory) if step > latest])
+    newer = [step for step in steps(directory) if step > latest]
+    edited = "losses" not in changed and manifest.get("losses_sha256") != algorithm.sha256(config.losses)
+    return Run(config, directory, latest, changed, newer, edited)
 
 
 def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
@@ -111,8 +133,8 @@ def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
     return {}
 
 
-def read_toml(path: pathlib.Path, config_class: type[Config] = Config) -> dict[str, Any]:
-    """The hyperparameters in a TOML file.
+def read_toml(path: pathlib.Path, config_class: type[Config] | None = Config) -> dict[str, Any]:
+    """The hyperparameters in a TOML file; without a class, whatever is in it.
 
     Raises:
       UsageError: the file is missing or malformed (with its line), or has an unknown key.
@@ -127,7 +149,7 @@ def read_toml(path: pathlib.Path, config_class: type[Config] = Config) -> dict[s
         place = str(error).replace("at end of document", f"at the end, line {len(path.read_text().splitlines())}")
         raise UsageError(f"config = {str(path)!r}: {place}") from None
     for name in values:
-        if name not in config_class.model_fields:
+        if config_class and name not in config_class.model_fields:
             hint = nearest(name, list(config_class.model_fields))
             raise UsageError(f"config = {str(path)!r}: {name}: no such hyperparameter{hint}")
     return values
@@ -177,10 +199,16 @@ def stored(run: str | pathlib.Path, step: int | None = None, config_class: type[
     try:
         manifest = snapshot.manifest(directory / "checkpoints" / str(iterations) / "policy")
     except snapshot.DamagedError as error:
-        others = [s for s in found if s != iterations]
-        way_out = f"choose another --step ({', '.join(map(str, others))})" if others else "there is no other checkpoint"
-        raise UsageError(f"{error}: {way_out}") from None
+        raise unusable(error, directory, iterations) from None
+    with contextlib.suppress(UsageError):  # `algorithm.load` will say what is wrong to those who need the losses file
+        config_class = algorithm.config_class(manifest["config"].get("losses"), config_class)
     return Stored(build(config_class, _known(manifest, config_class)), directory, iterations, manifest)
+
+
+def unusable(error: snapshot.DamagedError, directory: pathlib.Path, iterations: int) -> UsageError:
+    """What those who want to use the policy of that checkpoint can do about it."""
+    others = ", ".join(str(step) for step in steps(directory) if step != iterations)
+    return UsageError(f"{error}: {f'choose another --step ({others})' if others else 'there is no other checkpoint'}")
 
 
 def damaged(error: snapshot.DamagedError) -> UsageError:
@@ -251,7 +279,8 @@ def lock(directory: pathlib.Path) -> Generator[None]:
                 directory.rmdir()
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuses a device that this JAX has no support for, without importing it."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
     if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
         raise UsageError(
@@ -302,8 +331,9 @@ def write_kwargs(run: Run) -> None:
 
 
 def description(config: Config) -> dict[str, Any]:
-    """The resolved configuration, package versions and git commit."""
-    return {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
+    """The resolved configuration, package versions, git commit, and the losses file's SHA-256 where there is one."""
+    described = {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
+    return {**described, "losses_sha256": algorithm.sha256(config.losses)} if config.losses else described
 
 
 def measured_with() -> dict[str, Any]:

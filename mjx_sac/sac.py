@@ -1,6 +1,5 @@
 """Soft actor-critic as pure functions: `init` a state, `act` with it, `update` it by one gradient step."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -8,14 +7,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt32
 
+from mjx_sac import normalizer
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
+from mjx_sac.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params, TrainState, Transition
 
 
-def init(key: Key, observation_size: int, action_size: int, *, networks: Networks, config: Config) -> TrainState:
-    """Fresh networks; the target critics equal the critics."""
+def init(
+    key: Key, observation_size: int, action_size: int, *, networks: Networks, config: Config, losses: Losses | None = None
+) -> TrainState:
+    """Fresh networks; the targets equal what they follow."""
     actor_key, critic_key = jax.random.split(key)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
     actor_params = networks.actor.init(actor_key, observation)
@@ -31,6 +34,8 @@ def init(key: Key, observation_size: int, action_size: int, *, networks: Network
         critic_optimizer=optax.adam(config.q_lr).init(critic_params),
         alpha_optimizer=optax.adam(config.alpha_lr).init(log_alpha),
         since_target_update=jnp.zeros((), jnp.int32),
+        since_actor_update=jnp.zeros((), jnp.int32) if config.policy_delay > 1 else None,
+        target_actor_params=jax.tree.map(jnp.copy, actor_params) if losses and losses.target_actor else None,
     )
 
 
@@ -40,6 +45,16 @@ def act(
     """An action in [-1, 1] for a normalised observation: a sample, or the mode where `key` is None."""
     distribution = networks.actor.apply(actor_params, observation)
     return distribution.mode() if key is None else distribution.sample(key)[0]
+
+
+def policy(
+    actor_params: Params, stats: NormalizerState, observation: Array, key: Key | None, *, networks: Networks, config: Config
+) -> Array:
+    """`act` for raw observations."""
+    if config.normalize_observations:
+        observation = normalizer.normalize(stats, observation)
+    with jax.default_matmul_precision(config.matmul_precision):
+        return act(actor_params, observation, key, networks=networks)
 
 
 def update(
@@ -53,7 +68,7 @@ def update(
       keys: one for the actions that the critics' loss draws, one for the other two losses. A pair, because splitting one here
         would cost another 2 % of the update on a CPU.
       networks: the modules whose parameters are in `state`.
-      config: learning rates, `tau`, `target_delay` and what the losses read.
+      config: learning rates, `tau`, the two delays and what the losses read.
       losses: the algorithm.
     """
     critic_key, actor_key = keys
@@ -71,13 +86,24 @@ def update(
         alpha_gradient, alpha_metrics = grad(losses.temperature, state.log_alpha, actor_key)
     actor_params, actor_optimizer = _adam(config.policy_lr, actor_gradient, state.actor_optimizer, state.actor_params)
     log_alpha, alpha_optimizer = _adam(config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha)
-    state = state.replace(
+    moved = state.replace(
         actor_params=actor_params,
         actor_optimizer=actor_optimizer,
         log_alpha=log_alpha,
         alpha_optimizer=alpha_optimizer,
     )
-    return _update_target(state, config), {**metrics, **actor_metrics, **alpha_metrics}
+    return _update_targets(_delay(state, moved, config), config), {**metrics, **actor_metrics, **alpha_metrics}
+
+
+def _delay(state: TrainState, moved: TrainState, config: Config) -> TrainState:
+    """`moved` every `policy_delay` gradient steps, in between `state`."""
+    if state.since_actor_update is None:
+        return moved
+    since = state.since_actor_update + 1
+    due = since >= config.policy_delay
+    # Computed every time and thrown away, for want of a conditional: see `_update_targets`.
+    state = jax.tree.map(lambda old, new: jnp.where(due, new, old), state, moved)
+    return state.replace(since_actor_update=jnp.where(due, 0, since))
 
 
 def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params) -> tuple[Params, Any]:
@@ -85,16 +111,18 @@ def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params
     return optax.apply_updates(params, updates), optimizer
 
 
-def _update_target(state: TrainState, config: Config) -> TrainState:
-    """Target += tau (critic - target), every `target_delay` gradient steps."""
-    update = partial(optax.incremental_update, state.critic_params, state.target_critic_params)
-    if config.target_delay == 1:  # nothing to count
-        return state.replace(target_critic_params=update(config.tau), since_target_update=jnp.zeros((), jnp.int32))
-    since = state.since_target_update + 1
-    due = since >= config.target_delay  # not ==: a run may go on with a shorter delay
-    # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
-    tau = jnp.where(due, config.tau, 0.0)
+def _update_targets(state: TrainState, config: Config) -> TrainState:
+    """Target += tau (critic - target), likewise for the actor where it has a target, every `target_delay` gradient steps."""
+    since, tau = jnp.zeros((), jnp.int32), jnp.float32(config.tau)
+    if config.target_delay > 1:
+        since = state.since_target_update + 1
+        due = since >= config.target_delay  # not ==: a run may go on with a shorter delay
+        # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
+        since, tau = jnp.where(due, 0, since), jnp.where(due, tau, 0.0)
+    if state.target_actor_params is not None:
+        targets = optax.incremental_update(state.actor_params, state.target_actor_params, tau)
+        state = state.replace(target_actor_params=targets)
     return state.replace(
-        target_critic_params=update(tau),
-        since_target_update=jnp.where(due, 0, since),
+        target_critic_params=optax.incremental_update(state.critic_params, state.target_critic_params, tau),
+        since_target_update=since,
     )

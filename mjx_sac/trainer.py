@@ -73,10 +73,11 @@ def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> 
 def init(agent: Agent, key: Key) -> RunState:
     """The state before the first vector step."""
     config, env = agent.config, agent.episodes.env
+    static: dict[str, Any] = {"networks": agent.networks, "config": config, "losses": agent.losses}
     key, train_key = jax.random.split(key)
     transitions_per_episode = -(-agent.episodes.episode_length // config.action_repeat)
     return RunState(
-        train=sac.init(train_key, env.observation_size, env.action_size, networks=agent.networks, config=config),
+        train=sac.init(train_key, env.observation_size, env.action_size, **static),
         episodes=agent.episodes.init(),
         replay=replay.init(config.buffer_size, config.num_envs, env.observation_size, env.action_size, transitions_per_episode),
         normalizer=normalizer.init(env.observation_size),
@@ -87,10 +88,7 @@ def init(agent: Agent, key: Key) -> RunState:
 
 def policy(agent: Agent, actor_params: Params, stats: NormalizerState, observation: Any, key: Key | None) -> jax.Array:
     """The action for raw observations: sampled, or deterministic where `key` is None."""
-    if agent.config.normalize_observations:
-        observation = normalizer.normalize(stats, observation)
-    with jax.default_matmul_precision(agent.config.matmul_precision):
-        return sac.act(actor_params, observation, key, networks=agent.networks)
+    return sac.policy(actor_params, stats, observation, key, networks=agent.networks, config=agent.config)
 
 
 def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:

@@ -1,4 +1,4 @@
-"""What flows between the modules: transitions and the names of array shapes. No logic lives here."""
+"""What flows between the modules: transitions, and the names of array shapes and of arrays. No logic lives here."""
 
 from typing import Any, NamedTuple
 
@@ -15,6 +15,11 @@ Key = UInt32[Array, " 2"]
 Scalar = Float[Array, ""]
 Metrics = dict[str, jax.Array]
 """Scalars by tag. Over an epoch they are averaged, but `*_min` keeps the minimum and `*_max` the maximum."""
+
+
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """The arrays of a pytree under the names that a checkpoint gives them."""
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in jax.tree.leaves_with_path(tree)]
 
 
 class Transition(NamedTuple):
@@ -61,6 +66,8 @@ class TrainState(struct.PyTreeNode):
       log_alpha: logarithm of the temperature.
       actor_optimizer: state of the actor's optimizer; likewise for the other two.
       since_target_update: gradient steps since the target critics moved. Not a running count, so it never overflows.
+      since_actor_update: the same for the actor and the temperature; None where they move every time.
+      target_actor_params: slow copy of the actor; None unless the losses want it.
     """
 
     actor_params: Params
@@ -71,3 +78,5 @@ class TrainState(struct.PyTreeNode):
     critic_optimizer: Any
     alpha_optimizer: Any
     since_target_update: Int32[Array, ""]
+    since_actor_update: Int32[Array, ""] | None = None
+    target_actor_params: Params | None = None

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import tempfile
+from functools import partial
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -17,9 +18,9 @@ import pytest
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from mjx_sac import envs
+from mjx_sac import algorithm, envs
 from mjx_sac.config import Config
-from mjx_sac.envs.base import State
+from mjx_sac.envs.base import State, spaces
 from mjx_sac.types import Step
 
 
@@ -38,7 +39,10 @@ for _name in ("evaluation", "losses", "metrics", "normalizer", "replay", "sac", 
 
 from mjx_sac import losses as losses_lib  # noqa: E402
 from mjx_sac import networks, trainer  # noqa: E402
+from mjx_sac.checkpoint import Checkpoints  # noqa: E402
 from mjx_sac.losses import Losses  # noqa: E402
+from mjx_sac.normalizer import NormalizerState  # noqa: E402
+from mjx_sac.policy import Policy  # noqa: E402
 
 SMALL = {
     "env": "counter",
@@ -90,11 +94,39 @@ def _environments():
 
 
 def make_config(**overrides) -> Config:
-    return Config(**{**SMALL, **overrides})
+    return algorithm.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
 
 
-def make_agent(env=None, losses=None, **overrides) -> trainer.Agent:
-    config = make_config(**overrides)
-    env = env or Counter()
+def save_run(directory, environment=None, modules=None, **overrides) -> trainer.RunState:
+    """A run with one checkpoint, at 32 iterations: not trained, but with statistics of observations as if it had been."""
+    config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
+    modules = modules or networks.make(config, environment.action_size)
+    agent = trainer.make_agent(config, environment, modules, Losses())
+    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(1))
+    state = state.replace(normalizer=statistics(environment.observation_size))
+    checkpoints = Checkpoints(directory, config, spaces(environment))
+    checkpoints.save(32, state)
+    checkpoints.wait()
+    checkpoints.close()
+    return state
+
+
+def make_policy(environment, modules=None, **overrides) -> Policy:
+    """As `load_policy` would return it for a run like that of `save_run`, without the run."""
+    config, size = make_config(**overrides), environment.observation_size
+    modules = modules or networks.make(config, environment.action_size)
+    params = modules.actor.init(jax.random.PRNGKey(1), jnp.zeros((1, size)))
+    return Policy(config, 32, spaces(environment), modules, params, statistics(size))
+
+
+def statistics(size: int) -> NormalizerState:
+    """Means -1, 0, 1, ... and variances 1, 2, 3, ..."""
+    return NormalizerState(jnp.float32(100), jnp.arange(size) - 1.0, jnp.arange(1.0, size + 1))
+
+
+def make_agent(env=None, losses=None, file=None, **overrides) -> trainer.Agent:
+    config = make_config(**overrides, losses=file)
+    env, found = env or Counter(), algorithm.load(config)
     checked = Losses(losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss)  # shapes and all
-    return trainer.make_agent(config, env, networks.make(config, env.action_size), losses or checked)
+    losses = losses or (found.losses if file else checked)
+    return trainer.make_agent(config, env, found.networks(config, env.action_size), losses)

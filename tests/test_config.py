@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from mjx_sac import rundir
-from mjx_sac.config import Config, UsageError, build
+from mjx_sac.config import Config, UsageError, build, field_info
 
 OLD_DEFAULTS = {
     "policy_lr": 3e-4, "q_lr": 3e-4, "alpha_lr": 3e-4, "reward_scale": 1.0, "discount": 0.99, "tau": 5e-3, "target_entropy": None,
@@ -115,3 +115,16 @@ def test_a_subclass_adds_a_hyperparameter():
     assert build(Mine, {"cql_weight": "2"}).cql_weight == 2.0
     with pytest.raises(UsageError, match="cql_weight"):
         build(Mine, {"cql_weight": "-1"})
+
+
+def test_another_default_keeps_bounds_spelling_help_and_mark():
+    class Mine(Config):
+        policy_delay: int = 2
+        warm_up_steps: int = Field(5, description="mine")
+
+    assert (Mine().policy_delay, Mine(warm_up_steps="1e3").warm_up_steps, Config().policy_delay) == (2, 1000, 1)
+    with pytest.raises(UsageError, match="policy_delay = 0: Input should be greater than 0"):
+        build(Mine, {"policy_delay": 0})
+    assert Mine.model_fields["policy_delay"].description == Config.model_fields["policy_delay"].description
+    assert Mine.model_fields["warm_up_steps"].description == "mine"
+    assert field_info(Mine, "policy_delay", "fixed")

@@ -8,5 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 from mjx_sac.commands.bench import bench
+from mjx_sac.commands.doctor import doctor
+from mjx_sac.commands.envs import envs
+from mjx_sac.commands.eval import evaluate
+from mjx_sac.commands.export import export
+from mjx_sac.commands.info import info
+from mjx_sac.commands.plot import plot
+from mjx_sac.commands.record import record
 
-ALL: dict[str, Callable[..., Any]] = {"bench": bench}
+ALL: dict[str, Callable[..., Any]] = {
+    "eval": evaluate,
+    "record": record,
+    "plot": plot,
+    "export": export,
+    "info": info,
+    "envs": envs,
+    "doctor": doctor,
+    "bench": bench,
+}

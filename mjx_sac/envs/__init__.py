@@ -43,6 +43,21 @@ def names() -> list[str]:
     return [*_BRAX_NAMES, *_registry]
 
 
+def registered() -> list[str]:
+    """What `register` was given, by this program or by a module it imported."""
+    return [*_registry]
+
+
+def is_gym_id(name: str) -> bool:
+    """Whether `--env name` means Gymnasium's id as it stands."""
+    return name not in _registry and name not in _BRAX_NAMES and _gym_id(name) == name
+
+
+def by_brax(name: str) -> bool:
+    """Brax's or Playground's, whose actions are in [-1, 1], and which take seconds to build."""
+    return name in _BRAX_NAMES or name.startswith("playground/")
+
+
 def check(name: str) -> None:
     """Refuses a name that cannot be an environment, without importing JAX.
 
@@ -121,10 +136,10 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     return brax.make(name, config.backend)
 
 
-def _call_factory(name: str) -> Any:
+def _call_factory(name: str, **arguments: Any) -> Any:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)()
+        return getattr(importlib.import_module(module), attribute)(**arguments)
     except Exception as error:
         raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
 

@@ -45,3 +45,15 @@ class Environment(Protocol):
     def step(self, state: Any, action: Float[Array, " action"]) -> tuple[Any, Step]:
         """The next state, of the same structure and shapes, and what happened."""
         ...
+
+
+def spaces(env: Any) -> dict[str, Any]:
+    """What a policy needs to know of `env` to act without it, for JSON.
+
+    Returns:
+      "observation": a shape, or for a Dict or Tuple what its parts are, by key and in the order they are flattened in.
+      "action": "shape", "dtype", and "low" and "high", flat; in [-1, 1] unless the environment says otherwise.
+    """
+    n = env.action_size
+    action = {"shape": [n], "dtype": "float32", "low": [-1.0] * n, "high": [1.0] * n}
+    return getattr(env, "spaces", None) or {"observation": [env.observation_size], "action": action}

@@ -35,12 +35,13 @@ class GymnasiumEnvironment:
       observation_size: numbers in a flat observation.
       action_size: numbers in a flat action.
       time_limit: steps after which an environment ends its episodes itself, or None.
+      spaces: of observations and actions, see `base.spaces`.
     """
 
     def __init__(
         self,
         name: str,
-        make: Callable[[], Any],
+        make: Callable[..., Any],
         *,
         vectorization: str = "sync",
         action_repeat: int = 1,
@@ -83,6 +84,9 @@ class GymnasiumEnvironment:
         if not isinstance(action, spaces.Box) or not action.is_bounded():
             raise UsageError(f"env = {self.name!r}: actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
+        low, high = ([float(x) for x in bound.ravel()] for bound in (action.low, action.high))
+        bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
+        self.spaces = {"observation": _structure(observation), "action": bounds}
         self.time_limit = example.spec.max_episode_steps if example.spec else None
 
     def _boxes(self, space: spaces.Space) -> Iterator[spaces.Box]:
@@ -126,6 +130,23 @@ class GymnasiumEnvironment:
                 Workers(makers) if self._vectorization == "async" else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
             )
         return VectorSimulator(vector, episode_length, self._repeat)
+
+    def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
+        """One environment, with `draw` such that its `render` returns an image.
+
+        Raises:
+          UsageError: it does not draw.
+        """
+        if self._spec:
+            raise UsageError(f"env = {self.name!r}: exists as a vector environment alone, which does not draw")
+        wanted = ({"render_mode": "rgb_array"} if draw else {}) | ({"camera_name": camera} if camera else {})
+        try:
+            env = self._make(**wanted)
+        except Exception as error:
+            raise UsageError(f"env = {self.name!r}: cannot be made with {', '.join(wanted)}: {error}") from None
+        if draw and env.render_mode != "rgb_array":
+            raise UsageError(f"env = {self.name!r}: does not draw: it must take render_mode='rgb_array'")
+        return env
 
 
 class VectorSimulator:
@@ -228,6 +249,14 @@ class VectorSimulator:
             self._vector.close()
 
 
+def _structure(space: spaces.Space) -> Any:
+    """The shapes that `flatten` goes through, in its order."""
+    if isinstance(space, spaces.Box):
+        return list(space.shape)
+    assert isinstance(space, spaces.Dict | spaces.Tuple)
+    return {str(key): _structure(part) for key, part in (space.items() if isinstance(space, spaces.Dict) else enumerate(space))}
+
+
 def _part(batch: Any, i: int) -> Any:
     """Of what belongs to environment `i` in `infos`: an array of observations, or a dictionary or tuple of arrays."""
     if isinstance(batch, dict):
@@ -282,8 +311,8 @@ class _Make:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self) -> gymnasium.Env:
-        return gymnasium.make(self._name, disable_env_checker=True)
+    def __call__(self, **arguments: Any) -> gymnasium.Env:
+        return gymnasium.make(self._name, disable_env_checker=True, **arguments)
 
 
 def make(name: str, **options: Any) -> GymnasiumEnvironment:

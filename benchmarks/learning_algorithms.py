@@ -1,0 +1,77 @@
+r"""README's algorithms beside soft actor-critic, on a small environment. A run that is finished is not repeated, so the whole
+may be done in parts.
+
+python benchmarks/learning_algorithms.py --runs runs/algorithms --json benchmarks/results/learning_algorithms_Pendulum-v1.json \
+    --png benchmarks/results/learning_algorithms_Pendulum-v1.png
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import common
+import numpy as np
+from learning_table import at, our_curve
+
+from mjx_sac import plot
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+FLAGS = (
+    "--num_envs 1 --warm_up_steps 1000 --log_interval 500 --checkpoint_interval 10000 --hidden_sizes 64,64 --batch_size 128 "
+    "--policy_lr 1e-3 --q_lr 1e-3 --alpha_lr 1e-3 --no_normalize_observations"
+)
+ALGORITHMS = {
+    "sac": "--iterations 10000",
+    "td3": "--iterations 10000 --losses td3.py",
+    "cql": "--iterations 10000 --losses cql.py",
+    "redq": "--iterations 3000 --losses redq.py --updates_per_iteration 10 --policy_delay 10",
+}
+
+
+def train(env: str, name: str, seed: int, runs: pathlib.Path) -> pathlib.Path:
+    """Trains, or goes on, in a directory that has the losses files; returns the run's."""
+    directory = f"{name}-{seed}"
+    flags = f"{FLAGS} {ALGORITHMS[name]} --env {env} --seed {seed} --logdir {directory}"
+    subprocess.run([sys.executable, "-m", "mjx_sac", "train", *flags.split()], cwd=runs, check=True, stdout=sys.stderr)
+    return runs / directory
+
+
+def main() -> None:
+    """Trains, prints a table and writes the curves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="Pendulum-v1")
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=[*ALGORITHMS])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--at", type=int, nargs="+", default=[1500, 2000, 2500, 3000, 4000, 6000, 8000, 10_000])
+    parser.add_argument("--runs", type=pathlib.Path, required=True)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--png", type=pathlib.Path)
+    args = parser.parse_args()
+    args.runs.mkdir(parents=True, exist_ok=True)
+    for file, text in re.findall(r"<summary>(\w+\.py).*?```python\n(.*?)```", README.read_text(), flags=re.S):
+        (args.runs / file).write_text(text)
+    done = {name: [train(args.env, name, seed, args.runs) for seed in args.seeds] for name in args.algorithms}
+    curves = {name: [our_curve(directory) for directory in directories] for name, directories in done.items()}
+    table = []
+    for iterations in args.at:
+        row: dict[str, object] = {"iterations": iterations}
+        for name, runs in curves.items():
+            values = [at(run, iterations) for run in runs if run[-1][0] >= iterations]
+            row[name] = {"mean": round(float(np.mean(values))), "seeds": [round(v) for v in values]} if values else None
+        table.append(row)
+    kwargs = {name: json.loads((directories[0] / "kwargs.json").read_text()) for name, directories in done.items()}
+    configs = {name: {k: v for k, v in run["config"].items() if k not in ("logdir", "seed")} for name, run in kwargs.items()}
+    hashes = {name: run.get("losses_sha256") for name, run in kwargs.items()}
+    result = {"benchmark": "learning_algorithms", "env": args.env, "seeds": args.seeds, "table": table, "curves": curves}
+    if args.png:
+        plot.draw(
+            curves, args.png, title=f"{args.env}, seeds {min(args.seeds)} to {max(args.seeds)}", y_label="mean evaluation return"
+        )
+    common.write({**result, "configs": configs, "losses_sha256": hashes}, args.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`mjx-sac eval`: how good a trained policy is."""
+
+import contextlib
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mjx_sac import envs, rundir
+from mjx_sac.console import say
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")],
+    episodes: Annotated[int, typer.Option(min=1, help="how many, each from an initial state of its own")] = 100,
+    step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
+    env: Annotated[str | None, typer.Option(help="another environment of the same sizes; auto is the run's")] = None,
+    backend: Annotated[str | None, typer.Option(help="another physics engine of Brax; auto is the run's")] = None,
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="sample the actions")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="of initial states and sampled actions")] = 0,
+    device: Annotated[str, typer.Option(help="where to compute: auto, cpu, gpu or tpu")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
+) -> None:
+    """Play whole episodes with a trained policy, and sum up their returns.
+
+    The interquartile mean comes with its 95 % bootstrap interval.
+
+    Example: mjx-sac eval runs/ant --episodes 100
+    """
+    stored = rundir.stored(run, step)
+    envs.check(env or stored.config.env)
+    rundir.check_device(device)
+    with contextlib.redirect_stdout(sys.stderr):  # an environment may print
+        from mjx_sac import compilation, statistics
+        from mjx_sac.evaluation import evaluate_policy
+        from mjx_sac.policy import load_policy
+
+        compilation.set_up(device, stored.config.deterministic)
+        policy = load_policy(run, step)
+        played = evaluate_policy(policy, env=env, backend=backend, episodes=episodes, deterministic=not stochastic, seed=seed)
+    how = {"run": run, "iterations": policy.iterations, "env": env or policy.config.env, "deterministic": not stochastic}
+    result = {**how, "seed": seed, **statistics.describe(played)}
+    say(json.dumps(result) if as_json else _lines(result))
+
+
+def _lines(result: dict[str, Any]) -> str:
+    r, length = result["return"], result["length"]
+    broken = 1 - result["terminated"] - result["truncated"]
+    ended = f"{result['terminated']:.0%} terminated, {result['truncated']:.0%} truncated"
+    what = f"{result['episodes']} episodes of {result['env']}, {'deterministic' if result['deterministic'] else 'sampled'} actions"
+    return "\n".join([
+        f"{result['run']} at {result['iterations']:,} iterations: {what}",
+        f"return  mean {r['mean']:,.1f}  std {r['std']:,.1f}  median {r['median']:,.1f}  from {r['min']:,.1f} to {r['max']:,.1f}",
+        f"        IQM {r['iqm']:,.1f}  95 % interval {r['iqm_low']:,.1f} to {r['iqm_high']:,.1f}",
+        f"length  mean {length['mean']:,.1f}  std {length['std']:,.1f}  from {length['min']:,.0f} to {length['max']:,.0f} steps",
+        f"ended   {ended}{f', {broken:.0%} stopped being finite' if broken > 1e-9 else ''}",
+    ])  # fmt: skip

@@ -1,0 +1,46 @@
+"""`mjx-sac export`: a trained policy for where there is no mjx-sac."""
+
+import importlib.util
+import pathlib
+from typing import Annotated, Literal
+
+import typer
+
+from mjx_sac import rundir
+from mjx_sac.config import UsageError
+from mjx_sac.console import say
+
+_HOW = {
+    "stablehlo": "jax.export.deserialize(bytearray(open({out!r}, 'rb').read())).call(observation)",
+    "npz": "mjx_sac/numpy_policy.py, a file to copy, is all it takes beside NumPy: load({out!r})(observation)",
+    "onnx": "onnxruntime.InferenceSession({out!r}).run(None, {{'observation': observation}})",
+}
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")],
+    form: Annotated[
+        Literal["stablehlo", "npz", "onnx"], typer.Option("--format", help="what for: JAX, NumPy, onnxruntime")
+    ] = "npz",
+    out: Annotated[pathlib.Path | None, typer.Option(help="the file; auto is policy.<format>")] = None,
+    step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
+) -> None:
+    """Write the deterministic policy to a file, for where there is no mjx-sac.
+
+    It is one function from a batch of raw, flat observations to the environment's actions: normalisation and rescaling are inside.
+
+    Example: mjx-sac export runs/ant --format onnx --out ant.onnx
+    """
+    stored = rundir.stored(run, step)
+    if form == "onnx" and not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
+        raise UsageError("format = 'onnx': needs onnx and onnxruntime: install the extra, as in `uv run --extra onnx mjx-sac ...`")
+    from mjx_sac import compilation
+    from mjx_sac.deploy import export_policy
+    from mjx_sac.policy import load_policy
+
+    compilation.set_up("cpu")
+    path = out or pathlib.Path(f"policy.{form}")
+    difference = export_policy(load_policy(run, step), path, form)
+    sizes = f"{path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at {stored.iterations:,} iterations"
+    say(f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range")
+    say(_HOW[form].format(out=str(path)))

@@ -1,0 +1,52 @@
+"""`mjx-sac record`: a film of what was trained, or a page."""
+
+import pathlib
+import time
+from typing import Annotated
+
+import typer
+
+from mjx_sac import envs, gl
+from mjx_sac.config import UsageError
+from mjx_sac.console import say
+
+
+def record(
+    run: Annotated[pathlib.Path, typer.Argument(help="a run's directory", metavar="RUN", show_default=False)],
+    out: Annotated[
+        pathlib.Path | None, typer.Option(help="ends in .mp4, .gif or .html (default the run's name .mp4)", show_default=False)
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="how many, one after the other")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="of each episode at most")] = 10.0,
+    camera: Annotated[
+        str | None, typer.Option(help="one that the model names (default one that follows)", show_default=False)
+    ] = None,
+    step: Annotated[int | None, typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False)] = None,
+) -> None:
+    """Film what was trained.
+
+    The deterministic policy is played. An .html is shown by any browser, offline, and needs no OpenGL here; it shows MuJoCo
+    models alone. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
+
+    Example: mjx-sac record runs/ant --out ant.mp4
+    """
+    from mjx_sac import rundir
+
+    out = out or pathlib.Path(f"{run.resolve().name}.mp4")
+    config = rundir.stored(run, step).config
+    problem = None if out.suffix == ".html" else gl.choose()  # first of all: whatever imports MuJoCo settles it
+    if problem and envs.by_brax(config.env):
+        raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {gl.WAY_OUT}")
+    from mjx_sac import compilation, render
+    from mjx_sac.policy import load_policy
+
+    render.check(out)
+    compilation.set_up("auto")
+    policy = load_policy(run, step)
+    say(f"playing {config.env} as trained for {policy.iterations:,} iterations; compiling may take a minute")
+    started = time.perf_counter()
+    log = render.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
+    for i, episode in enumerate(log):
+        how = "ended" if episode.ended else "cut off"
+        say(f"episode {i + 1}: return {episode.episode_return:,.1f}, {how} after {episode.length:,} steps")
+    say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB in {time.perf_counter() - started:.0f} s")

@@ -1,0 +1,75 @@
+"""What can be told of a run from its directory, without JAX: for people, and as JSON."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from mjx_sac import logger, rundir, snapshot
+from mjx_sac.config import Config
+
+RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
+
+
+def inspect(run: str | pathlib.Path) -> dict[str, Any]:
+    """Configuration, progress, checkpoints, curves' last values, versions and commit.
+
+    Raises:
+      UsageError: `run` is no run's directory, or what is there is damaged.
+    """
+    directory = pathlib.Path(run)
+    description = _description(directory)
+    config = description["config"]
+    defaults = Config().model_dump(mode="json")
+    curves = logger.read(directory)
+    checkpoints = [_checkpoint(directory / "checkpoints" / str(step)) for step in rundir.steps(directory)]
+    whole = [checkpoint["iterations"] for checkpoint in checkpoints if not checkpoint["damaged"]]
+    logged = [max(curve) for curve in curves.values()]
+    return {
+        "run": str(run),
+        "env": config["env"],
+        "iterations": {"saved": max(whole, default=0), "logged": max(logged, default=0), "total": config["iterations"]},
+        "checkpoints": checkpoints,
+        "bytes_on_disk": _bytes(directory.rglob("*")),
+        "returns": {tag: {str(x): curves[tag][x] for x in sorted(curves[tag])} for tag in RETURNS if tag in curves},
+        "iterations_per_second": _last(curves.get("time/fps", {})),
+        "not_default": {name: value for name, value in config.items() if name not in defaults or value != defaults[name]},
+        "config": config,
+        "versions": description.get("versions", {}),
+        "git_commit": description.get("git_commit"),
+    }
+
+
+def _description(directory: pathlib.Path) -> dict[str, Any]:
+    """`kwargs.json`, which is there before the first checkpoint, or else what the newest checkpoint says."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        found = json.loads((directory / "kwargs.json").read_text())
+        if {"env", "iterations"} <= found["config"].keys():
+            return found
+    return rundir.stored(directory).manifest
+
+
+def _checkpoint(path: pathlib.Path) -> dict[str, Any]:
+    """Damage that its manifests show; whole files are only read by those who use them."""
+    damaged = None
+    try:
+        for item in rundir.ITEMS:
+            snapshot.manifest(path / item)
+    except snapshot.DamagedError as error:
+        damaged = str(error)
+    return {"iterations": int(path.name), "bytes": _bytes(path.rglob("*")), "damaged": damaged}
+
+
+def _bytes(paths: Iterable[pathlib.Path]) -> int:
+    """Of all files among them; those that checkpoints share count once."""
+    sizes: dict[int, int] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):  # a run that goes on has just deleted it
+            stat = path.lstat()
+            sizes[stat.st_ino] = 0 if path.is_dir() else stat.st_size
+    return sum(sizes.values())
+
+
+def _last(curve: dict[int, float]) -> float | None:
+    return curve[max(curve)] if curve else None

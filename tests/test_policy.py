@@ -1,0 +1,222 @@
+"""`load_policy`: what is loaded acts as the trainer's policy does, in the environment's own units, from the checkpoint alone."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_agent, make_policy, save_run
+from flax import linen as nn
+from gymnasium import spaces
+
+import mjx_sac
+from mjx_sac import networks, trainer
+from mjx_sac.config import UsageError
+from mjx_sac.distributions import TanhGaussian
+from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+
+pytestmark = pytest.mark.smoke
+
+
+class Spaces(gymnasium.Env):
+    """Spaces alone."""
+
+    def __init__(self, observation, action) -> None:
+        self.observation_space, self.action_space = observation, action
+
+
+def gym_env(observation, action) -> GymnasiumEnvironment:
+    return GymnasiumEnvironment("spaces", lambda: Spaces(observation, action))
+
+
+def head(policy, bias) -> None:
+    """Makes the actor return tanh(bias) whatever it sees."""
+    params = jax.tree.map(jnp.zeros_like, policy.actor_params)
+    bias = jnp.concatenate([jnp.asarray(bias, jnp.float32), jnp.zeros(policy.action_size)])
+    params["params"]["MLP_0"]["Head_0"]["bias"] = bias
+    policy.actor_params = params
+
+
+OBSERVATIONS = np.random.default_rng(0).normal(size=(6, 2))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("policy") / "run"
+    return directory, save_run(directory)
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run[0], tmp_path / "copy")
+
+
+def rewrite_manifest(directory, **changes) -> None:
+    """As another version would have written it; None removes an entry."""
+    path = directory / "checkpoints" / "32" / "policy" / "manifest.json"
+    body = {name: value for name, value in {**json.loads(path.read_text()), **changes}.items() if value is not None}
+    del body["sha256"]
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**body, "sha256": digest}))
+
+
+@pytest.mark.parametrize("normalize_observations", [True, False])
+def test_it_acts_as_the_trainers_policy_does(copy, run, normalize_observations):
+    state = run[1]
+    config = make_agent(normalize_observations=normalize_observations).config
+    rewrite_manifest(copy, config=config.model_dump(mode="json"))
+    policy = mjx_sac.load_policy(copy)
+    agent = make_agent(normalize_observations=normalize_observations)
+    expected = trainer.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None)
+    action, nothing = policy.predict(OBSERVATIONS)
+    assert isinstance(action, np.ndarray)
+    assert (action.shape, action.dtype, nothing) == ((6, 1), np.float32, None)
+    np.testing.assert_allclose(action, expected, atol=1e-6)
+    assert np.ptp(action) > 0.01, "observations make a difference"
+
+
+def test_one_observation_gives_one_action_and_the_callers_state_back(run):
+    policy = mjx_sac.load_policy(run[0])
+    batch, _ = policy.predict(OBSERVATIONS)
+    action, state = policy.predict(list(OBSERVATIONS[2]), state="mine", episode_start=np.array([True]), deterministic=True)
+    assert action.shape == (1,)
+    np.testing.assert_allclose(action, batch[2], atol=1e-6)
+    assert state == "mine"
+
+
+def test_apply_is_pure_for_jit_and_vmap_and_samples_with_a_key(run):
+    directory, state = run
+    policy = mjx_sac.load_policy(directory)
+    expected, _ = policy.predict(OBSERVATIONS)
+    np.testing.assert_allclose(jax.jit(jax.vmap(policy.apply))(OBSERVATIONS), expected, atol=1e-6)
+    key = jax.random.PRNGKey(5)
+    agent = make_agent()
+    sample = trainer.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key)
+    np.testing.assert_allclose(policy.apply(OBSERVATIONS, key), sample, atol=1e-6)
+    samples = [policy.predict(OBSERVATIONS[0], deterministic=False)[0] for _ in range(3)]
+    assert len(np.unique(samples)) == 3
+
+
+def test_what_it_is_can_be_asked(run):
+    policy = mjx_sac.load_policy(str(run[0]), step=32)
+    assert (policy.iterations, policy.observation_size, policy.action_size) == (32, 2, 1)
+    assert (policy.action_low, policy.action_high) == ([-1], [1])
+    assert policy.config.env == "counter"
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(-100, [[-2, 0]]), (0, [[0, 5]]), (100, [[2, 10]])])
+def test_actions_are_within_the_spaces_bounds_and_of_its_shape(bias, expected):
+    box = spaces.Box(np.array([[-2.0, 0.0]]), np.array([[2.0, 10.0]]), dtype=np.float64)
+    policy = make_policy(gym_env(spaces.Box(-1, 1, (3,)), box))
+    head(policy, [bias, bias])
+    action, _ = policy.predict(np.zeros((4, 3)))
+    assert action.dtype == np.float64
+    np.testing.assert_array_equal(action, [expected] * 4)
+
+
+def test_whole_numbers_are_rounded_and_do_not_overflow():
+    policy = make_policy(gym_env(spaces.Box(-1, 1, (1,)), spaces.Box(-128, 127, (3,), np.int8)))
+    head(policy, [-100, np.arctanh(0.5), 100])
+    action, _ = policy.predict(np.zeros(1))
+    assert action.dtype == np.int8
+    assert action.tolist() == [-128, 63, 127], "-0.5 + 0.5 * 127.5 = 63.25"
+
+
+def test_dictionaries_and_tuples_are_taken_as_they_come_or_flat(tmp_path):
+    """Loaded by a process in which the environment does not exist: the checkpoint says what its parts are."""
+    parts = {"b": spaces.Box(-1, 1, (2,)), "a": spaces.Tuple([spaces.Box(-1, 1, (1, 2)), spaces.Box(-1, 1, ())])}
+    space = spaces.Dict(list(parts.items()))  # from pairs it keeps their order
+    save_run(tmp_path, gym_env(space, spaces.Box(-1, 1, (1,))), env="gone:make")
+    policy = mjx_sac.load_policy(tmp_path)
+    flat = np.arange(5.0) / 5
+    one = {"a": (flat[2:4].reshape(1, 2), flat[4]), "b": flat[:2]}
+    expected, _ = policy.predict(flat)
+    np.testing.assert_array_equal(policy.predict(one)[0], expected)
+    batch = {"b": np.stack([flat[:2]] * 3), "a": (np.stack([flat[2:4].reshape(1, 2)] * 3), np.full(3, flat[4]))}
+    np.testing.assert_allclose(policy.predict(batch)[0], [expected] * 3, atol=1e-6)
+    with pytest.raises(ValueError, match=r"observation: without 'a'.* takes shape \(5,\) or \(batch, 5\), or the parts b, a"):
+        policy.predict({"b": flat[:2]})
+
+
+BAD = [
+    (np.zeros(3), r"observation: shape \(3,\): this policy takes shape \(2,\) or \(batch, 2\)"),
+    (np.zeros((2, 3)), r"shape \(2, 3\)"),
+    (1.0, r"shape \(\)"),
+    ([0.0, np.nan], r"observation = nan at \[1\]"),
+    (np.array([[0, 0], [np.inf, 0]]), r"observation = inf at \[1, 0\]"),
+    ("left", "could not convert"),
+    ({"a": 1}, "dict"),
+]
+
+
+@pytest.mark.parametrize(("observation", "message"), BAD, ids=[message for _, message in BAD])
+def test_what_cannot_be_acted_on_is_one_line(run, observation, message):
+    with pytest.raises(ValueError, match=message) as error:
+        mjx_sac.load_policy(run[0]).predict(observation)
+    assert isinstance(error.value, UsageError)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("env", "bound"), [("ant", 1), ("Pendulum-v1", 2)])
+def test_of_a_checkpoint_that_does_not_say_the_bounds_the_environment_is_asked(copy, env, bound):
+    rewrite_manifest(copy, spaces=None, config={"env": env, "hidden_sizes": [8]})
+    policy = mjx_sac.load_policy(copy)
+    assert (policy.action_low.tolist(), policy.action_high.tolist()) == ([-bound], [bound])
+
+
+def spoil_bytes(directory) -> None:
+    policy = directory / "checkpoints" / "32" / "policy"
+    path = next(path for path in policy.iterdir() if path.name != "manifest.json" and len(path.name) == 64)
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+UNUSABLE = [
+    (lambda path: shutil.rmtree(path), r"no such directory"),
+    (lambda path: shutil.rmtree(path / "checkpoints"), r"no checkpoint there"),
+    (spoil_bytes, r"has been changed: its SHA-256 differs: there is no other checkpoint"),
+    (lambda path: rewrite_manifest(path, schema=9), r"has schema 9.*upgrade mjx-sac"),
+    (lambda path: (path / "checkpoints" / "32" / "policy" / "manifest.json").unlink(), r"cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), UNUSABLE, ids=["none", "empty", "damaged", "newer", "cut"])
+def test_a_run_that_cannot_be_used_is_one_line(copy, spoil, message):
+    spoil(copy)
+    with pytest.raises(UsageError, match=message):
+        mjx_sac.load_policy(copy)
+
+
+def test_a_step_that_was_not_saved_is_named_with_those_that_were(run):
+    with pytest.raises(UsageError, match=r"step = 33: no such checkpoint in .*; there are 32"):
+        mjx_sac.load_policy(run[0], step=33)
+
+
+def test_neither_replay_buffer_nor_simulators_are_needed(copy):
+    shutil.rmtree(copy / "checkpoints" / "32" / "state")
+    code = "import sys, mjx_sac; print(mjx_sac.load_policy(sys.argv[1]).predict([0.0, 0.0])[0].shape, " \
+           "sorted({'brax', 'mujoco', 'orbax', 'tensorboardX'} & set(sys.modules)))"  # fmt: skip
+    out = subprocess.run([sys.executable, "-c", code, copy], capture_output=True, text=True, check=True).stdout
+    assert out == "(1,) []\n"
+
+
+def test_networks_of_ones_own_are_asked_for(tmp_path):
+    class Linear(nn.Module):
+        @nn.compact
+        def __call__(self, observation):
+            return TanhGaussian.from_network(nn.Dense(2)(observation))
+
+    mine = networks.Networks(Linear(), networks.Critic((8,)))
+    state = save_run(tmp_path, modules=mine)
+    with pytest.raises(UsageError, match="networks of your own: pass them as `networks`"):
+        mjx_sac.load_policy(tmp_path)
+    policy = mjx_sac.load_policy(tmp_path, networks=mine)
+    dense = state.train.actor_params["params"]["Dense_0"]
+    scaled = (OBSERVATIONS - [-1, 0]) / np.sqrt([1, 2])  # as `save_run` has it
+    expected = np.tanh(scaled @ dense["kernel"] + dense["bias"])[:, :1]
+    np.testing.assert_allclose(policy.predict(OBSERVATIONS)[0], expected, atol=1e-5)
