@@ -13,8 +13,7 @@ import subprocess
 import sys
 
 import common
-import numpy as np
-from learning_table import at, our_curve
+from learning import our_curve, tabulate
 
 from mjx_sac import plot
 
@@ -55,17 +54,16 @@ def main() -> None:
         (args.runs / file).write_text(text)
     done = {name: [train(args.env, name, seed, args.runs) for seed in args.seeds] for name in args.algorithms}
     curves = {name: [our_curve(directory) for directory in directories] for name, directories in done.items()}
-    table = []
-    for iterations in args.at:
-        row: dict[str, object] = {"iterations": iterations}
-        for name, runs in curves.items():
-            values = [at(run, iterations) for run in runs if run[-1][0] >= iterations]
-            row[name] = {"mean": round(float(np.mean(values))), "seeds": [round(v) for v in values]} if values else None
-        table.append(row)
     kwargs = {name: json.loads((directories[0] / "kwargs.json").read_text()) for name, directories in done.items()}
     configs = {name: {k: v for k, v in run["config"].items() if k not in ("logdir", "seed")} for name, run in kwargs.items()}
     hashes = {name: run.get("losses_sha256") for name, run in kwargs.items()}
-    result = {"benchmark": "learning_algorithms", "env": args.env, "seeds": args.seeds, "table": table, "curves": curves}
+    result = {
+        "benchmark": "learning_algorithms",
+        "env": args.env,
+        "seeds": args.seeds,
+        "table": tabulate(curves, args.at),
+        "curves": curves,
+    }
     if args.png:
         plot.draw(
             curves, args.png, title=f"{args.env}, seeds {min(args.seeds)} to {max(args.seeds)}", y_label="mean evaluation return"

@@ -103,7 +103,7 @@ def draw(
         axes.plot(summary.x, summary.mean, style, color=color, linewidth=2, marker="." if len(summary.x) < 2 else "")
         axes.plot([], [], style, color=color, linewidth=2, label=textwrap.fill(f"{name} ({how})", 95))
     for i, (name, curve) in enumerate((points or {}).items()):
-        axes.plot(*zip(*curve, strict=True), "osD^v"[i % 5], color="0.25", markerfacecolor="none", label=name)
+        axes.plot(*zip(*curve, strict=True), "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3)

@@ -1,0 +1,123 @@
+"""Learning curves over seeds, ours beside a peer's: trains what is missing, then writes a table, the curves and a picture.
+
+    python benchmarks/learning.py --env ant --iterations 200000 --peer brax --flags "--num_envs 16" --json ant.json --png ant.png
+    python benchmarks/learning.py --env Hopper-v5 --iterations 100000 --peer sbx --peer_python sbx/bin/python \
+        --flags "--num_envs 1 --no_normalize_observations" --published returns.csv --task Hopper-v4 --json h.json --png h.png
+
+`--flags` are ours, to be as the peer's hyperparameters are. A run that is finished is not repeated and one that was interrupted
+goes on, so the whole may be done in parts; with `--only_read` nothing is trained. `--published` is a table of others' returns
+with the columns method, task, env_steps, mean_return, seeds, source.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import common
+import numpy as np
+
+from mjx_sac import plot
+
+HERE = pathlib.Path(__file__).parent
+NAMES = {"brax": "Brax's SAC", "sbx": "SBX's SAC"}
+
+
+def our_curve(directory: pathlib.Path) -> list[tuple[int, float]]:
+    """(iterations, mean evaluation return) of one run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(directory)).Reload().Scalars("eval/mean_reward")
+    return [(event.step, event.value) for event in events]
+
+
+def peer_curve(path: pathlib.Path) -> list[tuple[int, float]]:
+    """The same of what `brax_sac.py` or `sbx_sac.py` wrote."""
+    return [(row["iterations"], row["mean_reward"]) for row in json.loads(path.read_text())["curve"]]
+
+
+def at(curve: list[tuple[int, float]], iterations: int) -> float:
+    """The curve's value, interpolated: the two evaluate at slightly different counts."""
+    return float(np.interp(iterations, *zip(*curve, strict=True)))
+
+
+def tabulate(curves: dict[str, list[list[tuple[int, float]]]], counts: list[int]) -> list[dict[str, object]]:
+    """For each count and name the mean over seeds and what each seed had, of the runs that have come so far."""
+    rows = []
+    for iterations in counts:
+        row: dict[str, object] = {"iterations": iterations}
+        for name, runs in curves.items():
+            values = [at(run, iterations) for run in runs if run[-1][0] >= iterations]
+            row[name] = {"mean": round(float(np.mean(values))), "seeds": [round(v) for v in values]} if values else None
+        rows.append(row)
+    return rows
+
+
+def train(args: argparse.Namespace, seed: int) -> None:
+    """One seed of ours and one of the peer's, one after the other."""
+    run = args.runs / f"{args.env}-{seed}"
+    ours = [sys.executable, "-m", "mjx_sac", "train", "--env", args.env, "--seed", str(seed), "--logdir", str(run)]
+    ours += ["--iterations", str(args.iterations), *args.flags.split()]
+    subprocess.run(ours, check=True, stdout=sys.stderr)
+    result = args.runs / f"{args.peer}-{args.env}-{seed}.json"
+    if args.peer and not result.exists():
+        peer = [args.peer_python, str(HERE / f"{args.peer}_sac.py"), "--env", args.env, "--seed", str(seed)]
+        peer += ["--iterations", str(args.iterations), "--json", str(result), *args.peer_flags.split()]
+        subprocess.run(peer, check=True, stdout=sys.stderr)
+
+
+def published(path: pathlib.Path, task: str, most: int) -> dict[str, dict[str, object]]:
+    """Others' mean returns on `task` up to `most` environment steps, with where they come from, by method."""
+    found: dict[str, dict[str, object]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["task"] == task and int(row["env_steps"]) <= most:
+                entry = found.setdefault(row["method"], {"source": row["source"], "seeds": int(row["seeds"]), "points": []})
+                entry["points"].append((int(row["env_steps"]), float(row["mean_return"])))
+    return found
+
+
+def main() -> None:
+    """Trains, prints a table and writes the curves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", required=True)
+    parser.add_argument("--iterations", type=int, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--flags", default="", help="of `mjx-sac train`")
+    parser.add_argument("--peer", choices=NAMES)
+    parser.add_argument("--peer_python", default=sys.executable)
+    parser.add_argument("--peer_flags", default="")
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/learning"))
+    parser.add_argument("--only_read", action="store_true")
+    parser.add_argument("--published", type=pathlib.Path)
+    parser.add_argument("--task", help="in --published")
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--png", type=pathlib.Path)
+    args = parser.parse_args()
+    args.runs.mkdir(parents=True, exist_ok=True)
+    for seed in () if args.only_read else args.seeds:
+        train(args, seed)
+    directories = [args.runs / f"{args.env}-{seed}" for seed in args.seeds]
+    curves = {"mjx_sac": [our_curve(path) for path in directories if path.is_dir()]}
+    if args.peer:
+        results = [args.runs / f"{args.peer}-{args.env}-{seed}.json" for seed in args.seeds]
+        curves[f"{args.peer}_sac"] = [peer_curve(path) for path in results if path.exists()]
+    counts = [round(args.iterations * share / 10) for share in range(2, 11)]
+    others = published(args.published, args.task, args.iterations) if args.published else {}
+    if args.png:
+        labels = {"mjx_sac": "mjx-sac", f"{args.peer}_sac": NAMES.get(args.peer, "")}
+        points = {
+            f"{method} on {args.task}, {entry['seeds']} seeds, as published": entry["points"] for method, entry in others.items()
+        }
+        title = f"{args.env}: deterministic evaluation"
+        plot.draw({labels[name]: runs for name, runs in curves.items()}, args.png, title=title, y_label="return", points=points)
+    kwargs = [json.loads((path / "kwargs.json").read_text()) for path in directories if path.is_dir()]
+    configs = [{k: v for k, v in run["config"].items() if k != "logdir"} for run in kwargs]
+    result = {"benchmark": "learning", "env": args.env, "table": tabulate(curves, counts), "curves": curves, "published": others}
+    common.write({**result, "configs": configs}, args.json)
+
+
+if __name__ == "__main__":
+    main()
