@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mjx_sac import envs, gl
+from mjx_sac import envs, film, gl, rundir
 from mjx_sac.config import UsageError
 from mjx_sac.console import say
 
@@ -30,17 +30,16 @@ def record(
 
     Example: mjx-sac record runs/ant --out ant.mp4
     """
-    from mjx_sac import rundir
-
     out = out or pathlib.Path(f"{run.resolve().name}.mp4")
     config = rundir.stored(run, step).config
+    envs.check(config.env)
+    film.check(out)
     problem = None if out.suffix == ".html" else gl.choose()  # first of all: whatever imports MuJoCo settles it
     if problem and envs.by_brax(config.env):
         raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {gl.WAY_OUT}")
     from mjx_sac import compilation, render
     from mjx_sac.policy import load_policy
 
-    render.check(out)
     compilation.set_up("auto")
     policy = load_policy(run, step)
     say(f"playing {config.env} as trained for {policy.iterations:,} iterations; compiling may take a minute")
