@@ -159,7 +159,7 @@ def _explain(error: Any) -> str:
     help_command = f"`{context.command_path} --help`"
     if type(error).__name__ == "NoSuchOption":
         option = error.option_name
-        known = [name.lstrip("-") for parameter in context.command.get_params(context) for name in parameter.opts]
+        known = [name.lstrip("-") for flag in context.command.get_params(context) for name in (*flag.opts, *flag.secondary_opts)]
         match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
         return f"{option}: no such flag{match or f'; {help_command} lists them'}"
     if unknown := re.match("No such command '(.*?)'", message):

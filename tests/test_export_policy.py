@@ -141,6 +141,11 @@ def test_networks_of_ones_own_export_as_stablehlo(tmp_path):
         assert not (tmp_path / form).exists()
 
 
+def test_an_unknown_format_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="format = 'tf': no such format; there are stablehlo, npz, onnx"):
+        mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "tf")
+
+
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"out = .*No such file or directory: choose another --out"):
         mjx_sac.export_policy(make_policy(Counter()), pathlib.Path(tmp_path / "none" / "policy"), "npz")
