@@ -128,7 +128,7 @@ def _complain(message: str, code: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] = Config, losses: "Losses | None" = None) -> None:
-    """Runs the command line and exits: 0 done, 2 bad input, 3 training became non-finite, 130 interrupted.
+    """Runs the command line and exits: 0 done, 2 bad input, 3 training or an environment failed, 130 interrupted.
 
     A script of your own may pass a `Config` subclass or losses and is then a trainer with flags.
     """
@@ -137,13 +137,14 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
         arguments = sys.argv[1:] if arguments is None else arguments
         config_class = _class_for(arguments, config_class)
         command = typer.main.get_command(make_app(config_class, losses))
-        sys.exit(command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0)
+        code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
+        sys.exit(_complain("interrupted", 130) if code == 130 else code)  # so a newer parser returns from Ctrl-C
     except UsageError as error:
         sys.exit(_complain(str(error), 2))
     except TrainingError as error:
         sys.exit(_complain(str(error), 3))
     except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
-        if type(error).__name__ == "Abort":  # what the parser makes of Ctrl-C
+        if type(error).__name__ == "Abort":  # and an older one
             sys.exit(_complain("interrupted", 130))
         if not hasattr(error, "format_message"):
             raise
@@ -177,7 +178,7 @@ def _explain(error: Any) -> str:
     help_command = f"`{context.command_path} --help`"
     if type(error).__name__ == "NoSuchOption":
         option = error.option_name
-        known = [name.lstrip("-") for parameter in context.command.get_params(context) for name in parameter.opts]
+        known = [name.lstrip("-") for flag in context.command.get_params(context) for name in (*flag.opts, *flag.secondary_opts)]
         match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
         return f"{option}: no such flag{match or f'; {help_command} lists them'}"
     if unknown := re.match("No such command '(.*?)'", message):

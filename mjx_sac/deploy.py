@@ -36,6 +36,8 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     Raises:
       UsageError: the networks are the user's own and `form` is not "stablehlo", or the file cannot be written.
     """
+    if form not in _FORMS:
+        raise UsageError(f"format = {form!r}: no such format; there are {', '.join(_FORMS)}")
     data, load = _FORMS[form](policy)
     try:
         pathlib.Path(path).write_bytes(data)

@@ -97,7 +97,8 @@ def evaluate_policy(
     """
     changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
     config = build(type(policy.config), {**policy.config.model_dump(), **changes})
-    agent = trainer.make_agent(config, _fitting(policy, envs_lib.make(config.env, config)), policy.networks, Losses())
+    fitting = _fitting(policy, config.env, envs_lib.make(config.env, config))
+    agent = trainer.make_agent(config, fitting, policy.networks, Losses())
     at_once = min(episodes, _AT_ONCE[agent.episodes.on_host])
     play = jax.jit(partial(evaluate, agent, episodes=at_once, deterministic=deterministic))
     rounds: list[dict[str, np.ndarray]] = []
@@ -111,9 +112,10 @@ def evaluate_policy(
     return {name: np.concatenate([part[name] for part in rounds])[:episodes] for name in rounds[0]}
 
 
-def _fitting(policy: Policy, env: Any) -> Any:
-    sizes = [(x.observation_size, x.action_size) for x in (env, policy)]
-    if sizes[0] != sizes[1]:
-        theirs, ours = (f"{observation} observations and {action} actions" for observation, action in sizes)
-        raise UsageError(f"env: it has {theirs}, the policy was trained with {ours}: choose another --env of the same task")
+def _fitting(policy: Policy, name: str, env: Any) -> Any:
+    if (env.observation_size, env.action_size) != (policy.observation_size, policy.action_size):
+        raise UsageError(
+            f"env = {name!r}: {env.observation_size} numbers in an observation and {env.action_size} in an action, the policy was "
+            f"trained with {policy.observation_size} and {policy.action_size}: choose another --env of the same task"
+        )
     return env

@@ -94,14 +94,7 @@ def draw(
     figure = Figure(figsize=(7.2, 4.4 + 0.25 * (len(curves) + len(points or {}))), dpi=150, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     for i, (name, runs) in enumerate(curves.items()):
-        color, summary = _COLORS[i % len(_COLORS)], summarise(runs)
-        for run in runs if len(runs) > 1 else ():
-            axes.plot(*zip(*run, strict=True), color=color, alpha=0.35, linewidth=0.7)
-        axes.fill_between(summary.x, summary.low, summary.high, color=color, alpha=0.15, linewidth=0)
-        how = summary.interval if len(runs) == 1 else f"{len(runs)} runs: {summary.interval}"
-        style = ("-", "--", ":")[i // len(_COLORS) % 3]
-        axes.plot(summary.x, summary.mean, style, color=color, linewidth=2, marker="." if len(summary.x) < 2 else "")
-        axes.plot([], [], style, color=color, linewidth=2, label=textwrap.fill(f"{name} ({how})", 95))
+        _draw_group(axes, name, runs, _COLORS[i % len(_COLORS)], ("-", "--", ":")[i // len(_COLORS) % 3])
     for i, (name, curve) in enumerate((points or {}).items()):
         axes.plot(*zip(*curve, strict=True), "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -111,6 +104,17 @@ def draw(
     axes.margins(x=0.01)
     figure.legend(loc="outside lower left", frameon=False, fontsize="small")
     figure.savefig(out)
+
+
+def _draw_group(axes: Any, name: str, runs: Sequence[Curve], color: str, style: str) -> None:
+    summary = summarise(runs)
+    for run in runs if len(runs) > 1 else ():
+        axes.plot(*zip(*run, strict=True), color=color, alpha=0.35, linewidth=0.7)
+    axes.fill_between(summary.x, summary.low, summary.high, color=color, alpha=0.15, linewidth=0)
+    how = summary.interval if len(runs) == 1 else f"{len(runs)} runs: {summary.interval}"
+    marker = "." if len(summary.x) < 2 else ""
+    axes.plot(summary.x, summary.mean, style, color=color, linewidth=2, marker=marker)
+    axes.plot([], [], style, color=color, linewidth=2, label=textwrap.fill(f"{name} ({how})", 95))
 
 
 def write(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, metric: str, title: str = "") -> None:

@@ -169,10 +169,11 @@ def _restore(stored: rundir.Stored, networks: Networks, arrays: dict[str, np.nda
 
 
 def _older_spaces(stored: rundir.Stored, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Of a checkpoint of 0.1.0, which does not say: an environment that may have other bounds than [-1, 1] is asked."""
-    if not envs.by_brax(stored.config.env):
+    """Of an older checkpoint, which does not say: an environment that may have other bounds than [-1, 1] is asked."""
+    head = arrays.get("actor_params.params.MLP_0.Head_0.bias")
+    if head is None or not envs.by_brax(stored.config.env):
         return spaces_of(envs.make(stored.config.env, stored.config))
-    action = np.ones(arrays["actor_params.params.MLP_0.Head_0.bias"].size // 2)
+    action = np.ones(head.size // 2)
     bounds = {"low": (-action).tolist(), "high": action.tolist()}
     shape = list(arrays["normalizer.mean"].shape)
     return {"observation": shape, "action": {"shape": [action.size], "dtype": "float32", **bounds}}

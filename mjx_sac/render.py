@@ -1,25 +1,18 @@
 """Watch what was trained: a film through MuJoCo's or the environment's own renderer, or a page that a browser plays."""
 
 # pyright: basic, reportAttributeAccessIssue=false
-import itertools
-import math
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac import envs, gl
+from mjx_sac import envs, film, gl
 from mjx_sac.config import EPISODE_LENGTH, UsageError, nearest
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import Policy
 
-FORMATS = (".mp4", ".gif", ".html")
-SIZE, _GIF_SIZE = (640, 480), (400, 300)
-
-_FASTEST = {".mp4": 60, ".gif": 30, ".html": 60}  # frames per second; more are not seen
-_Moment = TypeVar("_Moment")
+SIZE = (640, 480)
 
 
 class Episode(NamedTuple):
@@ -61,7 +54,8 @@ def record(
 
     Args:
       policy: see `load_policy`.
-      out: ends in .mp4, .gif or .html; the last needs no OpenGL.
+      out: ends in .mp4, .gif or .html; for the last nothing is drawn here. `gl.choose()`, before anything imports MuJoCo, finds
+        what the others need.
       episodes: that many, each from its own initial state, one after the other.
       seconds: at most, of each episode.
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
@@ -69,14 +63,14 @@ def record(
     Raises:
       UsageError: what should be recorded cannot be drawn, or `out` cannot be written.
     """
-    check(out)
+    film.check(out)
     env: Any = envs.make(policy.config.env, policy.config)
     limits = (policy.config.episode_length, getattr(env, "time_limit", None))
     plan = _Plan(episodes, seconds, min(filter(None, limits), default=EPISODE_LENGTH), [])
     prepare = _on_host if isinstance(env, GymnasiumEnvironment) else _on_device
     motion = prepare(policy, env, plan, out.suffix == ".html", camera)
-    period = _period(motion.dt, out.suffix)
-    moments = _thinned(motion.moments, motion.dt, period)
+    period = film.period(motion.dt, out.suffix)
+    moments = film.thinned(motion.moments, motion.dt, period)
     if out.suffix == ".html":
         from mjx_sac import viewer
 
@@ -86,26 +80,8 @@ def record(
         title = f"{policy.config.env} after {policy.iterations:,} iterations"
         out.write_text(viewer.page(motion.model, positions, rotations, period, title))
     else:
-        {".mp4": _mp4, ".gif": _gif}[out.suffix](map(motion.image, moments), out, period)
+        film.write(map(motion.image, moments), out, period)
     return plan.log
-
-
-def check(out: pathlib.Path) -> None:
-    """Refuses a file that cannot be written, before anything is compiled; makes its directory.
-
-    Raises:
-      UsageError: one line.
-    """
-    if out.suffix not in FORMATS:
-        raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(FORMATS)}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        there = out.exists()
-        out.open("ab").close()
-        if not there:
-            out.unlink()
-    except OSError as error:
-        raise UsageError(f"out = {str(out)!r}: {error.strerror}: choose another --out") from None
 
 
 class _Plan(NamedTuple):
@@ -265,44 +241,3 @@ def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool,
     moments = _play(plan, dt, policy.config.action_repeat, reset=reset, act=lambda x: policy.predict(x)[0], step=step)
     data: Any = getattr(shown.unwrapped, "data", None)
     return _Motion(moments, dt, model, lambda _: (data.xpos, data.xquat), image)
-
-
-def _period(dt: float, suffix: str) -> float:
-    """Seconds between frames: a multiple of `dt`, for a GIF a whole number of hundredths."""
-    period = dt * max(1, math.ceil(1 / (_FASTEST[suffix] * dt) - 1e-6))
-    return math.ceil(period * 100 - 1e-6) / 100 if suffix == ".gif" else period
-
-
-def _thinned(moments: Iterable[_Moment], dt: float, period: float) -> Iterator[_Moment]:
-    """Of moments every `dt` seconds those to be shown every `period` seconds."""
-    due = 0
-    for i, moment in enumerate(moments):
-        if i * dt >= due * period - 1e-6:
-            due += 1
-            yield moment
-
-
-def _mp4(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
-    import av
-
-    first = next(frames)
-    height, width = (n // 2 * 2 for n in first.shape[:2])  # as the encoder wants them
-    with av.open(str(out), "w") as file:
-        stream = file.add_stream("libx264", rate=Fraction(1 / period).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in itertools.chain([first], frames):
-            image = np.ascontiguousarray(frame[:height, :width])
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        file.mux(stream.encode())
-
-
-def _gif(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
-    from PIL import Image
-
-    def reduced(frame: np.ndarray) -> Any:
-        image = Image.fromarray(frame)
-        image.thumbnail(_GIF_SIZE)
-        return image
-
-    images = map(reduced, frames)
-    next(images).save(out, save_all=True, append_images=images, duration=round(period * 1000), loop=0)

@@ -97,15 +97,16 @@ def make_config(**overrides) -> Config:
     return algorithm.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
 
 
-def save_run(directory, environment=None, modules=None, **overrides) -> trainer.RunState:
-    """A run with one checkpoint, at 32 iterations: not trained, but with statistics of observations as if it had been."""
+def save_run(directory, environment=None, modules=None, steps=(32,), **overrides) -> trainer.RunState:
+    """A run with a checkpoint at each of `steps`: not trained, but with statistics of observations as if it had been."""
     config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
     modules = modules or networks.make(config, environment.action_size)
     agent = trainer.make_agent(config, environment, modules, Losses())
     state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(1))
     state = state.replace(normalizer=statistics(environment.observation_size))
     checkpoints = Checkpoints(directory, config, spaces(environment))
-    checkpoints.save(32, state)
+    for step in steps:
+        checkpoints.save(step, state)
     checkpoints.wait()
     checkpoints.close()
     return state

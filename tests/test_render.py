@@ -18,7 +18,7 @@ import pytest
 from conftest import make_config
 from flax import struct
 
-from mjx_sac import cli, envs, gl, render, viewer
+from mjx_sac import cli, envs, film, gl, render, viewer
 from mjx_sac.config import UsageError
 from mjx_sac.envs.base import State
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment
@@ -124,8 +124,8 @@ def test_a_gif_keeps_the_speed(tmp_path):
     ],
 )
 def test_more_frames_than_are_seen_are_left_out_at_the_same_speed(dt, suffix, period, shown):
-    assert render._period(dt, suffix) == pytest.approx(period)
-    assert list(render._thinned(range(shown[-1] + 1), dt, period)) == shown
+    assert film.period(dt, suffix) == pytest.approx(period)
+    assert list(film.thinned(range(shown[-1] + 1), dt, period)) == shown
 
 
 class Inner(struct.PyTreeNode):

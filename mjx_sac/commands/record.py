@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mjx_sac import envs, gl
+from mjx_sac import envs, film, gl, rundir
 from mjx_sac.config import UsageError
 from mjx_sac.console import say
 
@@ -22,6 +22,7 @@ def record(
         str | None, typer.Option(help="one that the model names (default one that follows)", show_default=False)
     ] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="where to compute: auto, cpu, gpu or tpu")] = "auto",
 ) -> None:
     """Film what was trained.
 
@@ -30,20 +31,21 @@ def record(
 
     Example: mjx-sac record runs/ant --out ant.mp4
     """
-    from mjx_sac import rundir
-
     out = out or pathlib.Path(f"{run.resolve().name}.mp4")
     config = rundir.stored(run, step).config
+    envs.check(config.env)
+    rundir.check_device(device)
+    film.check(out)
     problem = None if out.suffix == ".html" else gl.choose()  # first of all: whatever imports MuJoCo settles it
     if problem and envs.by_brax(config.env):
         raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {gl.WAY_OUT}")
     from mjx_sac import compilation, render
     from mjx_sac.policy import load_policy
 
-    render.check(out)
-    compilation.set_up("auto")
+    compilation.set_up(device)
     policy = load_policy(run, step)
-    say(f"playing {config.env} as trained for {policy.iterations:,} iterations; compiling may take a minute")
+    first = "; compiling it takes half a minute and more" if envs.by_brax(config.env) else ""
+    say(f"playing {config.env} as trained for {policy.iterations:,} iterations{first}")
     started = time.perf_counter()
     log = render.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
     for i, episode in enumerate(log):

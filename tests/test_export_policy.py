@@ -1,0 +1,151 @@
+"""Exported policies act as the policy does, wherever they are loaded."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+from conftest import Counter, make_policy
+from flax import linen as nn
+from gymnasium import spaces
+
+import mjx_sac
+from mjx_sac import networks, numpy_policy
+from mjx_sac.config import Config, UsageError
+from mjx_sac.distributions import TanhGaussian
+from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+
+NETWORKS = [("relu", (8, 16), True), ("tanh", (8,), False), ("elu", (16, 8, 4), True), ("gelu", (8, 8), True), ("silu", (8,), True)]
+FORMS = ["npz", "stablehlo", "onnx"]
+OBSERVATIONS = (10 * np.random.default_rng(0).normal(size=(1000, 6))).astype(np.float32)
+
+
+class Valve(gymnasium.Env):
+    """Spaces alone; observations are far from normalised, actions far from [-1, 1]."""
+
+    observation_space = spaces.Box(-100, 100, (2, 3))
+    action_space = spaces.Box(np.float32([-3, 0]), np.float32([3, 0.5]))
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network[0])
+def policy(request):
+    activation, hidden_sizes, normalize = request.param
+    overrides = {"activation": activation, "hidden_sizes": hidden_sizes, "normalize_observations": normalize}
+    return make_policy(GymnasiumEnvironment("valve", Valve), **overrides)
+
+
+def load(path, form):
+    """A function from observations to actions, by what the format is for."""
+    if form == "npz":
+        return numpy_policy.load(path)
+    if form == "stablehlo":
+        return jax.export.deserialize(bytearray(path.read_bytes())).call
+    session = pytest.importorskip("onnxruntime").InferenceSession(path)
+    return lambda observation: session.run(None, {"observation": observation})[0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_actions_equal_the_policys_for_a_batch_of_any_size(policy, tmp_path, form):
+    if form == "onnx":
+        pytest.importorskip("onnx")
+    path = tmp_path / "policy"
+    told = mjx_sac.export_policy(policy, path, form)
+    act = load(path, form)
+    expected, _ = policy.predict(OBSERVATIONS)
+    np.testing.assert_allclose(act(OBSERVATIONS), expected, atol=1e-5)
+    assert told <= 1e-5
+    for n in (1, 7):
+        assert act(OBSERVATIONS[:n]).shape == (n, 2)
+    assert (expected.min(0) < [-2, 0.1]).all(), "the actions are spread over the bounds, so rescaling is inside"
+    assert (expected.max(0) > [2, 0.4]).all()
+
+
+def test_every_activation_that_a_configuration_may_have_was_tried():
+    assert {name for name, *_ in NETWORKS} == set(Config.model_fields["activation"].annotation.__args__)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whole_numbers_are_rounded_inside(tmp_path, form):
+    class Gears(Valve):
+        action_space = spaces.Box(0, 6, (1,), np.int64)
+
+    policy = make_policy(GymnasiumEnvironment("gears", Gears))
+    mjx_sac.export_policy(policy, tmp_path / "policy", form)
+    actions = np.asarray(load(tmp_path / "policy", form)(OBSERVATIONS))
+    np.testing.assert_array_equal(actions, policy.predict(OBSERVATIONS)[0])
+    assert set(np.unique(actions)) <= set(range(7))
+
+
+def test_an_npz_needs_one_file_and_numpy(tmp_path):
+    """In a process that has neither JAX nor this package, in a directory that has the loader and the file."""
+    policy = make_policy(GymnasiumEnvironment("valve", Valve))
+    mjx_sac.export_policy(policy, tmp_path / "policy.npz", "npz")
+    shutil.copy(numpy_policy.__file__, tmp_path)
+    code = (
+        "import sys; sys.modules['jax'] = sys.modules['mjx_sac'] = None\n"
+        "import numpy as np, numpy_policy\n"
+        "np.save('actions', numpy_policy.load('policy.npz')(np.load('observations.npy')))\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('jax', 'flax', 'mjx_sac', 'gymnasium') "
+        "and sys.modules[name]]"
+    )
+    np.save(tmp_path / "observations.npy", OBSERVATIONS)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "actions.npy"), policy.predict(OBSERVATIONS)[0], atol=1e-5)
+
+
+def test_large_numbers_overflow_nothing(tmp_path):
+    """Without normalisation the hidden layers see what the environment says."""
+    for activation in ("elu", "silu"):
+        policy = make_policy(GymnasiumEnvironment("valve", Valve), activation=activation, normalize_observations=False)
+        mjx_sac.export_policy(policy, tmp_path / "policy.npz", "npz")
+        with np.errstate(all="raise", under="ignore"):
+            actions = numpy_policy.load(tmp_path / "policy.npz")(1e4 * OBSERVATIONS)
+        np.testing.assert_allclose(actions, policy.predict(1e4 * OBSERVATIONS)[0], atol=1e-3)
+
+
+def test_stablehlo_is_for_every_platform(tmp_path):
+    mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "stablehlo")
+    assert jax.export.deserialize(bytearray((tmp_path / "policy").read_bytes())).platforms == ("cpu", "cuda", "tpu")
+
+
+def test_onnx_is_of_an_old_opset_and_names_its_ends(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "onnx")
+    model = onnx.load(tmp_path / "policy")
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 13)]
+    ends = [(end.name, end.type.tensor_type.shape.dim) for end in (*model.graph.input, *model.graph.output)]
+    assert [(name, dim[0].dim_param, dim[1].dim_value) for name, dim in ends] == [
+        ("observation", "batch", 2),
+        ("action", "batch", 1),
+    ]
+
+
+class Linear(nn.Module):
+    @nn.compact
+    def __call__(self, observation):
+        return TanhGaussian.from_network(nn.Dense(2)(observation))
+
+
+def test_networks_of_ones_own_export_as_stablehlo(tmp_path):
+    policy = make_policy(Counter(), networks.Networks(Linear(), None))
+    mjx_sac.export_policy(policy, tmp_path / "policy", "stablehlo")
+    expected, _ = policy.predict(OBSERVATIONS[:, :2])
+    np.testing.assert_allclose(load(tmp_path / "policy", "stablehlo")(OBSERVATIONS[:, :2]), expected, atol=1e-5)
+    for form in ("npz", "onnx"):
+        with pytest.raises(UsageError, match=r"the actor is your own Linear, .*: use stablehlo"):
+            mjx_sac.export_policy(policy, tmp_path / form, form)
+        assert not (tmp_path / form).exists()
+
+
+def test_an_unknown_format_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="format = 'tf': no such format; there are stablehlo, npz, onnx"):
+        mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "tf")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match=r"out = .*No such file or directory: choose another --out"):
+        mjx_sac.export_policy(make_policy(Counter()), pathlib.Path(tmp_path / "none" / "policy"), "npz")
