@@ -1,11 +1,8 @@
 """What every benchmark writes beside its figures: versions, device, commit and the command."""
 
 import json
-import os
 import pathlib
-import platform
 import statistics
-import sys
 from typing import Any
 
 from mjx_sac import rundir
@@ -13,16 +10,7 @@ from mjx_sac import rundir
 
 def write(result: dict[str, Any], path: pathlib.Path | None) -> None:
     """Prints the result as JSON and, with a path, writes it there."""
-    import jax
-
-    where = {
-        "command": "python " + " ".join([pathlib.Path(sys.argv[0]).as_posix(), *sys.argv[1:]]),
-        "device": str(jax.devices()[0].device_kind),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": rundir.versions(),
-        "git_commit": rundir.git_commit(),
-    }
+    where = rundir.measured_with()
     text = json.dumps({**result, "measured_with": where}, indent=1)
     print(text)
     if path:

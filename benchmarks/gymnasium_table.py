@@ -7,6 +7,7 @@ uv run --with gymnasium-robotics --with "shimmy[dm-control]" --with minigrid --w
 import argparse
 import importlib.metadata
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ def outcome(name: str, directory: str, *flags: str) -> str:
     command = [sys.executable, "-m", "mjx_sac", "train", "--env", name, *sizes, *flags]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     line = (result.stderr.strip().splitlines() or [""])[-1].removeprefix("mjx-sac: ")
+    line = re.sub(r"/\S*/site-packages/", "", line)  # where it is installed is no result
     return "trains" if result.returncode == 0 else f"exit {result.returncode}: {line}"
 
 

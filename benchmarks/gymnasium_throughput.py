@@ -7,15 +7,13 @@ with the order of things changed so that the device waits while the host steps: 
 """
 
 import argparse
-import json
 import pathlib
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import common
+import peers
 
 
 def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Callable[[], float]:
@@ -43,23 +41,6 @@ def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Cal
     return run
 
 
-def sbx(python: str, env: str, num_envs: int, iterations: int) -> tuple[Callable[[], float], dict[str, Any]]:
-    """The same of SBX in a process of its own, and its versions. It has warmed up when this returns."""
-    script = pathlib.Path(__file__).parent / "sbx_sac.py"
-    command = [python, str(script), "--serve", "--env", env, "--num_envs", str(num_envs), "--warm_up_steps", str(iterations)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin
-    assert process.stdout
-
-    def train(steps: int) -> dict[str, Any]:
-        process.stdin.write(f"{steps}\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
-
-    versions = train(iterations + 10 * num_envs)["versions"]
-    return lambda: iterations / train(iterations)["seconds"], versions
-
-
 def main() -> None:
     """Measures and writes the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -70,7 +51,7 @@ def main() -> None:
     parser.add_argument("--peer_python", required=True)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    peer, versions = sbx(args.peer_python, args.env, args.num_envs, args.iterations)
+    peer, versions = peers.sbx(args.peer_python, args.env, args.num_envs, args.iterations)
     size = (args.env, args.num_envs, args.iterations)
     turns = {"mjx_sac": ours(*size, overlap=True), "mjx_sac_serial": ours(*size, overlap=False), "sbx": peer}
     rates: dict[str, list[float]] = {name: [] for name in turns}

@@ -141,7 +141,7 @@ class _Host:
             started = time.perf_counter()
             self._announce(iterations, programs)
             state, raw = epoch(state)
-            metrics = _scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
+            metrics = scalars(jax.device_get(raw), config, iterations, time.perf_counter() - started)
             iterations += config.epoch_iterations
             _check_finite(metrics, iterations)
             if config.episodes_per_eval and metrics["train/n_updates"]:
@@ -247,7 +247,7 @@ class _Programs:
         return {tag: float(value) for tag, value in jax.device_get(metrics).items()}
 
 
-def _scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> dict[str, float]:
+def scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> dict[str, float]:
     """What was measured in the epoch that began at `iterations`, as floats; what was not is left out."""
     metrics = {tag: float(value) for tag, value in raw.items()}
     trained = round(metrics.pop("trained_vector_steps"))

@@ -29,8 +29,9 @@ def set_up(device: str, deterministic: bool = False) -> None:
         jax.config.update("jax_platforms", {"gpu": f"{gpu},cpu", "tpu": "tpu,cpu"}.get(device, device))
     try:
         jax.devices()
-    except RuntimeError as error:
-        raise UsageError(f"device = {device!r}: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError) as error:  # the latter says nothing: JAX_PLATFORMS=cuda where there is no GPU
+        told = str(error).partition("\n")[0] or f"JAX finds none with JAX_PLATFORMS = {jax.config.values['jax_platforms']!r}"
+        raise UsageError(f"device = {device!r}: {told}") from None
     if device != "auto" and jax.default_backend() != device:
         raise UsageError(f"device = {device!r}: JAX already runs on {jax.default_backend()} in this process: start a new one")
     if jax.config.values["jax_compilation_cache_dir"] is None:

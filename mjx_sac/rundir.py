@@ -7,9 +7,11 @@ import importlib.util
 import json
 import os
 import pathlib
+import platform
 import shutil
 import socket
 import subprocess
+import sys
 import tomllib
 from collections.abc import Generator
 from typing import Any, NamedTuple
@@ -332,6 +334,21 @@ def description(config: Config) -> dict[str, Any]:
     """The resolved configuration, package versions, git commit, and the losses file's SHA-256 where there is one."""
     described = {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
     return {**described, "losses_sha256": algorithm.sha256(config.losses)} if config.losses else described
+
+
+def measured_with() -> dict[str, Any]:
+    """What a figure was measured with: the command, device, cores, versions and commit."""
+    import jax
+
+    name = pathlib.Path(sys.argv[0]).name
+    return {
+        "command": " ".join([f"python benchmarks/{name}" if name.endswith(".py") else name, *sys.argv[1:]]),
+        "device": str(jax.devices()[0].device_kind),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
 
 
 def versions() -> dict[str, str | None]:

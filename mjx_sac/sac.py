@@ -113,14 +113,16 @@ def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params
 
 def _update_targets(state: TrainState, config: Config) -> TrainState:
     """Target += tau (critic - target), likewise for the actor where it has a target, every `target_delay` gradient steps."""
-    since = state.since_target_update + 1
-    due = since >= config.target_delay  # not ==: a run may go on with a shorter delay
-    # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
-    tau = jnp.where(due, config.tau, 0.0)
+    since, tau = jnp.zeros((), jnp.int32), jnp.float32(config.tau)
+    if config.target_delay > 1:
+        since = state.since_target_update + 1
+        due = since >= config.target_delay  # not ==: a run may go on with a shorter delay
+        # Multiplying by zero instead of branching keeps a conditional, and a GPU's wait for the host, out of the update.
+        since, tau = jnp.where(due, 0, since), jnp.where(due, tau, 0.0)
     if state.target_actor_params is not None:
         targets = optax.incremental_update(state.actor_params, state.target_actor_params, tau)
         state = state.replace(target_actor_params=targets)
     return state.replace(
         target_critic_params=optax.incremental_update(state.critic_params, state.target_critic_params, tau),
-        since_target_update=jnp.where(due, 0, since),
+        since_target_update=since,
     )

@@ -18,6 +18,7 @@ from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host import HostEpisodes
 from mjx_sac.losses import Losses
+from mjx_sac.metrics import Packed
 from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
 from mjx_sac.replay import ReplayState
@@ -99,7 +100,7 @@ def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
     )
     episodes = jnp.sum(rollout["episodes"])
     return state, {
-        **metrics_lib.reduce(train, trained),
+        **metrics_lib.unpack(metrics_lib.reduce(train, trained)),
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / episodes,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / episodes,
         "rollout/episodes": episodes,
@@ -115,21 +116,21 @@ def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
     return sum((jnp.sum(~jnp.isfinite(x)) for x in jax.tree.leaves(tree)), start=jnp.int32(0))
 
 
-def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Metrics, Bool[Array, ""]]]:
+def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Packed, Bool[Array, ""]]]:
     """All environments advance once, and there are as many gradient steps as `updates_per_iteration` asks for.
 
     On the device first one, then the other. Environments on the host step while the device learns from what was there before.
     """
     key, act_key, sample_key, update_key = jax.random.split(state.key, 4)
-    trained = state.warm_up_left == 0
+    warm = state.warm_up_left == 0
     state, pending = act(agent, state.replace(key=key), act_key)
     if agent.episodes.on_host:
         sample_key = sample_key ^ pending.ticket  # which is zero: learning starts when the environments are under way
-        state, metrics = learn(agent, state, sample_key, update_key, trained)
+        state, metrics, trained = learn(agent, state, sample_key, update_key, warm)
         state, rollout = observe(agent, state, pending)
     else:
         state, rollout = observe(agent, state, pending)
-        state, metrics = learn(agent, state, sample_key, update_key, trained)
+        state, metrics, trained = learn(agent, state, sample_key, update_key, warm)
     return state, (rollout, metrics, trained)
 
 
@@ -184,9 +185,12 @@ def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, 
     return state, rollout
 
 
-def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, trained: Bool[Array, ""]) -> tuple[RunState, Metrics]:
-    """The gradient steps of one vector step, unless it only warms up."""
+def learn(
+    agent: Agent, state: RunState, sample_key: Key, update_key: Key, warm: Bool[Array, ""]
+) -> tuple[RunState, Packed, Bool[Array, ""]]:
+    """The gradient steps of one vector step, unless it only warms up or no step so far was finite; and whether it took them."""
     config = agent.config
+    trained = warm & jnp.any(state.replay.size > 0)
     # One gather for all batches of this vector step.
     shape = (config.updates_per_vector_step, config.batch_size)
     batches = replay.sample(state.replay, sample_key, shape, config.discount)
@@ -197,17 +201,20 @@ def learn(agent: Agent, state: RunState, sample_key: Key, update_key: Key, train
         )
     keys = jax.random.split(update_key, (shape[0], 2))
 
-    updates = jax.jit(partial(_updates, agent))  # jit: the shapes below and the branch share one trace
+    updates = jax.jit(partial(run_updates, agent))  # jit: the shapes below and the branch share one trace
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
     train, metrics = jax.lax.cond(trained, updates, lambda train, *_: (train, blank), state.train, batches, keys)
-    return state.replace(train=train), metrics
+    return state.replace(train=train), metrics, trained
 
 
-def _updates(
+def run_updates(
     agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2 2"]
-) -> tuple[TrainState, Metrics]:
-    def one(train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]) -> tuple[TrainState, Metrics]:
-        return sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
+) -> tuple[TrainState, Packed]:
+    """Gradient steps, one after another, each with a batch and a pair of keys of its own."""
+
+    def one(train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]) -> tuple[TrainState, Packed]:
+        train, metrics = sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
+        return train, metrics_lib.pack(metrics)
 
     train, metrics = jax.lax.scan(one, train, (batches, keys))
     return train, metrics_lib.reduce(metrics)

@@ -80,11 +80,18 @@ def test_normalizer_survives_more_rows_than_a_float_can_count():
 
 def test_an_epoch_of_metrics_becomes_means_minima_and_maxima_of_what_was_measured():
     history = {"loss": jnp.array([1.0, 3.0, 99.0]), "q_min": jnp.array([1.0, -2.0, -99.0]), "q_max": jnp.array([1.0, 5.0, 99.0])}
-    reduced = metrics.reduce(history, jnp.array([True, True, False]))
-    assert {tag: float(value) for tag, value in reduced.items()} == {"loss": 2.0, "q_min": -2.0, "q_max": 5.0}
+    packed = [metrics.pack({tag: values[i] for tag, values in history.items()}) for i in range(3)]
+    reduced = metrics.reduce(jax.tree.map(lambda *x: jnp.stack(x), *packed), jnp.array([True, True, False]))
+    assert {tag: float(value) for tag, value in metrics.unpack(reduced).items()} == {"loss": 2.0, "q_min": -2.0, "q_max": 5.0}
 
 
 @pytest.mark.parametrize(("statistic", "expected"), [("mean", 2.5), ("std", 1.118034), ("min", 1.0), ("max", 4.0)])
 def test_describe(statistic, expected):
     values = metrics.describe("q", jnp.array([[1.0, 2.0], [3.0, 4.0]]))
     np.testing.assert_allclose(values[f"q_{statistic}"], expected, rtol=1e-6)
+
+
+def test_describe_sees_a_small_deviation_of_large_values():
+    # The squares of 10,000 and 10,001 differ by less than a float32 of their size resolves to; the deviation is a half.
+    values = metrics.describe("q", 10_000.0 + jnp.tile(jnp.array([0.0, 1.0]), 128))
+    np.testing.assert_allclose([values["q_mean"], values["q_std"]], [10_000.5, 0.5], rtol=1e-6)

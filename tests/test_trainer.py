@@ -46,6 +46,15 @@ def test_networks_change_only_after_the_warm_up(epochs):
     assert int(states[2].train.actor_optimizer[0].count) == 32, "one gradient step per transition"
 
 
+def test_an_empty_buffer_is_not_learned_from():
+    """One vector step of warm-up, and no step is ever finite."""
+    agent = make_agent(env=Counter(breaks_at=1), warm_up_steps=4)
+    state = trainer.init(agent, jax.random.PRNGKey(0))
+    after, metrics = jax.jit(partial(trainer.epoch, agent))(state)
+    assert (int(metrics["replay/size"]), int(metrics["trained_vector_steps"])) == (0, 0)
+    jax.tree.map(np.testing.assert_array_equal, after.train, state.train)
+
+
 def test_warm_up_actions_are_uniform_whatever_the_actor_wants():
     agent = make_agent()
     state = trainer.init(agent, jax.random.PRNGKey(0))

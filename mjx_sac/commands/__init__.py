@@ -7,6 +7,7 @@ the functions, so that `mjx-sac --help` answers at once.
 from collections.abc import Callable
 from typing import Any
 
+from mjx_sac.commands.bench import bench
 from mjx_sac.commands.doctor import doctor
 from mjx_sac.commands.envs import envs
 from mjx_sac.commands.eval import evaluate
@@ -23,4 +24,5 @@ ALL: dict[str, Callable[..., Any]] = {
     "info": info,
     "envs": envs,
     "doctor": doctor,
+    "bench": bench,
 }

@@ -118,7 +118,7 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     """
     check(name)
     config = config or Config()
-    host: dict[str, Any] = {"vectorization": config.vectorization, "action_repeat": config.action_repeat}
+    host: dict[str, Any] = {name: getattr(config, name) for name in ("vectorization", "action_repeat", "episode_length")}
     if name in _registry:
         return _adapt(name, _registry[name], host)
     if name.startswith("playground/"):
@@ -150,7 +150,7 @@ def _adapt(name: str, factory: Callable[[], Any], host: dict[str, Any]) -> "Envi
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
         from mjx_sac.envs.gymnasium import GymnasiumEnvironment
 
-        return GymnasiumEnvironment(name, factory, **host)
+        return GymnasiumEnvironment(name, factory, example=env, **host)
     from mjx_sac.envs.base import Environment
     from mjx_sac.envs.brax import BraxEnvironment
 

@@ -114,10 +114,14 @@ class Episodes:
 
     def step(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Outcome]:
         """Holds each action for `action_repeat` environment steps, or until the episode ends."""
+        # An infinity that a reset put there is the environment's own affair. Which ones there are is known before the step, so
+        # that nothing keeps a copy of the old state alive through it.
+        before, old = jax.lax.optimization_barrier((jax.vmap(_finite)(state.env), state.env))
         with jax.default_matmul_precision("highest"):
-            env, step, length = jax.vmap(self._repeat)(state.env, action, state.length)
-        observations = jnp.concatenate([state.env.observation, step.observation], axis=-1)
-        valid = jnp.all(jnp.isfinite(observations), axis=-1) & jnp.isfinite(step.reward) & jax.vmap(_stays_finite)(state.env, env)
+            env, step, length = jax.vmap(self._repeat)(old, action, state.length)
+        observations = jnp.concatenate([old.observation, step.observation], axis=-1)
+        stays = jnp.all(jax.vmap(_finite)(env) | ~before, axis=-1)
+        valid = jnp.all(jnp.isfinite(observations), axis=-1) & jnp.isfinite(step.reward) & stays
         reward = jnp.where(valid, step.reward, 0.0)
         step = Step(
             observation=jnp.where(valid[:, None], step.observation, 0.0),
@@ -157,13 +161,10 @@ class Episodes:
         return _cast(new, state), step, length
 
 
-def _stays_finite(old: Any, new: Any) -> Bool[Array, ""]:
-    """Whether all numbers that were finite still are. An infinity that a reset put there is the environment's own affair."""
-    pairs = [
-        (a, b) for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True) if jnp.issubdtype(a.dtype, jnp.inexact)
-    ]
-    # One array, for MJX's state has a hundred: on a GPU every reduction is a kernel.
-    return jnp.all(jnp.concatenate([jnp.ravel(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in pairs]))
+def _finite(state: Any) -> Bool[Array, " numbers"]:
+    """Which numbers are. All side by side first, for MJX's state has a hundred arrays, and on a GPU each would be a kernel."""
+    leaves = [jnp.ravel(x) for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.isfinite(jnp.concatenate(leaves))
 
 
 def _where(mask: Bool[Array, " n"], a: Array, b: Array) -> Array:

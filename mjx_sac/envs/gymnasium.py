@@ -8,21 +8,19 @@ plain dict). Actions arrive in [-1, 1] and are scaled to the bounds of the actio
 import contextlib
 import importlib
 import math
-import os
-import signal
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs.simulator import Answer
+from mjx_sac.envs.guard import Guard, Workers, flatten
+from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError
 
 MAX_OBSERVATION_SIZE = 10_000
 """Numbers in a flat observation. What is larger is an image, and wants a network that we have not."""
@@ -41,32 +39,55 @@ class GymnasiumEnvironment:
     """
 
     def __init__(
-        self, name: str, make: Callable[..., gymnasium.Env], *, vectorization: str = "sync", action_repeat: int = 1
+        self,
+        name: str,
+        make: Callable[..., Any],
+        *,
+        vectorization: str = "sync",
+        action_repeat: int = 1,
+        episode_length: int | None = None,
+        example: Any = None,
     ) -> None:
-        """`make` makes one environment. A VectorEnv's own entry point is used where `name` has no other."""
+        """`make` makes one environment, of which `example` may be one. A VectorEnv's own entry point is used where `name` has no
+        other; `episode_length` is for that.
+        """
         gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
         self.name, self._make, self._vectorization, self._repeat = name, make, vectorization, action_repeat
-        self._spec = _vector_only(name)
-        example = self._vector(1) if self._spec else self._call(make)
-        observation, action = (
+        self._spec: Any = _vector_only(name) if example is None else None
+        if self._spec and action_repeat > 1:
+            raise UsageError(f"action_repeat = {action_repeat}: {name!r} steps all its environments at once: leave it at 1")
+        # A limit that is longer than its own changes nothing.
+        shorter = self._spec and episode_length and episode_length < (self._spec.max_episode_steps or math.inf)
+        self._kwargs: dict[str, Any] = {"max_episode_steps": episode_length} if shorter else {}
+        if example is None:
+            example = self._made(1) if self._spec else self._call(make)
+        try:
+            self._measure(example)
+        finally:
+            with contextlib.suppress(Exception):
+                example.close()
+
+    def _measure(self, example: Any) -> None:
+        if isinstance(example, VectorEnv) and not self._spec:
+            raise UsageError(f"env = {self.name!r}: returns a VectorEnv: return one gymnasium.Env, and --num_envs makes many of it")
+        self._spaces = observation, action = (
             (example.single_observation_space, example.single_action_space)
-            if isinstance(example, VectorEnv)
+            if self._spec
             else (example.observation_space, example.action_space)
         )
         self.observation_size = sum(math.prod(box.shape) for box in self._boxes(observation))
         if self.observation_size > MAX_OBSERVATION_SIZE:
             raise UsageError(
-                f"env = {name!r}: observations have {self.observation_size:,} numbers, more than {MAX_OBSERVATION_SIZE:,}: images "
-                f"cannot be learned from; wrap the environment so that it returns features"
+                f"env = {self.name!r}: observations have {self.observation_size:,} numbers, more than {MAX_OBSERVATION_SIZE:,}: "
+                f"images cannot be learned from; wrap the environment so that it returns features"
             )
         if not isinstance(action, spaces.Box) or not action.is_bounded():
-            raise UsageError(f"env = {name!r}: actions are {_short(action)}: {SUPPORTED}")
+            raise UsageError(f"env = {self.name!r}: actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
         low, high = ([float(x) for x in bound.ravel()] for bound in (action.low, action.high))
         bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
         self.spaces = {"observation": _structure(observation), "action": bounds}
         self.time_limit = example.spec.max_episode_steps if example.spec else None
-        example.close()
 
     def _boxes(self, space: spaces.Space) -> Iterator[spaces.Box]:
         if isinstance(space, spaces.Box):
@@ -86,18 +107,29 @@ class GymnasiumEnvironment:
             message = str(error) or f"{where.line} ({where.filename}:{where.lineno})"
             raise UsageError(f"env = {self.name!r}: {type(error).__name__}: {message}") from error
 
-    def _vector(self, num_envs: int) -> VectorEnv:
-        if self._spec:
-            return self._call(lambda: gymnasium.make_vec(self._spec, num_envs, vectorization_mode="vector_entry_point"))
-        makers = [_Maker(self._make, index, self._repeat) for index in range(num_envs)]
-        if self._vectorization == "sync":
-            return self._call(lambda: SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED))
-        # Not forked: JAX's threads would be caught in the middle of what they do.
-        return self._call(lambda: AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED, context="spawn"))
+    def _made(self, num_envs: int) -> VectorEnv:
+        """By the id's own vector entry point."""
+        try:
+            return self._call(
+                lambda: gymnasium.make_vec(self._spec, num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
+            )
+        except UsageError as error:
+            if "unexpected keyword argument 'max_episode_steps'" not in str(error):
+                raise
+            raise UsageError(
+                f"episode_length = {self._kwargs['max_episode_steps']}: {self.name!r} lets nobody set its time limit: leave it out"
+            ) from error
 
     def simulator(self, num_envs: int, episode_length: int) -> "VectorSimulator":
         """See `HostEnvironment`."""
-        return VectorSimulator(self._vector(num_envs), episode_length, self._repeat)
+        if self._spec:
+            vector = self._made(num_envs)
+        else:
+            makers = [partial(Guard, self._make, index, self._spaces, episode_length, self._repeat) for index in range(num_envs)]
+            vector = (
+                Workers(makers) if self._vectorization == "async" else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+            )
+        return VectorSimulator(vector, episode_length, self._repeat)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         """One environment, with `draw` such that its `render` returns an image.
@@ -143,11 +175,15 @@ class VectorSimulator:
     def step(self, action: np.ndarray) -> Answer:
         acted_on, stepped = np.isfinite(self._current).all(-1), ~self._resets
         observation, reward, terminated, truncated, infos = self._vector.step(self._scaled(action))
-        done, reward = terminated | truncated, np.asarray(reward, np.float32)
+        n = self._vector.num_envs
+        reward = np.asarray(reward, np.float32).reshape(n)
+        terminated, truncated = (np.asarray(flags, bool).reshape(n) for flags in (terminated, truncated))
+        done = terminated | truncated
         self._current = self._flat(observation)
         final = self._final(infos, done)
         finite = acted_on & np.isfinite(final).all(-1) & np.isfinite(reward) | ~stepped
-        self._length = np.where(stepped, self._length + self._repeat, 0)
+        steps = np.where(stepped, self._held(infos), 0)
+        self._length = np.where(stepped, self._length + steps, 0)
         if self._mode is AutoresetMode.NEXT_STEP:
             self._resets = done
         elif self._mode is AutoresetMode.DISABLED:
@@ -161,7 +197,7 @@ class VectorSimulator:
             terminated=terminated & good,
             truncated=truncated & ~terminated & good,
             finite=finite,
-            stepped=stepped,
+            steps=steps.astype(np.int32),
             current=self._current,
         )
 
@@ -183,33 +219,38 @@ class VectorSimulator:
         final = self._current.copy()
         if self._mode is not AutoresetMode.SAME_STEP:
             return final
+        if done.any() and "final_obs" not in infos:
+            raise BrokenEnvironmentError("the VectorEnv began new episodes in the same step without final_obs in its infos")
         for i in np.flatnonzero(done):
             final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
         return final
 
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
-        return _flatten(self._space, observation, n or self._vector.num_envs)
+        flat, size = flatten(self._space, observation, n or self._vector.num_envs), spaces.flatdim(self._space)
+        if flat.shape[-1] != size:
+            raise BrokenEnvironmentError(f"the VectorEnv returned {flat.shape[-1]} numbers, its observation space has {size}")
+        return flat
+
+    def _held(self, infos: dict[str, Any]) -> np.ndarray:
+        """For how many of their steps the environments held the action."""
+        held = np.full(self._vector.num_envs, self._repeat)
+        return np.where(infos["_held"], infos["held"], held) if self._repeat > 1 and "_held" in infos else held
+
+    @property
+    def awaited(self) -> int | None:
+        """See `Simulator`."""
+        if isinstance(self._vector, Workers):
+            return self._vector.awaited
+        busy = (i for i, env in enumerate(getattr(self._vector, "envs", ())) if getattr(env, "busy", False))
+        return next(busy, None)
 
     def close(self) -> None:
-        """At once: a worker that hangs would not answer a request to end."""
-        if isinstance(self._vector, AsyncVectorEnv):
-            for process in self._vector.processes:
-                process.kill()
-        else:
-            with contextlib.suppress(Exception):  # whatever the run came to is not to be lost over it
-                self._vector.close()
-
-
-def _flatten(space: spaces.Space, observation: Any, n: int) -> np.ndarray:
-    if isinstance(space, spaces.Box):
-        return np.array(observation, np.float32).reshape(n, -1)
-    assert isinstance(space, spaces.Dict | spaces.Tuple)
-    parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
-    return np.concatenate([_flatten(part, observation[key], n) for key, part in parts], axis=-1)
+        with contextlib.suppress(Exception):  # whatever the run came to is not to be lost over it
+            self._vector.close()
 
 
 def _structure(space: spaces.Space) -> Any:
-    """The shapes that `_flatten` goes through, in its order."""
+    """The shapes that `flatten` goes through, in its order."""
     if isinstance(space, spaces.Box):
         return list(space.shape)
     assert isinstance(space, spaces.Dict | spaces.Tuple)
@@ -221,76 +262,6 @@ def _part(batch: Any, i: int) -> Any:
     if isinstance(batch, dict):
         return {key: _part(value, i) for key, value in batch.items() if not key.startswith("_")}
     return tuple(_part(value, i) for value in batch) if isinstance(batch, tuple) else batch[i]
-
-
-class _Maker:
-    """Makes environment `index`, here or in a process of its own, which is to end with the one that started it."""
-
-    def __init__(self, make: Callable[[], gymnasium.Env], index: int, action_repeat: int) -> None:
-        self._make, self._index, self._repeat, self._trainer = make, index, action_repeat, os.getpid()
-
-    def __call__(self) -> gymnasium.Env:
-        if os.getpid() != self._trainer:
-            threading.Thread(target=self._watch, daemon=True).start()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and the trainer still needs this process
-            return _Guard(self._make(), self._index, self._repeat, self._ignore_sigterm)
-        return _Guard(self._make(), self._index, self._repeat)
-
-    def _ignore_sigterm(self) -> None:
-        """A scheduler sends it to all as well. Not before all workers are up: until then Python ends them with it."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    def _watch(self) -> None:
-        while os.getppid() == self._trainer:
-            time.sleep(0.2)
-        os._exit(1)
-
-
-class _Guard(gymnasium.Wrapper):
-    """Says which environment it was, at which of its steps; holds actions; refuses what does not fit the space."""
-
-    def __init__(self, env: gymnasium.Env, index: int, action_repeat: int, at_reset: Callable[[], None] = lambda: None) -> None:
-        super().__init__(env)
-        self._index, self._repeat, self._steps, self._at_reset = index, action_repeat, 0, at_reset
-
-    def reset(self, **kwargs: Any) -> Any:
-        self._at_reset()
-        with self._blamed():
-            observation, _ = self.env.reset(**kwargs)
-        return self._checked(observation), {}  # infos cost time and go nowhere
-
-    def step(self, action: Any) -> Any:
-        total, terminated, truncated, held = 0.0, False, False, 0
-        while held < self._repeat and not (terminated or truncated):
-            held, self._steps = held + 1, self._steps + 1
-            with self._blamed():
-                observation, reward, terminated, truncated, _ = self.env.step(action)
-                total, terminated, truncated = total + float(reward), bool(terminated), bool(truncated)
-        return self._checked(observation), total, terminated, truncated, {}
-
-    @contextlib.contextmanager
-    def _blamed(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            raise BrokenEnvironmentError(f"{self._place()} raised {type(error).__name__}: {error}") from error
-
-    def _place(self) -> str:
-        return f"environment {self._index}, at its step {self._steps:,},"
-
-    def _checked(self, observation: Any) -> Any:
-        try:
-            flat = _flatten(self.env.observation_space, observation, 1)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise BrokenEnvironmentError(f"{self._place()} returned an observation that does not fit its space: {error}") from None
-        size = spaces.flatdim(self.env.observation_space)
-        if flat.shape[-1] != size:
-            raise BrokenEnvironmentError(f"{self._place()} returned {flat.shape[-1]} numbers, its observation space has {size}")
-        return observation
-
-
-class BrokenEnvironmentError(RuntimeError):
-    """An environment failed; the message says which, when and why."""
 
 
 def _spec(name: str) -> Any:
@@ -335,7 +306,7 @@ def check(name: str, on_device: str | None = None) -> None:
 
 
 class _Make:
-    """`gymnasium.make` of an id, without its order and type checks, which `_Guard` makes up for. A class, to be pickled."""
+    """`gymnasium.make` of an id, without its order and type checks, which `Guard` makes up for. A class, to be pickled."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -344,7 +315,7 @@ class _Make:
         return gymnasium.make(self._name, disable_env_checker=True, **arguments)
 
 
-def make(name: str, *, vectorization: str, action_repeat: int) -> GymnasiumEnvironment:
+def make(name: str, **options: Any) -> GymnasiumEnvironment:
     """The environment that Gymnasium calls `name`, `module:` in front included."""
     check(name)
-    return GymnasiumEnvironment(name, _Make(name), vectorization=vectorization, action_repeat=action_repeat)
+    return GymnasiumEnvironment(name, _Make(name), **options)

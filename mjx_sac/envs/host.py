@@ -20,10 +20,10 @@ import numpy as np
 from jax.experimental import io_callback
 from jaxtyping import Array, Float, UInt32
 
-from mjx_sac.config import EPISODE_LENGTH, TrainingError
+from mjx_sac.config import EPISODE_LENGTH, TrainingError, UsageError
 from mjx_sac.envs.base import State
 from mjx_sac.envs.episodes import EpisodeState, Outcome
-from mjx_sac.envs.simulator import Answer, HostEnvironment, Simulator
+from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError, HostEnvironment, Simulator
 from mjx_sac.types import Key, Step
 
 logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # it logs tracebacks of what we say in one line
@@ -94,9 +94,13 @@ class _Host:
         try:
             return future.result(self._timeout)
         except FutureTimeoutError:
-            text = f"no answer within env_timeout = {self._timeout:g} seconds"
-        except BaseException as error:  # an environment may call sys.exit
-            text = str(error) or type(error).__name__
+            awaited = self._simulator.awaited if self._simulator else None
+            who = "the environments" if awaited is None else f"environment {awaited}"
+            text = f"{who} gave no answer within env_timeout = {self._timeout:g} seconds"
+        except (BrokenEnvironmentError, UsageError) as error:
+            text = str(error)
+        except BaseException as error:  # of a VectorEnv, which may call sys.exit
+            text = f"{type(error).__name__}: {error}"
         self.failure = TrainingError(f"env: {text} (vector step {self._steps:,}); checkpoints saved before are intact")
         raise self.failure
 
@@ -125,6 +129,13 @@ class HostEpisodes:
         hosts: list[_Host] | None = None,
     ) -> None:
         """`episode_length` None leaves time limits to the environment; `timeout` is in seconds; `hosts` are closed too."""
+        try:
+            jax.devices("cpu")
+        except (RuntimeError, AssertionError):  # the latter where there is no GPU either
+            platforms = jax.config.values["jax_platforms"]
+            raise UsageError(
+                f"JAX_PLATFORMS = {platforms!r}: an environment on the host needs the CPU beside it: set it to {platforms},cpu"
+            ) from None
         self.env, self.num_envs, self.action_repeat, self.timeout = env, num_envs, action_repeat, timeout
         self.episode_length = min(filter(None, (episode_length, env.time_limit)), default=EPISODE_LENGTH)
         self._hosts = [] if hosts is None else hosts
@@ -175,17 +186,15 @@ class HostEpisodes:
     def receive(self, state: EpisodeState, ticket: UInt32[Array, ""], after: Any = 0.0) -> tuple[EpisodeState, Outcome]:
         """Waits for the environments, once `after` has been computed."""
         observation = jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32)
-        number, flag = (jax.ShapeDtypeStruct((self.num_envs,), dtype) for dtype in (jnp.float32, jnp.bool_))
-        shapes = Answer(
-            *(number if x == "reward" else observation if x in ("observation", "current") else flag for x in Answer._fields)
-        )
+        number, flag, count = (jax.ShapeDtypeStruct((self.num_envs,), dtype) for dtype in (jnp.float32, jnp.bool_, jnp.int32))
+        shapes = Answer(observation, number, terminated=flag, truncated=flag, finite=flag, steps=count, current=observation)
         answer = io_callback(self._host.receive, shapes, ticket, after)
-        valid = answer.finite & answer.stepped
+        valid = answer.finite & (answer.steps > 0)
         step = Step(answer.observation, answer.reward, answer.terminated, answer.truncated)
         state = state.replace(
             env=State(answer.current, ()),
             ended=step.terminated | step.truncated | ~valid,
-            length=state.length + self.action_repeat * answer.stepped,
+            length=state.length + answer.steps,
             episode_return=state.episode_return + step.reward,
         )
         return state, Outcome(step, valid, ~answer.finite)

@@ -14,7 +14,8 @@ class Answer(NamedTuple):
       terminated: the task ended the episode.
       truncated: something else did.
       finite: observation and reward are finite numbers.
-      stepped: false where the environment did nothing but begin a new episode (Gymnasium's next-step autoreset).
+      steps: environment steps taken: fewer than `action_repeat` where the episode ended, none where the environment did
+        nothing but begin a new one (Gymnasium's next-step autoreset).
       current: what the policy sees next: the new episode's first observation where one has begun.
     """
 
@@ -23,12 +24,21 @@ class Answer(NamedTuple):
     terminated: Any
     truncated: Any
     finite: Any
-    stepped: Any
+    steps: Any
     current: Any
+
+
+class BrokenEnvironmentError(Exception):  # no RuntimeError: contextlib takes one that StopIteration caused for its own
+    """An environment failed; the message says which, when and why."""
 
 
 class Simulator(Protocol):
     """`num_envs` environments on the host."""
+
+    @property
+    def awaited(self) -> int | None:
+        """The environment that has not answered yet, where that is known. Asked by another thread."""
+        ...
 
     def reset(self, seed: int) -> np.ndarray:
         """Begins a new episode everywhere; returns the observations."""

@@ -1,0 +1,81 @@
+"""Everything we want to know of a GPU, in under eight minutes, from a plain checkout, without network or packages beyond ours.
+
+    python benchmarks/gpu.py --json benchmarks/results/gpu.json
+
+In this order, most wanted first; what no time is left for is left out, and the file is written anew after each part:
+
+    training   1,000,000 iterations of ant, physics and updates, on the clock
+    bench      `mjx-sac bench` at 128 environments, Brax's SAC beside it
+    many_envs  the same alone at 1,024 environments
+    precision  gradient updates/s with products at float32's full precision
+"""
+
+import argparse
+import pathlib
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import common
+import jax
+import peers
+
+from mjx_sac import bench, compilation, envs, networks, trainer
+from mjx_sac.config import Config
+from mjx_sac.losses import Losses
+
+
+def training(config: Config, seconds: float) -> dict[str, Any]:
+    """Trains until all iterations are done or the time is over; the clock starts when the program is compiled and has warmed up."""
+    env = envs.make(config.env, config)
+    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
+    started = time.perf_counter()
+    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
+    compiling = time.perf_counter() - started
+    state, _ = jax.block_until_ready(epoch(state))  # the warm-up
+    curve = []
+    started = time.perf_counter()
+    for done in range(config.epoch_iterations, config.iterations + 1, config.epoch_iterations):
+        state, metrics = epoch(state)
+        reward = float(metrics["rollout/ep_rew_mean"])
+        curve.append({"iterations": done, "seconds": time.perf_counter() - started, "ep_rew_mean": reward})
+        if curve[-1]["seconds"] > seconds:
+            break
+    rate = curve[-1]["iterations"] / curve[-1]["seconds"]
+    return {"compile_seconds": compiling, "iterations_per_second": rate, "minutes_per_million": 1e6 / rate / 60, "curve": curve}
+
+
+def main() -> None:
+    """Runs the parts and writes what they found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="ant")
+    parser.add_argument("--seconds", type=float, default=450, help="after which no part is begun")
+    parser.add_argument("--iterations", type=int, default=1_000_000, help="of training")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    started = time.perf_counter()
+
+    def config(num_envs: int, epoch: int = 12_800, **more: Any) -> Config:
+        return Config(env=args.env, num_envs=num_envs, log_interval=epoch, warm_up_steps=epoch, **more)
+
+    def with_brax(config: Config) -> dict[str, Any]:
+        return bench.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
+
+    parts: dict[str, Callable[[], Any]] = {
+        "training": lambda: training(config(128, 25_600, iterations=args.iterations), args.seconds / 3),
+        "bench": lambda: with_brax(config(128)),
+        "many_envs": lambda: bench.run(config(1024, 20_480), args.repeats),
+        "precision": lambda: bench.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
+    }
+    result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}
+    for name, part in parts.items():
+        if time.perf_counter() - started < args.seconds:
+            result[name] = part()
+            common.write(result, args.json)
+
+
+if __name__ == "__main__":
+    main()

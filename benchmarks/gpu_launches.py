@@ -1,0 +1,109 @@
+"""What a GPU would have to launch for one gradient update and one vector step, counted without a GPU.
+
+    pip install "jax[cuda12]"   # 5 GB; the libraries are needed, a driver or a chip is not
+    python benchmarks/gpu_launches.py --json benchmarks/results/gpu_launches_ant.json
+
+XLA compiles for an H200 ahead of time, and `mjx_sac.launches` counts. Kernels for matrix products are chosen by measuring on the
+chip, which cannot be done here, so which ones run is a guess; how many is not.
+"""
+
+import argparse
+import os
+import pathlib
+from functools import partial
+from typing import Any
+
+os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mjx_sac import envs, networks, trainer
+from mjx_sac.config import Config
+from mjx_sac.launches import Count, count
+from mjx_sac.losses import Losses
+from mjx_sac.types import Transition
+
+
+def compile_for_gpu(function: Any, *args: Any, donate_argnums: tuple[int, ...] = ()) -> jax.stages.Compiled:
+    """Compiles for one H200. `args` are arrays or shapes."""
+    from jax.experimental import topologies
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    chip = (pathlib.Path(__file__).parent / "h200.txtpb").read_text()
+    topology = topologies.get_topology_desc(platform="cuda", topology_name="h200", topology="1x1x1", target_config=chip)
+    sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), args)
+    traced = jax.jit(function, donate_argnums=donate_argnums, out_shardings=sharding).trace(*shapes)
+    return traced.lower(lowering_platforms=("cuda",)).compile(compiler_options={"xla_gpu_autotune_level": 0})
+
+
+def updates(config: Config, observation_size: int, action_size: int) -> Count:
+    """One scan over the gradient updates of a vector step; its loop's body is one update."""
+    nets = networks.make(config, action_size)
+    agent: Any = trainer.Agent(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
+    init = partial(trainer.sac.init, networks=nets, config=config, observation_size=observation_size, action_size=action_size)
+    n = config.updates_per_vector_step
+
+    def shape(*size: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((n, config.batch_size, *size), jnp.float32)
+
+    batches = Transition(shape(observation_size), shape(action_size), shape(), shape(), shape(observation_size))
+    keys = jax.ShapeDtypeStruct((n, 2, 2), jnp.uint32)
+    state = jax.eval_shape(init, jax.random.PRNGKey(0))
+    return count(compile_for_gpu(partial(trainer.run_updates, agent), state, batches, keys, donate_argnums=(0,)).as_text())
+
+
+def epoch(config: Config) -> tuple[Count, dict[str, int]]:
+    """The training epoch, and bytes: of the state, what of it is updated in place, and what the program needs beside it."""
+    env = envs.make(config.env, config)
+    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.eval_shape(partial(trainer.init, agent), jax.random.PRNGKey(0))
+    compiled = compile_for_gpu(partial(trainer.epoch, agent), state, donate_argnums=(0,))
+    memory = compiled.memory_analysis()
+    sizes = {"state": memory.argument_size_in_bytes, "in_place": memory.alias_size_in_bytes, "temporary": memory.temp_size_in_bytes}
+    return count(compiled.as_text()), sizes
+
+
+def physics(config: Config) -> Count:
+    """A scan over vector steps of the bare environments, without episodes, policy or replay."""
+    env = envs.make(config.env, config)
+    keys, actions = jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32), jnp.zeros((config.num_envs, env.action_size))
+    state = jax.eval_shape(jax.vmap(env.reset), keys)
+
+    def steps(state: Any) -> Any:
+        return jax.lax.scan(lambda state, _: (jax.vmap(env.step)(state, actions)[0], None), state, None, length=10)[0]
+
+    return count(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
+
+
+def main() -> None:
+    """Prints launches per update and per vector step."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="ant")
+    parser.add_argument("--num_envs", type=int, default=128)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    config = Config(env=args.env, num_envs=args.num_envs)
+    whole, memory = epoch(config)
+    vector_step = next(loop for loop in whole.loops if loop.name == "jit(epoch)/while")
+    of_updates = next(loop for loop in whole.loops if loop.trips == config.updates_per_vector_step and "cond" in loop.name)
+    bare = physics(config).loops[0].launches
+    beside = vector_step.launches - of_updates.launches * config.updates_per_vector_step
+    result = {
+        "env": args.env,
+        "num_envs": args.num_envs,
+        "launches_per_update": of_updates.launches,
+        "launches_per_vector_step_beside_updates": beside,
+        "launches_per_vector_step_of_bare_physics": bare,
+        "loops": [loop._asdict() for loop in whole.loops],
+        "bytes": memory,
+    }
+    common.write({"benchmark": "gpu_launches", **result}, args.json)
+
+
+if __name__ == "__main__":
+    main()

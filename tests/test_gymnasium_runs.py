@@ -1,0 +1,107 @@
+"""Runs on Gymnasium environments: what they learn from, how they go on, and how they end when an environment fails."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from conftest import make_agent, make_config
+from gymnasium_envs import boom, hang, walk
+
+from mjx_sac import api, rundir, trainer
+from mjx_sac.config import TrainingError, UsageError
+
+FAULTS = {
+    "raises": (boom, "environment 0, at its step 60, raised ZeroDivisionError: boom"),
+    "hangs": (hang, "environment 0 gave no answer within env_timeout = 3 seconds (vector step 59)"),
+    "shape": (lambda o, r: (o[:1], r), "environment 0, at its step 60, returned 1 numbers, its observation space has 2"),
+    "type": (lambda o, r: ("left", r), "environment 0, at its step 60, returned an observation that does not fit"),
+    "reward": (lambda o, r: (o, None), "environment 0, at its step 60,"),
+}
+"""What an environment does wrong, and what the user is told."""
+
+RUN = {"env": "walk", "num_envs": 2, "iterations": 128, "episode_length": 5, "batch_size": 8, "buffer_size": 64}
+
+
+@pytest.mark.smoke
+def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
+    result = api.train(make_config(**RUN, logdir=str(tmp_path)), env=walk(cut_at=5))
+    replay = jax.tree.map(np.asarray, result.state.replay)
+    assert not replay.terminated.any()
+    assert result.metrics["rollout/ep_len_mean"] == 5
+    assert result.metrics["rollout/ep_rew_mean"] == 0 + 1 + 2 + 3 + 4
+    assert result.metrics["eval/mean_reward"] == 10
+    assert result.metrics["eval/mean_ep_length"] == 5
+    assert result.metrics["train/n_updates"] == 96
+    slots, rows = replay.row.shape[0], replay.observation.shape[0]
+    for i in range(2):
+        for back in range(replay.size[i]):
+            slot = (replay.next[i] - 1 - back) % slots
+            first, then = replay.observation[replay.row[slot, i], i], replay.observation[(replay.row[slot, i] + 1) % rows, i]
+            assert then.tolist() == [first[0], first[1] + 1], "the next observation is of the same episode"
+            assert replay.reward[slot, i] == first[1]
+
+
+def test_going_on_starts_new_episodes_and_loses_nothing_else(tmp_path, capsys):
+    first = api.train(make_config(**{**RUN, "iterations": 64}, logdir=str(tmp_path)), env=walk())
+    assert not np.asarray(first.state.episodes.ended).all()
+    second = api.train(make_config(**{**RUN, "iterations": 96}, logdir=str(tmp_path)), env=walk())
+    assert "the simulator starts new episodes" in capsys.readouterr().out
+    assert second.metrics["train/n_updates"] == 64
+    np.testing.assert_array_equal(second.state.normalizer.count, 96)
+    slots = second.state.replay.row.shape[0]
+    newest = [
+        np.asarray(second.state.replay.observation)[second.state.replay.row[(second.state.replay.next[i] - 16) % slots, i], i]
+        for i in range(2)
+    ]
+    assert [o.tolist() for o in newest] == [[0, 0], [0, 0]], "the first transition of the second process begins an episode"
+
+
+def test_two_runs_with_one_seed_are_equal(tmp_path):
+    config = {"env": "Pendulum-v1", "num_envs": 2, "iterations": 64, "warm_up_steps": 32}
+    one, two = (api.train(make_config(**config, logdir=str(tmp_path / name))) for name in "ab")
+    for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(two.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_environment_that_fails_ends_the_run_with_one_line_and_keeps_checkpoints(tmp_path, fault, capfd):
+    function, told = FAULTS[fault]
+    config = make_config(**RUN, logdir=str(tmp_path), env_timeout=3.0, episodes_per_eval=0)
+    with pytest.raises(TrainingError) as error:
+        api.train(config, env=walk(fault=function))
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+    assert rundir.steps(tmp_path) == [32, 64, 96]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_environment_with_a_nan_is_reset_and_counted(tmp_path):
+    config = make_config(**RUN, logdir=str(tmp_path), episodes_per_eval=0)
+    result = api.train(config, env=walk(fault=lambda o, r: (o, float("nan"))))
+    assert result.metrics["health/nonfinite_steps"] == 2, "once in each environment, in the last epoch"
+    assert np.isfinite(result.state.replay.reward).all()
+
+
+def test_no_warm_up_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"warm_up_steps = 0: .* raise it to 2"):
+        api.train(make_config(**RUN, warm_up_steps=0, logdir=str(tmp_path)), env=walk())
+
+
+def test_held_actions_count_as_the_steps_they_are(tmp_path):
+    """Episodes of 5 steps in repeats of 3: two transitions each, as on the device."""
+    config = make_config(**RUN, action_repeat=3, logdir=str(tmp_path))
+    result = api.train(config, env=walk(action_repeat=3))
+    assert result.metrics["rollout/ep_len_mean"] == 5
+    assert result.metrics["eval/mean_ep_length"] == 5
+    assert result.metrics["eval/mean_reward"] == result.metrics["rollout/ep_rew_mean"] == 10
+    assert result.metrics["rollout/episodes"] == 32 / 2
+
+
+def test_learning_waits_for_something_to_learn_from():
+    """One vector step of warm-up, three that are not finite: the fifth is the first that finds a transition in the buffer."""
+    agent = make_agent(env=walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3)), num_envs=2, warm_up_steps=2, log_interval=20)
+    state, metrics = jax.jit(partial(trainer.epoch, agent))(trainer.init(agent, jax.random.PRNGKey(0)))
+    assert (int(metrics["health/nonfinite_steps"]), int(metrics["replay/size"])) == (6, 14)
+    assert int(metrics["trained_vector_steps"]) == 10 - 4
+    assert int(state.train.actor_optimizer[0].count) == 6 * 2
