@@ -243,7 +243,7 @@ BAD = {
         edit("networks(config, action_size):\n    return", "networks(config, action_size):\n    return 0,"),
         ["returns a tuple"],
     ),
-    "actions": (edit("(3, 5)}), action_size", "(3, 5)}), 2"), ["are [(8, 2), (8, 2)], not (8, 1)"]),
+    "actions": (edit("(3, 5)}), action_size", "(3, 5)}), 2"), ["the actor's actions have shape (8, 2), not (8, 1)"]),
     "inside": (edit("config.weight * loss", "config.wieght * loss"), ["line 15: AttributeError", "wieght"]),
     "vector": (edit("config.weight * loss", "batch.reward"), ["Gradient only defined for scalar-output"]),
     "no_metrics": (edit(', {**metrics, "train/weight": config.weight}', ""), ["TypeError"]),
