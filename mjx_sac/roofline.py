@@ -14,7 +14,7 @@ from mjx_sac.losses import Losses
 from mjx_sac.types import Transition
 
 
-def flops_per_update(config: Config, observation_size: int, action_size: int, num_critics: int = 2) -> float:
+def flops_per_update(config: Config, observation_size: int, action_size: int) -> float:
     """Floating-point operations of the matrix products in one gradient step, counted from their shapes.
 
     A layer's forward pass, its gradient in the weights and its gradient in the input take 2 batch in out each. The critics' loss:
@@ -30,8 +30,8 @@ def flops_per_update(config: Config, observation_size: int, action_size: int, nu
     actor = layers(observation_size, 2 * action_size)
     critic = layers(observation_size + action_size, 1)
     to_action = 2 * config.batch_size * action_size * config.hidden_sizes[0]
-    critic_step = sum(actor) + num_critics * (3 * sum(critic) + sum(critic[1:]))
-    actor_step = sum(actor) + num_critics * (sum(critic) + sum(critic[1:]) + to_action) + sum(actor) + sum(actor[1:])
+    critic_step = sum(actor) + config.num_critics * (3 * sum(critic) + sum(critic[1:]))
+    actor_step = sum(actor) + config.num_critics * (sum(critic) + sum(critic[1:]) + to_action) + sum(actor) + sum(actor[1:])
     return float(critic_step + actor_step)
 
 
