@@ -82,7 +82,7 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "host_seconds_per_epoch": _host_seconds(config, state, epoch, repeats),
         "peak_memory_bytes": _peak_memory(),
         "ratios": {
-            f"{ours}_to_{name}": _spread([a / b for a, b in zip(timings[ours], timings[name], strict=True)])
+            f"{ours}_to_{name}": spread([a / b for a, b in zip(timings[ours], timings[name], strict=True)])
             for name, (ours, _) in peers.items()
         },
     }
@@ -106,7 +106,7 @@ def measure(stages: Mapping[str, Stage], repeats: int) -> tuple[dict[str, Any], 
             itself = [stages[name].call() for _ in range(calls[name])][-1]
             seconds = time.perf_counter() - started
             rates[name].append(itself or stages[name].amount * calls[name] / seconds)
-    return {name: {"unit": f"{stages[name].unit}/s", **_spread(values)} for name, values in rates.items()}, rates
+    return {name: {"unit": f"{stages[name].unit}/s", **spread(values)} for name, values in rates.items()}, rates
 
 
 def compile_epoch(agent: Agent, state: RunState) -> tuple[Any, dict[str, float]]:
@@ -174,7 +174,7 @@ def _evaluation(agent: Agent, state: RunState) -> Stage:
 def _replay(agent: Agent, state: ReplayState) -> dict[str, Stage]:
     """A full buffer of random numbers: pages of zeros that were never written are faster than real ones."""
     config = agent.config
-    full = _full(state)
+    full = full(state)
     row = replay.sample(full, jax.random.PRNGKey(0), (config.num_envs,), config.discount)
     shape = (config.updates_per_vector_step, config.batch_size)
     no, yes = jnp.zeros(config.num_envs, bool), jnp.ones(config.num_envs, bool)
@@ -198,7 +198,7 @@ def _replay(agent: Agent, state: ReplayState) -> dict[str, Stage]:
     }
 
 
-def _full(state: ReplayState) -> ReplayState:
+def full(state: ReplayState) -> ReplayState:
     """The same buffer after one endless episode."""
     slots, n = state.row.shape
     keys = jax.random.split(jax.random.PRNGKey(0), 3)
@@ -270,7 +270,7 @@ def _checkpoint(agent: Agent, state: RunState, repeats: int) -> dict[str, Any]:
             jax.block_until_ready(checkpoints.restore(i + 1, jax.eval_shape(lambda: state)))
             loading.append(time.perf_counter() - started)
             checkpoints.close()
-    return {"bytes": size, "save_seconds": _spread(saving), "load_seconds": _spread(loading)}
+    return {"bytes": size, "save_seconds": spread(saving), "load_seconds": spread(loading)}
 
 
 def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> dict[str, float]:
@@ -284,7 +284,7 @@ def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> 
             logger.log(i, api.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0))
             seconds.append(time.perf_counter() - started)
         logger.close()
-    return _spread(seconds)
+    return spread(seconds)
 
 
 def _peak_memory() -> float:
@@ -293,5 +293,6 @@ def _peak_memory() -> float:
     return float(stats.get("peak_bytes_in_use", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}

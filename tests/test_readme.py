@@ -2,9 +2,11 @@
 
 import pathlib
 import re
+import runpy
 import shlex
 
 import pytest
+import typer
 
 from mjx_sac.config import Config, field_info
 
@@ -37,7 +39,7 @@ ALGORITHMS = dict(re.findall(r"<summary>(\w+\.py).*?```python\n(.*?)```", README
 SNIPPETS = [s for s in re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S) if s not in ALGORITHMS.values()]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["train", "loss", "environment", "gymnasium"])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["policy", "train", "loss", "environment", "gymnasium"])
 def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     """As printed, but for the size of the run and, where it says ant, the environment."""
     from conftest import SMALL, Counter
@@ -53,6 +55,8 @@ def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mjx_sac, "train", train, raising=False)
     export.register(["counter"])
+    if "load_policy" in snippet:
+        train(Config(env="ant", logdir="runs/ant"))
     exec(compile(snippet.replace("mjx_sac/ant", "mjx_sac/counter"), "README.md", "exec"), {"__name__": "readme"})
     assert ".train(" not in snippet or list(pathlib.Path("runs").glob("*/checkpoints/128"))
 
@@ -77,6 +81,33 @@ def test_the_readmes_train_commands_are_understood(command, monkeypatch, tmp_pat
         cli.main(shlex.split(command)[1:])
     assert stop.value.code == 0
     assert "--help" in command or trained[0].env in command
+
+
+OTHERS = re.findall(r"^(mjx-sac (?!train)[a-z][^#\n]*)", README.read_text(), flags=re.M)
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_the_readmes_other_commands_have_those_flags(command):
+    from mjx_sac import cli
+
+    name, *arguments = shlex.split(command)[1:]
+    app = typer.main.get_command(cli.make_app())
+    with app.commands[name].make_context(name, arguments):
+        pass
+
+
+def test_every_command_is_in_the_readme():
+    from mjx_sac import commands
+
+    assert {shlex.split(command)[1] for command in OTHERS} >= commands.ALL.keys() - {"bench"}
+    assert "`mjx-sac bench`" in README.read_text()
+
+
+def test_the_readmes_figures_are_those_of_the_results():
+    path = README.parent / "benchmarks" / "readme.py"
+    figures = runpy.run_path(str(path))
+    text = README.read_text()
+    assert figures["renewed"](text) == text, "run python benchmarks/readme.py"
 
 
 def test_the_readme_has_exactly_two_set_up_commands():

@@ -1,0 +1,86 @@
+"""How cost grows: iterations/s of the training epoch against environments, batch size, width and buffer size, one at a time.
+
+python benchmarks/scaling.py --json benchmarks/results/scaling_ant.json --png benchmarks/results/scaling_ant.png
+"""
+
+import argparse
+import pathlib
+import time
+from functools import partial
+from typing import Any
+
+import common
+import jax
+
+from mjx_sac import bench, compilation, envs, networks, trainer
+from mjx_sac.config import Config
+from mjx_sac.losses import Losses
+
+VALUES: dict[str, list[Any]] = {
+    "num_envs": [1, 4, 16, 64, 256, 1024],
+    "batch_size": [64, 128, 256, 512, 1024],
+    "hidden_sizes": [(64, 64), (128, 128), (256, 256), (512, 512)],
+    "buffer_size": [10_000, 100_000, 1_000_000, 10_000_000],
+}
+
+
+def rates(config: Config, repeats: int) -> list[float]:
+    """Iterations/s of as many epochs, after one that only warms up, with a full replay buffer."""
+    env = envs.make(config.env, config)
+    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
+    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
+    state = epoch(state)[0]
+    state = state.replace(replay=bench.full(state.replay))
+    found = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        state, _ = jax.block_until_ready(epoch(state))
+        found.append(config.epoch_iterations / (time.perf_counter() - started))
+    return found[1:]
+
+
+def main() -> None:
+    """Measures every value with all others at their defaults; draws them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="ant")
+    parser.add_argument("--vary", nargs="+", choices=VALUES, default=[*VALUES])
+    parser.add_argument("--iterations", type=int, default=1024, help="per epoch")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--png", type=pathlib.Path)
+    args = parser.parse_args()
+    size = {"env": args.env, "log_interval": args.iterations, "warm_up_steps": args.iterations}
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for name in args.vary:
+        curves[name] = []
+        for value in VALUES[name]:
+            found = rates(Config(**size, **{name: value}), args.repeats)
+            curves[name].append({"value": value, "iterations_per_second": bench.spread(found)})
+            print(name, curves[name][-1], flush=True)
+    if args.png:
+        draw(curves, args.png, f"{args.env}: cost of the training epoch")
+    common.write({"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json)
+
+
+def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str) -> None:
+    """One panel for each of what was varied, both axes logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(curves), 3.2), dpi=150, layout="constrained")
+    figure.suptitle(title)
+    for panel, (name, rows) in zip(figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], curves.items(), strict=True):
+        x = [row["value"][0] if isinstance(row["value"], tuple) else row["value"] for row in rows]
+        y = [row["iterations_per_second"] for row in rows]
+        middle = [each["median"] for each in y]
+        spread = [[each["median"] - each["min"] for each in y], [each["max"] - each["median"] for each in y]]
+        panel.errorbar(x, middle, spread, marker="o", capsize=3)
+        panel.set(xscale="log", yscale="log", xlabel=name)
+        panel.grid(alpha=0.3, which="both")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("iterations/s")
+    figure.savefig(out)
+
+
+if __name__ == "__main__":
+    main()
