@@ -255,6 +255,28 @@ def test_a_page_draws_every_shape_where_mujoco_has_it(tmp_path):
     assert [geom["rgba"] for geom in scene(text)["geoms"]][4:6] == [[0.9, 0.8, 0.1, 1], [1, 0, 1, 0.5]]
 
 
+HILLS = """
+<mujoco><asset><hfield name="hill" nrow="2" ncol="3" size="2 1 .5 .1" elevation="0 .1 .2 .4 .6 1"/></asset><worldbody>
+  <geom type="hfield" hfield="hill"/>
+</worldbody></mujoco>
+"""
+
+
+def test_a_page_has_height_fields_as_high_as_a_ray_finds_them():
+    model = mujoco.MjModel.from_xml_string(HILLS)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    played = scene(viewer.page(model, data.xpos[None], data.xquat[None], 0.1, "hills"))
+    vertices = np.array(played["surfaces"][played["geoms"][0]["surface"]]["vertices"])
+    assert len(vertices) == 6
+
+    def height(x, y):
+        return 9 - mujoco.mj_ray(model, data, np.array([x, y, 9.0]), np.array([0, 0, -1.0]), None, 1, -1, np.zeros(1, np.int32))
+
+    # A hair inside of the border.
+    np.testing.assert_allclose([height(x, y) for x, y, _ in 0.999 * vertices], vertices[:, 2], atol=0.002)
+
+
 @pytest.mark.parametrize("content", [None, "<script>import {WebGLRenderer} from 'three'</script>"])
 def test_a_trimesh_without_three_is_refused_before_anything_is_played(monkeypatch, tmp_path, content):
     folder = tmp_path / "resources" / "templates"
