@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mjx_sac import viewer
 from mjx_sac.config import UsageError
 
 FORMATS = (".mp4", ".gif", ".html")
@@ -20,7 +21,7 @@ _Moment = TypeVar("_Moment")
 
 
 def check(out: pathlib.Path) -> None:
-    """Refuses a file that cannot be written, before anything is compiled; makes its directory.
+    """Refuses a file that cannot be made, before anything is compiled; makes its directory.
 
     Raises:
       UsageError: one line.
@@ -35,6 +36,8 @@ def check(out: pathlib.Path) -> None:
             out.unlink()
     except OSError as error:
         raise UsageError(f"out = {str(out)!r}: {error.strerror}: choose another --out") from None
+    if out.suffix == ".html":
+        viewer.three()
 
 
 def period(dt: float, suffix: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac import envs, film, gl
+from mjx_sac import envs, film, gl, viewer
 from mjx_sac.config import EPISODE_LENGTH, UsageError, nearest
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import Policy
@@ -72,8 +72,6 @@ def record(
     period = film.period(motion.dt, out.suffix)
     moments = film.thinned(motion.moments, motion.dt, period)
     if out.suffix == ".html":
-        from mjx_sac import viewer
-
         # Copies: the environment goes on in place.
         bodies = [tuple(np.array(part) for part in motion.bodies(moment)) for moment in moments]
         positions, rotations = (np.stack(part) for part in zip(*bodies, strict=True))
