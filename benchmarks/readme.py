@@ -3,6 +3,7 @@
 python benchmarks/readme.py
 """
 
+import itertools
 import json
 import pathlib
 import re
@@ -37,17 +38,18 @@ def returns(result: dict[str, Any], peer: str, at: int | None = None) -> str:
 def stall(result: dict[str, Any]) -> str:
     """Share of an epoch's time for which a checkpoint holds up training."""
     scalars = result["scalars"]
-    iterations, epochs = zip(*scalars["time/fps"], strict=True)
-    seconds = (iterations[1] - iterations[0]) / (sum(epochs) / len(epochs))
-    shares = [value / seconds for _, value in scalars["checkpoint/stall_seconds"]]
+    rates = dict(map(tuple, scalars["time/fps"]))
+    interval = min(b - a for a, b in itertools.pairwise(rates))
+    shares = [seconds / (interval / rates[iterations]) for iterations, seconds in scalars["checkpoint/stall_seconds"]]
     return f"{min(shares):.2%} to {max(shares):.2%} of the time"
 
 
 def environments(result: dict[str, Any]) -> str:
     """How many environments of others train."""
     all_of_them = [answer for table in result["table"].values() for answer in table.values()]
-    train, refused = (sum(answer.startswith(start) for answer in all_of_them) for start in ("trains", "exit 2"))
-    return f"{train} train, {refused} refused in a line, {len(all_of_them) - train - refused} do not start"
+    train = sum(answer == "trains" for answer in all_of_them)
+    broken = sum("AssertionError" in answer for answer in all_of_them)  # their own
+    return f"{train} of {len(all_of_them)} train, {len(all_of_them) - train - broken} refused in a line, {broken} broken by itself"
 
 
 ROWS = [

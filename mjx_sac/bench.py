@@ -275,7 +275,7 @@ def _checkpoint(agent: Agent, state: RunState, repeats: int) -> dict[str, Any]:
 
 def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> dict[str, float]:
     """What the host does after an epoch, with the device waiting: metrics fetched, checked and logged."""
-    metrics = epoch(jax.tree.map(jnp.copy, state))[1]
+    metrics = jax.block_until_ready(epoch(jax.tree.map(jnp.copy, state))[1])
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
         logger = Logger(Path(directory), 0, print)
