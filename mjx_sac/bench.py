@@ -174,8 +174,8 @@ def _evaluation(agent: Agent, state: RunState) -> Stage:
 def _replay(agent: Agent, state: ReplayState) -> dict[str, Stage]:
     """A full buffer of random numbers: pages of zeros that were never written are faster than real ones."""
     config = agent.config
-    full = full(state)
-    row = replay.sample(full, jax.random.PRNGKey(0), (config.num_envs,), config.discount)
+    filled = full(state)
+    row = replay.sample(filled, jax.random.PRNGKey(0), (config.num_envs,), config.discount)
     shape = (config.updates_per_vector_step, config.batch_size)
     no, yes = jnp.zeros(config.num_envs, bool), jnp.ones(config.num_envs, bool)
 
@@ -191,9 +191,9 @@ def _replay(agent: Agent, state: ReplayState) -> dict[str, Stage]:
 
         return jax.lax.scan(once, carry, None, length=REPLAY_DRAWS)
 
-    carry = (full, jax.random.PRNGKey(0))
+    carry = (filled, jax.random.PRNGKey(0))
     return {
-        "replay_insert": stage(insert, full, "transitions", REPLAY_STEPS * config.num_envs, row),
+        "replay_insert": stage(insert, filled, "transitions", REPLAY_STEPS * config.num_envs, row),
         "replay_sample": stage(sample, carry, "transitions", REPLAY_DRAWS * shape[0] * shape[1], None),
     }
 
