@@ -53,21 +53,25 @@ def main() -> None:
     parser.add_argument("--env", default="ant")
     parser.add_argument("--seconds", type=float, default=450, help="after which no part is begun")
     parser.add_argument("--iterations", type=int, default=1_000_000, help="of training")
+    parser.add_argument(
+        "--epoch", type=int, default=12_800, help="iterations per timed epoch; small where there is no GPU, to try this"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     started = time.perf_counter()
 
-    def config(num_envs: int, epoch: int = 12_800, **more: Any) -> Config:
+    def config(num_envs: int, **more: Any) -> Config:
+        epoch = max(args.epoch, 2 * num_envs)
         return Config(env=args.env, num_envs=num_envs, log_interval=epoch, warm_up_steps=epoch, **more)
 
     def with_brax(config: Config) -> dict[str, Any]:
         return bench.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
 
     parts: dict[str, Callable[[], Any]] = {
-        "training": lambda: training(config(128, 25_600, iterations=args.iterations), args.seconds / 3),
+        "training": lambda: training(config(128, iterations=args.iterations), args.seconds / 3),
         "bench": lambda: with_brax(config(128)),
-        "many_envs": lambda: bench.run(config(1024, 20_480), args.repeats),
+        "many_envs": lambda: bench.run(config(1024), args.repeats),
         "precision": lambda: bench.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
     }
     result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}
