@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import statistics
 from typing import Any
 
 from mjx_sac import rundir
@@ -16,9 +15,3 @@ def write(result: dict[str, Any], path: pathlib.Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-
-
-def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Median, minimum and maximum of pairwise ours / theirs."""
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    return {"median": statistics.median(ratios), "min": ratios[0], "max": ratios[-1]}

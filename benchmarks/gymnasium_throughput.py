@@ -15,6 +15,8 @@ from functools import partial
 import common
 import peers
 
+from mjx_sac import bench
+
 
 def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Callable[[], float]:
     """A function that runs one epoch and returns iterations/s. The first epoch only warms up."""
@@ -62,7 +64,7 @@ def main() -> None:
             rates[name].append(turns[name]())
         print({name: round(values[-1], 1) for name, values in rates.items()}, flush=True)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "peer_python")}
-    ratios = {f"to_{name}": common.ratio(rates["mjx_sac"], rates[name]) for name in ("sbx", "mjx_sac_serial")}
+    ratios = {f"to_{name}": bench.ratio(rates["mjx_sac"], rates[name]) for name in ("sbx", "mjx_sac_serial")}
     result = {**settings, "ratio": ratios, "iterations_per_second": rates, "peer_versions": versions}
     common.write({"benchmark": "gymnasium_throughput", **result}, args.json)
 

@@ -19,7 +19,7 @@ import sys
 import common
 import numpy as np
 
-from mjx_sac import plot
+from mjx_sac import logger, plot
 
 HERE = pathlib.Path(__file__).parent
 NAMES = {"brax": "Brax's SAC", "sbx": "SBX's SAC"}
@@ -27,10 +27,7 @@ NAMES = {"brax": "Brax's SAC", "sbx": "SBX's SAC"}
 
 def our_curve(directory: pathlib.Path) -> list[tuple[int, float]]:
     """(iterations, mean evaluation return) of one run."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(directory)).Reload().Scalars("eval/mean_reward")
-    return [(event.step, event.value) for event in events]
+    return sorted(logger.read(directory)["eval/mean_reward"].items())
 
 
 def peer_curve(path: pathlib.Path) -> list[tuple[int, float]]:

@@ -89,16 +89,7 @@ def train(
             rundir.clear(run.directory)
         rundir.set_aside(run)
         checkpoints = Checkpoints(run.directory, config, spaces(env))
-        state = None
-        if run.latest is not None:
-            state = checkpoints.restore(run.latest, jax.eval_shape(init))
-            changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
-            fresh = "; the simulator starts new episodes" if agent.episodes.on_host else ""
-            console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}{fresh}")
-            if run.edited:
-                console.message(
-                    f"{config.losses} has changed since {run.directory} was saved: training goes on with what it says now"
-                )
+        state = _restore(run, agent, checkpoints, jax.eval_shape(init), console)
         rundir.write_kwargs(run)
         logger = Logger(run.directory, run.latest or 0, console.message)
         host = _Host(run, agent, checkpoints, logger, console, list(callbacks))
@@ -110,6 +101,19 @@ def train(
             agent.episodes.close()
             logger.close()
             checkpoints.close()
+
+
+def _restore(run: rundir.Run, agent: Agent, checkpoints: Checkpoints, like: RunState, console: Console) -> RunState | None:
+    """The state to go on from, told with what has changed since; None where the run begins."""
+    if run.latest is None:
+        return None
+    state = checkpoints.restore(run.latest, like)
+    changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
+    fresh = "; the simulator starts new episodes" if agent.episodes.on_host else ""
+    console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}{fresh}")
+    if run.edited:
+        console.message(f"{run.config.losses} has changed since {run.directory} was saved: training goes on with what it says now")
+    return state
 
 
 @dataclasses.dataclass(frozen=True)

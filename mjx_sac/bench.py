@@ -81,10 +81,7 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "checkpoint": _checkpoint(agent, state, repeats),
         "host_seconds_per_epoch": _host_seconds(config, state, epoch, repeats),
         "peak_memory_bytes": _peak_memory(),
-        "ratios": {
-            f"{ours}_to_{name}": spread([a / b for a, b in zip(timings[ours], timings[name], strict=True)])
-            for name, (ours, _) in peers.items()
-        },
+        "ratios": {f"{ours}_to_{name}": ratio(timings[ours], timings[name]) for name, (ours, _) in peers.items()},
     }
     if jax.default_backend() != "cpu":  # a CPU launches nothing
         result["launches_per_update"] = launches.count(updates.as_text()).loops[0].launches
@@ -296,3 +293,8 @@ def _peak_memory() -> float:
 def spread(values: list[float]) -> dict[str, float]:
     """Median, minimum and maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """`spread` of ours / theirs, turn by turn."""
+    return spread([a / b for a, b in zip(ours, theirs, strict=True)])
