@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
-from mjx_sac import api, compilation, envs, evaluation, launches, networks, replay, roofline, trainer
+from mjx_sac import compilation, envs, evaluation, launches, networks, replay, report, roofline, trainer
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config
 from mjx_sac.envs.base import spaces
@@ -278,7 +278,7 @@ def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> 
         logger = Logger(Path(directory), 0, print)
         for i in range(repeats):
             started = time.perf_counter()
-            logger.log(i, api.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0))
+            logger.log(i, report.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0))
             seconds.append(time.perf_counter() - started)
         logger.close()
     return spread(seconds)

@@ -81,8 +81,13 @@ class Checkpoints:
         self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
         self._stalled = 0.0
 
-    def save(self, iterations: int, state: RunState) -> None:
+    def save(self, iterations: int, state: RunState, returns: np.ndarray | None = None) -> None:
         """Copies the state to the host and has it written; `state` may be donated as soon as this returns.
+
+        Args:
+          iterations: names the checkpoint.
+          state: what to keep.
+          returns: of every agent of a population, by which its best one is known.
 
         Raises:
           TrainingError: this or the checkpoint before could not be written.
@@ -90,7 +95,8 @@ class Checkpoints:
         started = time.perf_counter()
         self.wait()
         policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
-        header = {"iterations": iterations, **self._description}
+        scores = None if returns is None else [float(score) if np.isfinite(score) else None for score in returns]
+        header = {"iterations": iterations, "returns": scores, **self._description}
         items = {name: _Save(_flatten(tree), header) for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)}
         for name, handler in self._handlers.items():
             handler.older = self._older(name)

@@ -4,7 +4,9 @@ A field added here (or in a subclass) is a command-line flag, a TOML key and a l
 """
 
 import difflib
+import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -45,13 +47,26 @@ def _none(value: Any) -> Any:
     return None if isinstance(value, str) and value.lower() in ("none", "auto") else value
 
 
+def _members(value: Any) -> Any:
+    """JSON, as a flag gives it, or what JSON means."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f'not JSON ({error}): such as \'[{{"tau": 0.01}}, {{"tau": 0.02}}]\'') from None
+
+
 Int = Annotated[int, BeforeValidator(_whole_number)]
 Widths = Annotated[tuple[Annotated[Int, Field(gt=0)], ...], BeforeValidator(_widths), Field(min_length=1)]
 
 
-def _field(default: Any, group: str, description: str, *, fixed: bool = False, **bounds: Any) -> Any:
-    """A hyperparameter; `fixed` ones shape the saved state, so a run that goes on must keep them."""
-    return Field(default, description=description, json_schema_extra={"group": group, "fixed": fixed}, **bounds)
+def _field(default: Any, group: str, description: str, *, fixed: bool = False, number: bool = False, **bounds: Any) -> Any:
+    """A hyperparameter; `fixed` ones shape the saved state, so a run that goes on must keep them. What is a mere `number` decides
+    no shape and no branch, so agents trained in one program may differ in it.
+    """
+    extra: Any = {"group": group, "fixed": fixed, "number": number}
+    return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
 class Config(BaseModel):
@@ -64,6 +79,12 @@ class Config(BaseModel):
     logdir: str | None = _field(None, "Run", "where logs and checkpoints go; auto is runs/<env>")
     iterations: Int = _field(1_000_000, "Run", "environment transitions to collect", gt=0)
     seed: Int = _field(0, "Run", "seed of everything random", fixed=True, ge=0, lt=2**32)
+    num_seeds: Int = _field(
+        1, "Run", "agents trained side by side in one program, with seeds seed, seed + 1, ...", fixed=True, gt=0
+    )
+    members: Annotated[tuple[dict[str, float], ...], BeforeValidator(_members)] = _field(
+        (), "Run", "JSON: numbers in which agents trained side by side differ; `mjx-sac sweep` writes it", fixed=True
+    )
     device: Literal["auto", "cpu", "gpu", "tpu"] = _field("auto", "Run", "where to compute")
     deterministic: bool = _field(False, "Run", "the same bits in every run on a GPU too, at some speed; a CPU always gives them")
 
@@ -88,16 +109,16 @@ class Config(BaseModel):
     losses: Annotated[str | None, BeforeValidator(_none)] = _field(
         None, "Algorithm", "an algorithm of your own: a file, or module:attribute; auto is soft actor-critic"
     )
-    policy_lr: float = _field(3e-4, "Algorithm", "learning rate of the actor", gt=0)
-    q_lr: float = _field(3e-4, "Algorithm", "learning rate of the critics", gt=0)
-    alpha_lr: float = _field(3e-4, "Algorithm", "learning rate of the temperature", gt=0)
-    initial_alpha: float = _field(1.0, "Algorithm", "temperature at the start", fixed=True, gt=0)
+    policy_lr: float = _field(3e-4, "Algorithm", "learning rate of the actor", number=True, gt=0)
+    q_lr: float = _field(3e-4, "Algorithm", "learning rate of the critics", number=True, gt=0)
+    alpha_lr: float = _field(3e-4, "Algorithm", "learning rate of the temperature", number=True, gt=0)
+    initial_alpha: float = _field(1.0, "Algorithm", "temperature at the start", fixed=True, number=True, gt=0)
     target_entropy: Annotated[float | None, BeforeValidator(_none)] = _field(
-        None, "Algorithm", "entropy the temperature aims at; auto is minus the action size"
+        None, "Algorithm", "entropy the temperature aims at; auto is minus the action size", number=True
     )
-    reward_scale: float = _field(1.0, "Algorithm", "factor on every reward the critics learn from", gt=0)
-    discount: float = _field(0.99, "Algorithm", "gamma", ge=0, le=1)
-    tau: float = _field(5e-3, "Algorithm", "step of the target critics towards the critics", gt=0, le=1)
+    reward_scale: float = _field(1.0, "Algorithm", "factor on every reward the critics learn from", number=True, gt=0)
+    discount: float = _field(0.99, "Algorithm", "gamma", number=True, ge=0, le=1)
+    tau: float = _field(5e-3, "Algorithm", "step of the target critics towards the critics", number=True, gt=0, le=1)
     target_delay: Int = _field(1, "Algorithm", "gradient steps between target updates", gt=0)
     policy_delay: Int = _field(1, "Algorithm", "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0)
     batch_size: Int = _field(256, "Algorithm", "transitions per gradient step", gt=0)
@@ -156,6 +177,47 @@ class Config(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _members_fit(self) -> Self:
+        if self.seed + self.num_seeds > 2**32:
+            raise ValueError(f"num_seeds {self.num_seeds} from seed {self.seed} on: seeds end at {2**32 - 1}: lower seed")
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        for member in self.members:
+            for name in member:
+                if name not in own or not field_info(type(self), name, "number"):
+                    known = [known for known in own if field_info(type(self), known, "number")]
+                    raise ValueError(f"members: {name} is no number that agents can differ in; {', '.join(known)} are")
+            build(type(self), {**own, "members": (), **member})
+        for name in {name for member in self.members for name in member}:
+            if any(getattr(agent, name) is None for agent in self.population()):
+                raise ValueError(f"members: {name} is auto for one of them, which is no number: give it to every member")
+        names = self.member_names()
+        if len(set(names)) < len(names):
+            raise ValueError(f"members: {next(name for name in names if names.count(name) > 1)} is there twice: leave one out")
+        return self
+
+    @property
+    def is_population(self) -> bool:
+        """Whether the state has an axis of agents, be it of one."""
+        return self.num_seeds > 1 or bool(self.members)
+
+    @property
+    def num_agents(self) -> int:
+        """How many are trained side by side in one program."""
+        return max(len(self.members), 1) * self.num_seeds
+
+    def population(self) -> tuple[Self, ...]:
+        """A configuration for every agent alone: the seeds of the first member, then those of the next."""
+        return tuple(
+            self.model_copy(update={**member, "seed": seed, "num_seeds": 1, "members": ()})
+            for member in self.members or ({},)
+            for seed in range(self.seed, self.seed + self.num_seeds)
+        )
+
+    def member_names(self) -> tuple[str, ...]:
+        """The names of the agents' directories, see `agent_names`."""
+        return agent_names(self.model_dump())
+
     @property
     def run_dir(self) -> str:
         """`logdir`, or `runs/<env>` with what a path cannot hold replaced."""
@@ -179,10 +241,24 @@ class Config(BaseModel):
         return self.epoch_vector_steps * self.num_envs
 
 
+def agent_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the agents of a configuration, as `kwargs.json` has it, differ in, such as `seed_3` or `tau=0.01`: the names of their
+    directories. None for an agent alone.
+    """
+    members, first, num_seeds = config.get("members", ()), config.get("seed", 0), config.get("num_seeds", 1)
+    if not members and num_seeds == 1:
+        return ()
+    numbers = [",".join(f"{name}={value:g}" for name, value in sorted(member.items())) for member in members]
+    seeds = [f"seed_{first + i}" for i in range(num_seeds)] if num_seeds > 1 or not members else [""]
+    return tuple(",".join(filter(None, (name, seed))) or "defaults" for name in numbers or [""] for seed in seeds)
+
+
 def field_info(config_class: type[Config], name: str, key: str) -> Any:
-    """The `group` or `fixed` mark of a field; a subclass's plain `Field` counts as an algorithm's, not fixed."""
+    """The `group`, `fixed` or `number` mark of a field; a subclass's plain `Field` counts as an algorithm's, neither fixed nor a
+    number that agents can differ in, unless `json_schema_extra={"number": True}` says so.
+    """
     extra = config_class.model_fields[name].json_schema_extra
-    return extra.get(key) if isinstance(extra, dict) else {"group": "Algorithm", "fixed": False}[key]
+    return {"group": "Algorithm", "fixed": False, "number": False, **(extra if isinstance(extra, dict) else {})}[key]
 
 
 def nearest(name: str, known: list[str]) -> str:

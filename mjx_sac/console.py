@@ -26,11 +26,12 @@ class Console:
     """Shows the phase, the iterations and how fast they go. Nothing is silent for longer than the heartbeat.
 
     Attributes:
-      total: iterations of the whole run.
+      total: iterations of the whole run, of each agent in it.
     """
 
-    def __init__(self, total: int, *, terminal: bool | None = None) -> None:
+    def __init__(self, total: int, agents: int = 1, *, terminal: bool | None = None) -> None:
         self.total = total
+        self._each = f" x {agents} agents" if agents > 1 else ""
         self._started = self._said = time.monotonic()
         self._phase, self._phase_started = "starting", self._started
         self._iterations, self._status = 0, ""
@@ -78,13 +79,13 @@ class Console:
         Args:
           iterations: done so far.
           rates: iterations and gradient updates per second.
-          reward: of the last evaluation, or of the last training episodes.
+          reward: of the last evaluation, or of the last training episodes; of several agents their mean.
         """
         self._iterations = iterations
         parts: list[str] = []
         if rates:
             left = max(self.total - iterations, 0) / max(rates[0], 1e-9)
-            parts = [f"{rates[0]:,.0f} it/s", f"{rates[1]:,.0f} updates/s", f"ETA {_clock(left)}"]
+            parts = [f"{rates[0]:,.0f} it/s{self._each}", f"{rates[1]:,.0f} updates/s{self._each}", f"ETA {_clock(left)}"]
         if reward is not None:
             parts.insert(max(len(parts) - 1, 0), f"return {reward:,.1f}")
         self._status = "  ".join(parts)

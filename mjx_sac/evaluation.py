@@ -1,5 +1,6 @@
 """How good the policy is: whole episodes, in parallel, on the device."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -69,19 +70,25 @@ def summary(result: dict[str, Shaped[Array, " episodes"]]) -> Metrics:
     return metrics
 
 
-def evaluate_policy(
-    policy: Policy,
+def evaluate_policy(policy: Policy, **how: Any) -> dict[str, np.ndarray]:
+    """`evaluate_policies` of one."""
+    return evaluate_policies([policy], **how)[0]
+
+
+def evaluate_policies(
+    policies: Sequence[Policy],
     *,
     env: str | None = None,
     backend: str | None = None,
     episodes: int = 100,
     deterministic: bool = True,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
-    """Plays whole episodes of the environment that `policy` was trained in, or of another one of the same sizes.
+) -> list[dict[str, np.ndarray]]:
+    """Plays whole episodes of the environment that policies were trained in, or of another one of the same sizes, each policy from
+    the same initial states.
 
     Args:
-      policy: from `load_policy`.
+      policies: of the agents of one run, from `load_policy`.
       env: another environment, such as the same task on the host.
       backend: another physics engine.
       episodes: how many; each begins from a state of its own.
@@ -89,27 +96,27 @@ def evaluate_policy(
       seed: of initial states and actions.
 
     Returns:
-      As `evaluate`; `statistics.describe` sums it up.
+      For each policy as `evaluate`; `statistics.describe` sums it up.
 
     Raises:
       UsageError: there is no such environment, or it is of another size.
       TrainingError: an environment on the host failed.
     """
+    policy = policies[0]
     changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
     config = build(type(policy.config), {**policy.config.model_dump(), **changes})
     fitting = _fitting(policy, config.env, envs_lib.make(config.env, config))
     agent = trainer.make_agent(config, fitting, policy.networks, Losses())
     at_once = min(episodes, _AT_ONCE[agent.episodes.on_host])
     play = jax.jit(partial(evaluate, agent, episodes=at_once, deterministic=deterministic))
-    rounds: list[dict[str, np.ndarray]] = []
+    keys = jax.random.split(jax.random.PRNGKey(seed), -(-episodes // at_once))
     try:
-        for key in jax.random.split(jax.random.PRNGKey(seed), -(-episodes // at_once)):
-            rounds.append(jax.device_get(play(policy.actor_params, policy.normalizer, key)))
+        played = [[jax.device_get(play(each.actor_params, each.normalizer, key)) for key in keys] for each in policies]
     except jax.errors.JaxRuntimeError as error:
         raise agent.episodes.failure or error from None
     finally:
         agent.episodes.close()
-    return {name: np.concatenate([part[name] for part in rounds])[:episodes] for name in rounds[0]}
+    return [{name: np.concatenate([part[name] for part in rounds])[:episodes] for name in rounds[0]} for rounds in played]
 
 
 def _fitting(policy: Policy, name: str, env: Any) -> Any:

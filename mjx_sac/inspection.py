@@ -3,17 +3,21 @@
 import contextlib
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from statistics import fmean
 from typing import Any
 
 from mjx_sac import logger, rundir, snapshot
-from mjx_sac.config import Config
+from mjx_sac.config import Config, agent_names
+
+Curves = dict[str, dict[int, float]]
+"""By tag, values by iterations."""
 
 RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
 
 
 def inspect(run: str | pathlib.Path) -> dict[str, Any]:
-    """Configuration, progress, checkpoints, curves' last values, versions and commit.
+    """Configuration, progress, checkpoints, curves' last values, versions and commit; of several agents the mean curves.
 
     Raises:
       UsageError: `run` is no run's directory, or what is there is damaged.
@@ -22,7 +26,8 @@ def inspect(run: str | pathlib.Path) -> dict[str, Any]:
     description = _description(directory)
     config = description["config"]
     defaults = Config().model_dump(mode="json")
-    curves = logger.read(directory)
+    agents = {name: logger.read(directory / name) for name in agent_names(config)}
+    curves = _mean(agents) if agents else logger.read(directory)
     checkpoints = [_checkpoint(directory / "checkpoints" / str(step)) for step in rundir.steps(directory)]
     whole = [checkpoint["iterations"] for checkpoint in checkpoints if not checkpoint["damaged"]]
     logged = [max(curve) for curve in curves.values()]
@@ -32,12 +37,23 @@ def inspect(run: str | pathlib.Path) -> dict[str, Any]:
         "iterations": {"saved": max(whole, default=0), "logged": max(logged, default=0), "total": config["iterations"]},
         "checkpoints": checkpoints,
         "bytes_on_disk": _bytes(directory.rglob("*")),
+        "agents": {name: {tag: _last(curves.get(tag, {})) for tag in RETURNS} for name, curves in agents.items()},
         "returns": {tag: {str(x): curves[tag][x] for x in sorted(curves[tag])} for tag in RETURNS if tag in curves},
         "iterations_per_second": _last(curves.get("time/fps", {})),
         "not_default": {name: value for name, value in config.items() if name not in defaults or value != defaults[name]},
         "config": config,
         "versions": description.get("versions", {}),
         "git_commit": description.get("git_commit"),
+    }
+
+
+def _mean(agents: Mapping[str, Curves]) -> Curves:
+    """Over agents, wherever any of them has something."""
+    tags = dict.fromkeys(tag for curves in agents.values() for tag in curves)
+    found = {tag: [curves[tag] for curves in agents.values() if tag in curves] for tag in tags}
+    return {
+        tag: {x: fmean(curve[x] for curve in curves if x in curve) for x in sorted(set().union(*curves))}
+        for tag, curves in found.items()
     }
 
 

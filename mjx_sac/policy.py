@@ -137,27 +137,31 @@ def _size(structure: Any) -> int:
     return sum(map(_size, structure.values())) if isinstance(structure, dict) else math.prod(structure)
 
 
-def load_policy(run: str | pathlib.Path, step: int | None = None, *, networks: Networks | None = None) -> Policy:
+def load_policy(
+    run: str | pathlib.Path, step: int | None = None, *, seed_index: int | None = None, networks: Networks | None = None
+) -> Policy:
     """The policy of a run's newest checkpoint, or of the one at `step` iterations.
 
     Args:
       run: the run's directory.
       step: iterations of the checkpoint.
+      seed_index: which of the agents that were trained side by side, from 0; by default the best one at the last evaluation.
       networks: those it was trained with, where they were passed to `train`; by default those of its configuration or losses file.
 
     Raises:
-      UsageError: there is no such run or checkpoint, it is damaged, its losses file is gone, or it has other networks.
+      UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone, or it has other networks.
     """
     stored = rundir.stored(run, step)
+    config, index = rundir.choose(stored, seed_index)
     try:
-        arrays = dict(snapshot.read(stored.policy))
+        arrays = {name: array if index is None else array[index] for name, array in snapshot.read(stored.policy)}
     except snapshot.DamagedError as error:
         raise rundir.unusable(error, stored.directory, stored.iterations) from None
     spaces = stored.manifest.get("spaces") or _older_spaces(stored, arrays)
     networks = networks or algorithm.load(stored.config).networks(stored.config, math.prod(spaces["action"]["shape"]))
     stats = NormalizerState(*(jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")))
     params = _restore(stored, networks, arrays, stats.mean.shape)
-    return Policy(stored.config, stored.iterations, spaces, networks, params, stats)
+    return Policy(config, stored.iterations, spaces, networks, params, stats)
 
 
 def _restore(stored: rundir.Stored, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Params:

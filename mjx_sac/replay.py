@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32
 
-from mjx_sac.types import Key, Transition
+from mjx_sac.types import Key, Scalar, Transition
 
 
 class ReplayState(struct.PyTreeNode):
@@ -110,7 +110,7 @@ def _make_room(state: ReplayState) -> Int32[Array, " num_envs"]:
     return size
 
 
-def sample(state: ReplayState, key: Key, shape: tuple[int, ...], discount: float) -> Transition:
+def sample(state: ReplayState, key: Key, shape: tuple[int, ...], discount: float | Scalar) -> Transition:
     """Transitions drawn uniformly, with replacement, with leading axes `shape`. The buffer must not be empty."""
     slots, rows = state.row.shape[0], state.observation.shape[0]
     ends = jnp.cumsum(state.size)

@@ -5,6 +5,7 @@ import fcntl
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import platform
@@ -17,7 +18,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from mjx_sac import algorithm, envs, snapshot
-from mjx_sac.config import Config, UsageError, build, field_info, nearest
+from mjx_sac.config import Config, UsageError, agent_names, build, field_info, nearest
 
 ITEMS = ("state", "policy")
 """The parts of a checkpoint: what a run needs to go on, and what acting needs."""
@@ -205,6 +206,26 @@ def stored(run: str | pathlib.Path, step: int | None = None, config_class: type[
     return Stored(build(config_class, _known(manifest, config_class)), directory, iterations, manifest)
 
 
+def choose(stored: Stored, seed_index: int | None = None) -> tuple[Config, int | None]:
+    """One agent of a population: the `seed_index`th, or the one whose return was highest when the checkpoint was saved.
+
+    Returns:
+      Its own configuration and its place on the axis of agents; None for an agent alone.
+
+    Raises:
+      UsageError: there is no such agent.
+    """
+    agents = stored.config.population()
+    if seed_index is not None and not 0 <= seed_index < len(agents):
+        there = f"{len(agents)} agents, 0 to {len(agents) - 1}" if len(agents) > 1 else "one agent"
+        raise UsageError(f"seed_index = {seed_index}: {stored.directory} holds {there}")
+    if not stored.config.is_population:
+        return stored.config, None
+    returns = [-math.inf if score is None else score for score in stored.manifest.get("returns") or [None] * len(agents)]
+    index = returns.index(max(returns)) if seed_index is None else seed_index
+    return agents[index], index
+
+
 def unusable(error: snapshot.DamagedError, directory: pathlib.Path, iterations: int) -> UsageError:
     """What those who want to use the policy of that checkpoint can do about it."""
     others = ", ".join(str(step) for step in steps(directory) if step != iterations)
@@ -306,6 +327,10 @@ def _check_writable(directory: pathlib.Path) -> None:
 
 def clear(directory: pathlib.Path) -> None:
     """Removes an older run: its checkpoints, event files and `kwargs.json`, and nothing else that lies there."""
+    with contextlib.suppress(Exception):  # no kwargs.json, or none that can be read: there is no population then
+        for name in agent_names(json.loads((directory / _OURS[0]).read_text())["config"]):
+            clear(directory / name)
+            (directory / name).rmdir()
     for path in [*(directory / name for name in _OURS), *directory.glob("events.out.tfevents.*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -323,11 +348,20 @@ def create(directory: pathlib.Path) -> None:
 
 
 def write_kwargs(run: Run) -> None:
-    """`kwargs.json`: what `description` says, for people and scripts; a run goes on from its checkpoints alone."""
-    text = json.dumps(description(run.config), indent=2)
-    temporary = run.directory / "kwargs.json.tmp"
-    temporary.write_text(text + "\n")
-    temporary.replace(run.directory / "kwargs.json")  # atomic: a crash leaves the old file or the new one
+    """`kwargs.json`: what `description` says, for people and scripts; a run goes on from its checkpoints alone. Each agent of a
+    population has one of its own, in its own directory.
+    """
+    described = description(run.config)
+    _write_json(run.directory, described)
+    for name, agent in zip(run.config.member_names(), run.config.population(), strict=False):  # an agent alone has no name
+        create(run.directory / name)
+        _write_json(run.directory / name, {**described, "config": agent.model_dump(mode="json")})
+
+
+def _write_json(directory: pathlib.Path, described: dict[str, Any]) -> None:
+    temporary = directory / "kwargs.json.tmp"
+    temporary.write_text(json.dumps(described, indent=2) + "\n")
+    temporary.replace(directory / "kwargs.json")  # atomic: a crash leaves the old file or the new one
 
 
 def description(config: Config) -> dict[str, Any]:

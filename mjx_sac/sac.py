@@ -12,7 +12,7 @@ from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
-from mjx_sac.types import Key, Metrics, Params, TrainState, Transition
+from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
 
 def init(
@@ -106,7 +106,7 @@ def _delay(state: TrainState, moved: TrainState, config: Config) -> TrainState:
     return state.replace(since_actor_update=jnp.where(due, 0, since))
 
 
-def _adam(learning_rate: float, gradient: Params, optimizer: Any, params: Params) -> tuple[Params, Any]:
+def _adam(learning_rate: float | Scalar, gradient: Params, optimizer: Any, params: Params) -> tuple[Params, Any]:
     updates, optimizer = optax.adam(learning_rate).update(gradient, optimizer, params)
     return optax.apply_updates(params, updates), optimizer
 

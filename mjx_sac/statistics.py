@@ -26,14 +26,23 @@ def bootstrap(values: np.ndarray, *, level: float = 0.95, resamples: int = 2000,
 def describe(episodes: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Of what `evaluate_policy` returns: statistics of return and length, and how the episodes ended; for JSON."""
     returns, lengths = (np.asarray(episodes[name], np.float64) for name in ("return", "length"))
-    iqm, (low, high) = float(interquartile_mean(returns)), bootstrap(returns)
     return {
         "episodes": len(returns),
-        "return": {**_moments(returns), "iqm": iqm, "iqm_low": low, "iqm_high": high},
+        "return": _robust(returns),
         "length": _moments(lengths),
         **{name: float(np.mean(episodes[name])) for name in ("terminated", "truncated")},
         "returns": returns.tolist(),
     }
+
+
+def across(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Of what `describe` says of several agents: statistics of their mean returns, each agent counting once."""
+    return {"return": _robust(np.array([agent["return"]["mean"] for agent in agents.values()]))}
+
+
+def _robust(values: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap(values)
+    return {**_moments(values), "iqm": float(interquartile_mean(values)), "iqm_low": low, "iqm_high": high}
 
 
 def _moments(values: np.ndarray) -> dict[str, float]:

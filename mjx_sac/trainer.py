@@ -5,7 +5,7 @@ Nothing here talks to the host. The loop that calls `epoch` and writes down what
 
 import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,10 @@ from mjx_sac.metrics import Packed
 from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
 from mjx_sac.replay import ReplayState
-from mjx_sac.types import Key, Metrics, Params, TrainState, Transition
+from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+
+AGENTS = "agents"
+"""The axis of `vmap` by which several agents are trained in one program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,7 @@ class RunState(struct.PyTreeNode):
       normalizer: running statistics of observations.
       key: the source of all randomness to come.
       warm_up_left: vector steps still to take with uniform actions and without updates.
+      numbers: hyperparameters in which this agent differs from those it is trained with side by side.
     """
 
     train: TrainState
@@ -53,11 +57,17 @@ class RunState(struct.PyTreeNode):
     normalizer: NormalizerState
     key: Key
     warm_up_left: Int32[Array, ""]
+    numbers: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
 
 
 def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
     """Puts the parts of a run together."""
     if hasattr(env, "simulator"):
+        if config.is_population:
+            raise UsageError(
+                f"num_seeds = {config.num_seeds}: an environment on the host cannot be shared by {config.num_agents} agents: train "
+                f"them one after another, each with its own --seed and --logdir"
+            )
         if not config.warm_up_steps:
             raise UsageError(
                 f"warm_up_steps = 0: with an environment on the host, learning starts before the first step is there: "
@@ -70,8 +80,15 @@ def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> 
     return Agent(config, episodes, networks, losses)
 
 
-def init(agent: Agent, key: Key) -> RunState:
-    """The state before the first vector step."""
+def init(agent: Agent, key: Key, numbers: dict[str, Scalar] | None = None) -> RunState:
+    """The state before the first vector step.
+
+    Args:
+      agent: what is fixed.
+      key: the source of all randomness.
+      numbers: hyperparameters that take the place of the configuration's.
+    """
+    agent = _with_numbers(agent, numbers or {})
     config, env = agent.config, agent.episodes.env
     static: dict[str, Any] = {"networks": agent.networks, "config": config, "losses": agent.losses}
     key, train_key = jax.random.split(key)
@@ -83,7 +100,13 @@ def init(agent: Agent, key: Key) -> RunState:
         normalizer=normalizer.init(env.observation_size),
         key=key,
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
+        numbers=numbers or {},
     )
+
+
+def _with_numbers(agent: Agent, numbers: dict[str, Scalar]) -> Agent:
+    """`agent` with some hyperparameters known only while it computes. Whoever reads them need not know."""
+    return dataclasses.replace(agent, config=agent.config.model_copy(update=numbers)) if numbers else agent
 
 
 def policy(agent: Agent, actor_params: Params, stats: NormalizerState, observation: Any, key: Key | None) -> jax.Array:
@@ -93,6 +116,7 @@ def policy(agent: Agent, actor_params: Params, stats: NormalizerState, observati
 
 def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
     """`config.epoch_vector_steps` vector steps, each followed by its gradient steps, warming up or training alike."""
+    agent = _with_numbers(agent, state.numbers)
     key, pool_key = jax.random.split(state.key)
     state = state.replace(key=key, episodes=agent.episodes.refill(state.episodes, pool_key))
     state, (rollout, train, trained) = jax.lax.scan(
@@ -203,8 +227,16 @@ def learn(
 
     updates = jax.jit(partial(run_updates, agent))  # jit: the shapes below and the branch share one trace
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
-    train, metrics = jax.lax.cond(trained, updates, lambda train, *_: (train, blank), state.train, batches, keys)
+    some = _for_any_agent(trained) if config.is_population else trained
+    train, metrics = jax.lax.cond(some, updates, lambda train, *_: (train, blank), state.train, batches, keys)
+    if config.is_population:
+        train = jax.tree.map(lambda new, old: jnp.where(trained, new, old), train, state.train)
     return state.replace(train=train), metrics, trained
+
+
+def _for_any_agent(predicate: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Whether it holds for one of those trained side by side: one answer for all, or `cond` would run both its branches."""
+    return cast(Array, jax.lax.pmax(predicate.astype(jnp.int32), AGENTS)) > 0
 
 
 def run_updates(

@@ -76,7 +76,7 @@ def test_exit_codes_of_failure_and_interruption(capsys, monkeypatch, saved, erro
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(evaluation, "evaluate_policy", fail)
+    monkeypatch.setattr(evaluation, "evaluate_policies", fail)
     got, _, err = run(capsys, "eval", saved)
     assert (got, err.strip()) == (code, f"mjx-sac: {line}")
 

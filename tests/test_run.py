@@ -15,7 +15,7 @@ from conftest import SMALL, Counter, make_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mjx_sac import api, cli, rundir
-from mjx_sac.config import UsageError
+from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, actor_loss, critic_loss
 
 
@@ -185,7 +185,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
         loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
         return loss / 0.0, {**metrics, "train/critic_loss": loss / 0.0}
 
-    with pytest.raises(api.TrainingError, match=r"train/\w+ is (inf|nan) after 64 iterations"):
+    with pytest.raises(TrainingError, match=r"train/\w+ is (inf|nan) after 64 iterations"):
         api.train(make_config(logdir=str(tmp_path)), losses=Losses(critic=breaks))
     assert rundir.steps(tmp_path)[-1] == 32
 
@@ -198,7 +198,7 @@ def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_
         return loss + sum(jnp.sqrt(jnp.sum(0.0 * x)) for x in jax.tree.leaves(params)), metrics
 
     config = make_config(logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32)
-    with pytest.raises(api.TrainingError, match="train/parameters is nan after 36 iterations"):
+    with pytest.raises(TrainingError, match="train/parameters is nan after 36 iterations"):
         api.train(config, losses=Losses(actor=breaks))
     assert rundir.steps(tmp_path)[-1] == 32
 

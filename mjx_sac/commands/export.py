@@ -24,6 +24,7 @@ def export(
     ] = "npz",
     out: Annotated[pathlib.Path | None, typer.Option(help="the file; auto is policy.<format>")] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
+    seed_index: Annotated[int | None, typer.Option(help="which of several agents, from 0; auto is the best one")] = None,
 ) -> None:
     """Write the deterministic policy to a file, for where there is no mjx-sac.
 
@@ -32,6 +33,7 @@ def export(
     Example: mjx-sac export runs/ant --format onnx --out ant.onnx
     """
     stored = rundir.stored(run, step)
+    rundir.choose(stored, seed_index)
     if form == "onnx" and not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
         raise UsageError("format = 'onnx': needs onnx and onnxruntime: install the extra, as in `uv run --extra onnx mjx-sac ...`")
     from mjx_sac import compilation
@@ -40,7 +42,7 @@ def export(
 
     compilation.set_up("cpu")
     path = out or pathlib.Path(f"policy.{form}")
-    difference = export_policy(load_policy(run, step), path, form)
+    difference = export_policy(load_policy(run, step, seed_index=seed_index), path, form)
     sizes = f"{path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at {stored.iterations:,} iterations"
     say(f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range")
     say(_HOW[form].format(out=str(path)))

@@ -41,6 +41,9 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
             best = max(curve, key=lambda x: curve[x])
             last = "   ".join(f"{curve[x]:,.1f} at {int(x):,}" for x in list(curve)[-3:])
             lines.append((tag.partition("/")[0], f"{last}   (best {curve[best]:,.1f} at {int(best):,})   {tag}"))
+    for name, last in found["agents"].items():
+        returns = "   ".join(f"{value:,.1f} {tag}" for tag, value in last.items() if value is not None and "std" not in tag)
+        lines.append(("agents", f"{name}   {returns or 'nothing logged yet'}"))
     for checkpoint in found["checkpoints"]:
         damage = f"   damaged: {checkpoint['damaged']}" if checkpoint["damaged"] else ""
         lines.append(("checkpoints", f"{checkpoint['iterations']:,}   {checkpoint['bytes'] / 1e6:,.1f} MB{damage}"))

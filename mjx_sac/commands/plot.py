@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mjx_sac import rundir
-from mjx_sac.config import UsageError
+from mjx_sac.config import UsageError, agent_names
 from mjx_sac.console import say
 
 
@@ -22,6 +22,7 @@ def plot(
     """Draw learning curves, or write them as numbers.
 
     Runs that differ in nothing but their seed are one group: its mean, and minimum to maximum (from 5 runs on the quartiles).
+    A run of several agents counts as so many runs.
 
     Example: mjx-sac plot runs/ant-0 runs/ant-1 runs/ant-2 --out ant.png
     """
@@ -30,6 +31,7 @@ def plot(
 
     if out.suffix not in plots.PICTURES + plots.NUMBERS:
         raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(plots.PICTURES + plots.NUMBERS)}")
+    runs = [agent for run in runs for agent in _agents(run)]
     configs = [_config(run) for run in runs]
     curves = _chosen({str(run): logger.read(run) for run in runs}, metric)
     configs = [config for run, config in zip(runs, configs, strict=True) if str(run) in curves]
@@ -43,6 +45,11 @@ def plot(
         if len(last.x):
             say(f"{label}: {last.mean[-1]:,.4g} ({last.low[-1]:,.4g} to {last.high[-1]:,.4g}) at {last.x[-1]:,.0f} iterations")
     say(f"{out}: {metric}, {_count(len(curves), 'run')} in {_count(len(groups), 'group')}")
+
+
+def _agents(run: pathlib.Path) -> list[pathlib.Path]:
+    """The directories of the agents that were trained side by side, or the run itself."""
+    return [run / name for name in agent_names(_config(run))] or [run]
 
 
 def _config(run: pathlib.Path) -> dict[str, Any]:

@@ -22,6 +22,10 @@ def record(
         str | None, typer.Option(help="one that the model names (default one that follows)", show_default=False)
     ] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False)] = None,
+    seed_index: Annotated[
+        int | None,
+        typer.Option(help="which of several agents, from 0 (default the best at the last evaluation)", show_default=False),
+    ] = None,
     device: Annotated[str, typer.Option(help="where to compute: auto, cpu, gpu or tpu")] = "auto",
 ) -> None:
     """Film what was trained.
@@ -32,7 +36,7 @@ def record(
     Example: mjx-sac record runs/ant --out ant.mp4
     """
     out = out or pathlib.Path(f"{run.resolve().name}.mp4")
-    config = rundir.stored(run, step).config
+    config, _ = rundir.choose(rundir.stored(run, step), seed_index)
     envs.check(config.env)
     rundir.check_device(device)
     film.check(out)
@@ -43,7 +47,7 @@ def record(
     from mjx_sac.policy import load_policy
 
     compilation.set_up(device)
-    policy = load_policy(run, step)
+    policy = load_policy(run, step, seed_index=seed_index)
     first = "; compiling it takes half a minute and more" if envs.by_brax(config.env) else ""
     say(f"playing {config.env} as trained for {policy.iterations:,} iterations{first}")
     started = time.perf_counter()

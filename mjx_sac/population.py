@@ -1,0 +1,60 @@
+"""Several agents in one compiled program: `vmap` over `RunState`. An agent alone is left as it is.
+
+Whether the agents warm up or learn is one question for all of them, so the program branches as that of one agent does.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt32
+
+from mjx_sac import evaluation, trainer
+from mjx_sac.config import Config
+from mjx_sac.trainer import AGENTS, Agent, RunState
+from mjx_sac.types import Key, Metrics
+
+_AXES: Any = RunState(train=0, episodes=0, replay=0, normalizer=0, key=0, warm_up_left=None, numbers=0)  # pyright: ignore
+"""Where each part of the state has its agents: first, and the counter that decides is the same for all."""
+
+
+def keys(config: Config) -> UInt32[Array, "agents 2"]:
+    """Of every agent the key that it would have alone."""
+    return jnp.stack([jax.random.PRNGKey(agent.seed) for agent in config.population()])
+
+
+def numbers(config: Config) -> dict[str, Float[Array, " agents"]]:
+    """The hyperparameters in which agents differ."""
+    names = sorted({name for member in config.members for name in member})
+    return {name: jnp.array([getattr(agent, name) for agent in config.population()], jnp.float32) for name in names}
+
+
+def init(agent: Agent) -> Callable[[], RunState]:
+    """Makes the state before the first vector step; compiled, and the same program whatever the seeds and numbers are."""
+    if not agent.config.is_population:
+        return partial(jax.jit(partial(trainer.init, agent)), keys(agent.config)[0])
+    made = jax.vmap(partial(trainer.init, agent), out_axes=_AXES)
+    return partial(jax.jit(made), keys(agent.config), numbers(agent.config))
+
+
+def epoch(agent: Agent) -> Callable[[RunState], tuple[RunState, Metrics]]:
+    """`trainer.epoch` of all agents; every metric has an axis of agents."""
+    one = partial(trainer.epoch, agent)
+    if not agent.config.is_population:
+        return one
+    return jax.vmap(one, in_axes=(_AXES,), out_axes=(_AXES, 0), axis_name=AGENTS)
+
+
+def evaluate(agent: Agent) -> Callable[[Any, Any, Key, Array], Metrics]:
+    """`(actor_params, normalizer, keys, n) -> metrics`: with the same `n` the same initial states, whenever it is asked."""
+    episodes = agent.config.episodes_per_eval
+
+    def one(actor_params: Any, stats: Any, key: Key, n: Array) -> Metrics:
+        key = jax.random.fold_in(jax.random.fold_in(key, 0x6576616C), n)  # "eval": no key of training's
+        return evaluation.summary(evaluation.evaluate(agent, actor_params, stats, key, episodes=episodes))
+
+    if not agent.config.is_population:
+        return one
+    return jax.vmap(one, in_axes=(0, 0, 0, None))

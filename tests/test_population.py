@@ -1,0 +1,211 @@
+"""Several agents in one program are what they would be alone, and all that is done with a run is done with them."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_agent, make_config
+from typer.testing import CliRunner
+
+from mjx_sac import api, cli, load_policy, logger, population, rundir, trainer
+from mjx_sac.config import TrainingError, UsageError
+from mjx_sac.losses import Losses, critic_loss
+
+SEEDS = (3, 4, 5)
+
+
+def leaves(state, agent=None):
+    """Everything that an agent has for itself, by name."""
+    own = state.replace(warm_up_left=None, numbers={})
+    return {jax.tree_util.keystr(p): np.asarray(x if agent is None else x[agent]) for p, x in jax.tree.leaves_with_path(own)}
+
+
+def assert_alike(many, one, agent, rtol=1e-5, atol=1e-5):
+    for name, value in leaves(one.state).items():
+        np.testing.assert_allclose(leaves(many.state, agent)[name], value, rtol, atol, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """Three seeds trained side by side, and the same one after another."""
+    where = tmp_path_factory.mktemp("seeds")
+    many = api.train(make_config(logdir=str(where / "many"), seed=3, num_seeds=3))
+    return where, many, [api.train(make_config(logdir=str(where / f"one-{seed}"), seed=seed)) for seed in SEEDS]
+
+
+def test_each_agent_is_the_run_with_its_seed(seeds):
+    """The same draws: rewards, actions while warming up and what is stored are equal; what is learned to the order of sums."""
+    _, many, alone = seeds
+    for i, one in enumerate(alone):
+        assert_alike(many, one, i)
+        np.testing.assert_array_equal(many.state.replay.row[i], one.state.replay.row)
+        np.testing.assert_array_equal(many.state.key[i], one.state.key)
+        for tag in ("eval/mean_reward", "train/n_updates", "replay/size", "rollout/ep_rew_mean"):
+            assert many.metrics[tag][i] == pytest.approx(one.metrics[tag], rel=1e-5), tag
+    assert len({float(actions.sum()) for actions in many.state.replay.action}) == 3, "agents differ"
+
+
+def test_each_agent_has_its_curves_and_its_configuration(seeds):
+    where, _, alone = seeds
+    assert not list((where / "many").glob("events*"))
+    for seed, one in zip(SEEDS, alone, strict=True):
+        found, wanted = logger.read(where / "many" / f"seed_{seed}"), logger.read(where / f"one-{seed}")
+        same = [tag for tag in wanted if not tag.startswith(("time/", "checkpoint/"))]
+        for tag in same:
+            assert list(found[tag]) == list(wanted[tag])
+            np.testing.assert_allclose([*found[tag].values()], [*wanted[tag].values()], 1e-3, 1e-5, err_msg=tag)
+        stored = json.loads((where / "many" / f"seed_{seed}" / "kwargs.json").read_text())["config"]
+        assert stored == {**one.agent.config.model_dump(mode="json"), "logdir": stored["logdir"]}
+
+
+def test_a_run_that_goes_on_is_the_uninterrupted_one(seeds, tmp_path):
+    _, many, _ = seeds
+    config = make_config(logdir=str(tmp_path / "run"), seed=3, num_seeds=3)
+    api.train(config, callbacks=[lambda iterations, *_: iterations < 64])
+    assert rundir.steps(tmp_path / "run") == [32, 64]
+    resumed = api.train(config)
+    for a, b in zip(jax.tree.leaves(resumed.state), jax.tree.leaves(many.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_numbers_differ_inside_one_program(tmp_path):
+    """Each member equals the run that has its numbers as constants; tau and the discount show in the targets."""
+    members = (
+        {"tau": 0.5, "discount": 0.5, "target_entropy": -1.0},
+        {"policy_lr": 0.1, "initial_alpha": 0.25, "target_entropy": -3.0},
+    )
+    many = api.train(make_config(logdir=str(tmp_path / "many"), members=members))
+    assert many.agent.config.member_names() == (
+        "discount=0.5,target_entropy=-1,tau=0.5",
+        "initial_alpha=0.25,policy_lr=0.1,target_entropy=-3",
+    )
+    for i, member in enumerate(members):
+        one = api.train(make_config(logdir=str(tmp_path / str(i)), **member))
+        assert_alike(many, one, i, 2e-4, 2e-4)
+
+
+def test_one_branch_for_all_agents():
+    """A predicate for each agent would turn `cond` into a `select` that runs both branches: then even warming up would cost."""
+    agent = make_agent(num_seeds=3)
+    shapes = jax.eval_shape(population.init(agent))
+    program = str(jax.make_jaxpr(population.epoch(agent))(shapes))
+    assert " cond[" in program
+    compiled = jax.jit(population.epoch(agent), donate_argnums=0).lower(shapes).compile()
+    assert compiled.memory_analysis().alias_size_in_bytes >= sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.replay))
+
+
+def test_an_agent_without_data_waits_while_others_learn():
+    agent = make_agent(num_seeds=2, warm_up_steps=0)
+    state = population.init(agent)()
+    has, none = 0, 1
+    size = state.replay.size.at[has].set(4)
+    state = state.replace(replay=state.replay.replace(size=size, next=size), warm_up_left=jnp.int32(0))
+    keys = jax.random.split(jax.random.PRNGKey(0), (2, 2))
+    axes = population._AXES
+    learn = jax.vmap(
+        lambda state, key: trainer.learn(agent, state, key[0], key[1], state.warm_up_left == 0),
+        in_axes=(axes, 0), out_axes=(axes, 0, 0), axis_name=trainer.AGENTS,
+    )  # fmt: skip
+    new, _, trained = jax.jit(learn)(state, keys)
+    assert trained.tolist() == [True, False]
+    before, after = leaves(state.replace(replay=None), none), leaves(new.replace(replay=None), none)
+    assert all((before[name] == after[name]).all() for name in before)
+    assert (leaves(state, has)[".train.log_alpha"] != leaves(new, has)[".train.log_alpha"]).all()
+
+
+def diverging(at, params, state, batch, key, *, networks, config):
+    """Not finite where the learning rate is `at`."""
+    loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
+    return jnp.where(config.q_lr == at, jnp.nan, 1.0) * loss, metrics
+
+
+def test_an_agent_that_is_lost_does_not_stop_the_others(tmp_path, capsys):
+    config = make_config(logdir=str(tmp_path / "run"), members=({"q_lr": 0.5}, {"q_lr": 0.001}))
+    result = api.train(config, losses=Losses(critic=partial(diverging, jnp.float32(0.5))))
+    out = capsys.readouterr().out
+    assert out.count("q_lr=0.5 is lost, the others go on: train/") == 1
+    assert "without q_lr=0.5" in out
+    assert np.isnan(result.metrics["eval/mean_reward"][0])
+    assert np.isfinite(result.metrics["eval/mean_reward"][1])
+    assert max(logger.read(tmp_path / "run" / "q_lr=0.5")["replay/size"]) == 32, "until it was lost"
+    assert load_policy(tmp_path / "run").config.q_lr == 0.001, "the best is one that is left"
+    with pytest.raises(TrainingError, match="all 2 agents are lost"):
+        api.train(config, overwrite=True, losses=Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {})))
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(cli.make_app(), [str(argument) for argument in arguments], standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
+    where, many, alone = seeds
+    observation = jnp.ones((5, 2))
+    for i, one in enumerate(alone):
+        policy = load_policy(where / "many", seed_index=i)
+        assert policy.config.seed == SEEDS[i]
+        action = trainer.policy(one.agent, one.state.train.actor_params, one.state.normalizer, observation, None)
+        np.testing.assert_allclose(policy.predict(observation)[0], action, 1e-4, 1e-5)
+    best = int(np.argmax(many.metrics["eval/mean_reward"]))
+    assert load_policy(where / "many").config.seed == SEEDS[best]
+    with pytest.raises(UsageError, match=r"seed_index = 3: .* holds 3 agents, 0 to 2"):
+        load_policy(where / "many", seed_index=3)
+    with pytest.raises(UsageError, match=r"seed_index = 1: .* holds one agent"):
+        load_policy(where / "one-3", seed_index=1)
+
+
+def test_commands_take_all_agents(seeds, tmp_path):
+    where, *_ = seeds
+    result = json.loads(invoke("eval", where / "many", "--episodes", 4, "--json"))
+    assert [*result["agents"]] == ["seed_3", "seed_4", "seed_5"]
+    means = [agent["return"]["mean"] for agent in result["agents"].values()]
+    assert result["return"]["mean"] == pytest.approx(np.mean(means))
+    assert result["return"]["iqm_low"] <= result["return"]["iqm"] <= result["return"]["iqm_high"]
+    assert "interval over agents" in invoke("eval", where / "many", "--episodes", 4)
+    assert json.loads(invoke("eval", where / "many", "--episodes", 4, "--json", "--seed_index", 1))["return"]["mean"] == means[1]
+    out = tmp_path / "curves.json"
+    assert "3 runs in 1 group" in invoke("plot", where / "many", "--out", out)
+    assert "6 runs in 1 group" in invoke("plot", where / "many", *(where / f"one-{seed}" for seed in SEEDS), "--out", out)
+    assert invoke("info", where / "many").count("seed_") == 3
+    invoke("export", where / "many", "--seed_index", 2, "--out", tmp_path / "policy.npz")
+
+
+def test_overwrite_removes_the_agents_of_the_older_run_only(tmp_path):
+    logdir = tmp_path / "run"
+    (logdir / "seed_9").mkdir(parents=True)
+    (logdir / "seed_9" / "mine").touch()
+    run = rundir.attach(make_config(logdir=str(logdir), num_seeds=2))
+    rundir.write_kwargs(run)
+    assert (logdir / "seed_1" / "kwargs.json").exists()
+    rundir.clear(logdir)
+    assert sorted(path.name for path in logdir.iterdir()) == ["seed_9"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"num_seeds": 0}, "num_seeds = 0: Input should be greater than 0"),
+        ({"seed": 2**32 - 1, "num_seeds": 2}, "seeds end at 4294967295"),
+        ({"members": [{"batch_size": 8}]}, "batch_size is no number that agents can differ in"),
+        ({"members": [{"tau": 2.0}]}, "tau = 2.0: Input should be less than or equal to 1"),
+        ({"members": [{"tau": 0.1}, {"tau": 0.1}]}, "tau=0.1 is there twice"),
+        ({"members": [{"target_entropy": -1.0}, {"tau": 0.1}]}, "target_entropy is auto for one of them"),
+        ({"members": "tau=1"}, "not JSON"),
+        ({"env": "Pendulum-v1", "num_seeds": 2}, "an environment on the host cannot be shared by 2 agents"),
+    ],
+)
+def test_bad_input(flags, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        api.train(rundir.resolve({"env": "counter", **flags, "logdir": str(tmp_path / "run")}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_memory_counts_all_agents(tmp_path):
+    config = make_config(logdir=str(tmp_path / "run"), num_seeds=1000, buffer_size=10**9)
+    with pytest.raises(UsageError, match=r"for 1000 agents .* lower buffer_size or num_seeds"):
+        api.train(config)
