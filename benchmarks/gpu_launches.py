@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_sac import envs, networks, trainer
+from mjx_sac import envs, networks, population, trainer
 from mjx_sac.config import Config
 from mjx_sac.launches import Count, count
 from mjx_sac.losses import Losses
@@ -61,8 +61,8 @@ def epoch(config: Config) -> tuple[Count, dict[str, int]]:
     """The training epoch, and bytes: of the state, what of it is updated in place, and what the program needs beside it."""
     env = envs.make(config.env, config)
     agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.eval_shape(partial(trainer.init, agent), jax.random.PRNGKey(0))
-    compiled = compile_for_gpu(partial(trainer.epoch, agent), state, donate_argnums=(0,))
+    state = jax.eval_shape(population.init(agent))
+    compiled = compile_for_gpu(population.epoch(agent), state, donate_argnums=(0,))
     memory = compiled.memory_analysis()
     sizes = {"state": memory.argument_size_in_bytes, "in_place": memory.alias_size_in_bytes, "temporary": memory.temp_size_in_bytes}
     return count(compiled.as_text()), sizes
@@ -85,17 +85,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--num_envs", type=int, default=128)
+    parser.add_argument("--num_seeds", type=int, default=1, help="agents side by side; an update is then one of each")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    config = Config(env=args.env, num_envs=args.num_envs)
+    config = Config(env=args.env, num_envs=args.num_envs, num_seeds=args.num_seeds)
     whole, memory = epoch(config)
-    vector_step = next(loop for loop in whole.loops if loop.name == "jit(epoch)/while")
+    vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
     of_updates = next(loop for loop in whole.loops if loop.trips == config.updates_per_vector_step and "cond" in loop.name)
     bare = physics(config).loops[0].launches
     beside = vector_step.launches - of_updates.launches * config.updates_per_vector_step
     result = {
         "env": args.env,
         "num_envs": args.num_envs,
+        "num_seeds": args.num_seeds,
         "launches_per_update": of_updates.launches,
         "launches_per_vector_step_beside_updates": beside,
         "launches_per_vector_step_of_bare_physics": bare,

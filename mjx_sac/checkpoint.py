@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,8 @@ from mjx_sac import rundir, snapshot
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
 from mjx_sac.types import named_leaves
+
+_DELETING = "deleting-"
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what it raises too, and we say in one line
 
@@ -68,7 +71,6 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, config: Config, spaces: dict[str, Any]) -> None:
         """`spaces` are the environment's, see `envs.base.spaces`."""
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=config.max_to_keep,
             create=True,
             cleanup_tmp_directories=True,
             lightweight_initialize=True,
@@ -78,6 +80,8 @@ class Checkpoints:
         self._handlers = {name: _Handler() for name in rundir.ITEMS}
         self._path = (directory / "checkpoints").absolute()
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
+        for left in self._path.glob(f"{_DELETING}*"):  # by a process that was killed over it
+            shutil.rmtree(left, ignore_errors=True)
         self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
         self._stalled = 0.0
 
@@ -162,6 +166,15 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except OSError as error:
             raise self._failed(error) from error
+        self._delete_oldest()
+
+    def _delete_oldest(self) -> None:
+        """Renamed first (Orbax does not): a process that is killed meanwhile leaves nothing that looks like a checkpoint."""
+        for step in rundir.steps(self._path.parent)[: -self._max_to_keep]:
+            leaving = self._path / f"{_DELETING}{step}"
+            with contextlib.suppress(OSError):  # the next save tries again
+                (self._path / str(step)).replace(leaving)
+                shutil.rmtree(leaving)
 
     def _failed(self, error: OSError) -> TrainingError:
         return TrainingError(f"checkpoint in {self._path} cannot be written ({error.strerror or error}); those before are intact")

@@ -15,7 +15,9 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")],
     episodes: Annotated[int, typer.Option(min=1, help="how many, each from an initial state of its own")] = 100,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
-    seed_index: Annotated[int | None, typer.Option(help="which of several agents, from 0; auto is all of them")] = None,
+    seed_index: Annotated[
+        int | None, typer.Option("--seed_index", help="which of several agents, from 0; auto is all of them")
+    ] = None,
     env: Annotated[str | None, typer.Option(help="another environment of the same sizes; auto is the run's")] = None,
     backend: Annotated[str | None, typer.Option(help="another physics engine of Brax; auto is the run's")] = None,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="sample the actions")] = False,

@@ -24,7 +24,9 @@ def export(
     ] = "npz",
     out: Annotated[pathlib.Path | None, typer.Option(help="the file; auto is policy.<format>")] = None,
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
-    seed_index: Annotated[int | None, typer.Option(help="which of several agents, from 0; auto is the best one")] = None,
+    seed_index: Annotated[
+        int | None, typer.Option("--seed_index", help="which of several agents, from 0; auto is the best one")
+    ] = None,
 ) -> None:
     """Write the deterministic policy to a file, for where there is no mjx-sac.
 

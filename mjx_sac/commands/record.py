@@ -24,7 +24,9 @@ def record(
     step: Annotated[int | None, typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False)] = None,
     seed_index: Annotated[
         int | None,
-        typer.Option(help="which of several agents, from 0 (default the best at the last evaluation)", show_default=False),
+        typer.Option(
+            "--seed_index", help="which of several agents, from 0 (default the best at the last evaluation)", show_default=False
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="where to compute: auto, cpu, gpu or tpu")] = "auto",
 ) -> None:
