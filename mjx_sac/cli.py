@@ -1,22 +1,21 @@
 """The command line. Flags are made from `Config`: a field added there is a flag here. JAX is imported by commands only."""
 
-import inspect
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mjx_sac import __version__, algorithm, commands, rundir
-from mjx_sac.config import Config, TrainingError, UsageError, field_info, nearest
+from mjx_sac.config import Config, TrainingError, UsageError, nearest
 from mjx_sac.console import say
+from mjx_sac.flags import ConfigFile, Flags, Overwrite, bind
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
-
-_EXAMPLE = "Example: mjx-sac train --env ant --iterations 1_000_000 --logdir runs/ant"
 
 
 def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None) -> typer.Typer:
@@ -42,73 +41,53 @@ def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None
         _version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")] = False,
     ) -> None: ...
 
-    def train(**flags: Any) -> None:
-        config_file, how = flags.pop("config"), {name: flags.pop(name) for name in ("overwrite", "fallback")}
-        given = {name: value for name, value in flags.items() if value is not None}
-        _train(rundir.resolve(given, config_file=config_file, **how, config_class=config_class), how, losses)
-
-    train.__signature__ = inspect.Signature(_parameters(config_class))  # pyright: ignore[reportFunctionMemberAccess]
-    train.__annotations__ = {p.name: p.annotation for p in _parameters(config_class)}
-    app.command(help=f"Train, or go on training where a run exists.\n\n{_EXAMPLE}", no_args_is_help=False)(train)
-    for name, command in commands.ALL.items():
-        app.command(name)(command)
+    for name, command in {"train": train, **commands.ALL}.items():
+        app.command(name)(bind(command, config_class, losses))
     assert root
     return app
 
 
-def _parameters(config_class: type[Config]) -> list[inspect.Parameter]:
-    """One option per field and the three that say where a configuration comes from.
+def train(
+    flags: Flags,
+    config: ConfigFile = None,
+    overwrite: Overwrite = False,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback",
+            help="go on from an older checkpoint where the newest is damaged",
+            rich_help_panel="Run",
+            show_default=False,
+        ),
+    ] = False,
+) -> None:
+    """Train, or go on training where a run exists.
 
-    Values stay strings here: `Config` knows types and bounds, and its message names field, value and bound.
+    Example: mjx-sac train --env ant --iterations 1_000_000 --logdir runs/ant
     """
-    parameters = [
-        _parameter("config", str | None, None, "Run", "TOML file with hyperparameters; flags override it", "FILE"),
-        _parameter("overwrite", bool, False, "Run", "start anew where a run exists, deleting it"),
-        _parameter("fallback", bool, False, "Run", "go on from an older checkpoint where the newest is damaged"),
-    ]
-    for name, field in config_class.model_fields.items():
-        default = "auto" if field.default is None else _show(field.default)
-        text = f"{field.description or name.replace('_', ' ')} (default {default})"
-        group = field_info(config_class, name, "group") or "Algorithm"
-        if field.annotation is bool:
-            parameters.append(_parameter(name, bool | None, None, group, text))
-        else:
-            parameters.append(_parameter(name, str | None, None, group, text, _metavar(field.annotation)))
-    return parameters
-
-
-def _parameter(name: str, kind: Any, default: Any, group: str, text: str, metavar: str | None = None) -> inspect.Parameter:
-    spelling = f"--{name}/--no_{name}" if kind == bool | None else f"--{name}"
-    option = typer.Option(spelling, help=text, metavar=metavar, rich_help_panel=group, show_default=False)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-
-
-def _show(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _metavar(annotation: Any) -> str:
-    text = str(annotation)
-    if "Literal" in text:
-        return text.partition("[")[2].rstrip("]").replace("'", "").replace(", ", "|")
-    return "N,N,..." if "tuple" in text else "INT" if "int" in text else "FLOAT" if "float" in text else "TEXT"
-
-
-def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> None:
-    run = rundir.attach(config, **how)
-    if run.latest is not None and run.latest >= config.iterations:
+    how = {"overwrite": overwrite, "fallback": fallback}
+    resolved = rundir.resolve(flags.given, config_file=config, **how, config_class=flags.config_class)
+    run = rundir.attach(resolved, **how)
+    if run.latest is not None and run.latest >= resolved.iterations:
         print(
-            f"{run.directory} is finished: {run.latest:,} of {config.iterations:,} iterations are done. A larger --iterations goes "
-            f"on; --overwrite starts anew."
+            f"{run.directory} is finished: {run.latest:,} of {resolved.iterations:,} iterations are done. A larger --iterations "
+            f"goes on; --overwrite starts anew."
         )
         return
-    say(f"training {config.env} for {config.iterations:,} iterations into {run.directory}")
-    try:
-        from mjx_sac.api import train
+    say(f"training {resolved.env} for {resolved.iterations:,} iterations into {run.directory}")
+    with _interruptible(overwrite):
+        from mjx_sac import api
 
-        train(config, losses=None if config.losses else losses, overwrite=how["overwrite"], fallback=how["fallback"])
+        api.train(resolved, losses=None if resolved.losses else flags.losses, **how)
+
+
+@contextlib.contextmanager
+def _interruptible(overwrite: bool) -> Generator[None]:
+    """Ctrl-C ends the process with a line that says how to go on."""
+    try:
+        yield
     except KeyboardInterrupt:
-        again = "the same command without --overwrite" if how["overwrite"] else "the same command"
+        again = "the same command without --overwrite" if overwrite else "the same command"
         _complain(f"interrupted; {again} goes on from the newest checkpoint", 130)
         _exit(130)
 
