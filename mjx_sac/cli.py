@@ -65,7 +65,7 @@ def train(
 
     Example: mjx-sac train --env ant --iterations 1_000_000 --logdir runs/ant
     """
-    how = {"overwrite": overwrite, "fallback": fallback}
+    how: dict[str, Any] = {"overwrite": overwrite, "fallback": fallback}
     resolved = rundir.resolve(flags.given, config_file=config, **how, config_class=flags.config_class)
     run = rundir.attach(resolved, **how)
     if run.latest is not None and run.latest >= resolved.iterations:
@@ -135,7 +135,7 @@ def _class_for(arguments: Sequence[str], config_class: type[Config]) -> type[Con
     """Whose fields the flags are: a losses file's, where the flags or the run to go on with name one. Found by a glance at
     the arguments, as they can be parsed only then.
     """
-    if list(arguments[:1]) != ["train"]:
+    if not {*arguments[:1]} & {"train", "sweep"}:
         return config_class
     flags: dict[str, Any] = {}
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -144,8 +144,9 @@ def _class_for(arguments: Sequence[str], config_class: type[Config]) -> type[Con
             flags[name.replace("-", "_")] = value if equals else following
     if {"-h", "--help"} & {*arguments}:  # answers without reading a run
         return algorithm.config_class(flags.get("losses"), config_class)
+    fresh = "overwrite" in flags or arguments[0] == "sweep"  # which goes on from no run
     given = {name: flags[name] for name in ("env", "logdir", "losses") if name in flags}
-    return rundir.config_class_for(given, flags.get("config"), "overwrite" in flags, "fallback" in flags, config_class)
+    return rundir.config_class_for(given, flags.get("config"), fresh, "fallback" in flags, config_class)
 
 
 def _explain(error: Any) -> str:

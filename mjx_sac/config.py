@@ -24,6 +24,10 @@ class TrainingError(RuntimeError):
     """Training cannot go on; checkpoints saved before are intact. Exits 3."""
 
 
+class NonFiniteError(TrainingError):
+    """A loss, a parameter or every environment stopped being finite: the same would happen again."""
+
+
 def _whole_number(value: Any) -> Any:
     """`1e6`, `1_000_000` and `1000000.0` are the integer they mean."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+(\.\d*)?([eE]\+?\d+)?", value.strip()):

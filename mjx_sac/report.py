@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mjx_sac.config import Config, TrainingError
+from mjx_sac.config import Config, NonFiniteError
 from mjx_sac.logger import Logger
 
 Scalars = dict[str, float]
@@ -42,17 +42,17 @@ class Report:
         """Takes out whoever stopped being finite.
 
         Raises:
-          TrainingError: it was the last one.
+          NonFiniteError: it was the last one.
         """
         for name, metrics in zip(self._names or ("",), agents, strict=True):
             error = problem(metrics, iterations)
             if error and not self._names:
-                raise TrainingError(error)
+                raise NonFiniteError(error)
             if error and name not in self.lost:
                 self.lost[name] = error
                 self._warn(f"{name} is lost, the others go on: {error}")
         if self._names and len(self.lost) == len(self._names):
-            raise TrainingError(f"all {len(self._names)} agents are lost; the last one: {self.lost[self._names[-1]]}")
+            raise NonFiniteError(f"all {len(self._names)} agents are lost; the last one: {self.lost[self._names[-1]]}")
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
         for name, logger, metrics in zip(self._names or ("",), self._loggers, agents, strict=True):

@@ -15,8 +15,10 @@ from mjx_sac.commands.export import export
 from mjx_sac.commands.info import info
 from mjx_sac.commands.plot import plot
 from mjx_sac.commands.record import record
+from mjx_sac.commands.sweep import sweep
 
 ALL: dict[str, Callable[..., Any]] = {
+    "sweep": sweep,
     "eval": evaluate,
     "record": record,
     "plot": plot,
