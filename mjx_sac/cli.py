@@ -1,10 +1,9 @@
 """The command line. Flags are made from `Config`: a field added there is a flag here. JAX is imported by commands only."""
 
-import contextlib
 import os
 import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,7 +41,7 @@ def make_app(config_class: type[Config] = Config, losses: "Losses | None" = None
     ) -> None: ...
 
     for name, command in {"train": train, **commands.ALL}.items():
-        app.command(name)(bind(command, config_class, losses))
+        app.command(name)(bind(command, config_class, losses, _interrupted))
     assert root
     return app
 
@@ -75,21 +74,15 @@ def train(
         )
         return
     say(f"training {resolved.env} for {resolved.iterations:,} iterations into {run.directory}")
-    with _interruptible(overwrite):
-        from mjx_sac import api
+    from mjx_sac import api
 
-        api.train(resolved, losses=None if resolved.losses else flags.losses, **how)
+    api.train(resolved, losses=None if resolved.losses else flags.losses, **how)
 
 
-@contextlib.contextmanager
-def _interruptible(overwrite: bool) -> Generator[None]:
-    """Ctrl-C ends the process with a line that says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = "the same command without --overwrite" if overwrite else "the same command"
-        _complain(f"interrupted; {again} goes on from the newest checkpoint", 130)
-        _exit(130)
+def _interrupted(overwrite: bool) -> None:
+    again = "the same command without --overwrite" if overwrite else "the same command"
+    _complain(f"interrupted; {again} goes on from the newest checkpoint", 130)
+    _exit(130)
 
 
 def _exit(code: int) -> None:

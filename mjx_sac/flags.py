@@ -34,8 +34,13 @@ ConfigFile = Annotated[str | None, _option("--config", "Run", "TOML file with hy
 Overwrite = Annotated[bool, _option("--overwrite", "Run", "start anew where a run exists, deleting it")]
 
 
-def bind(command: Callable[..., None], config_class: type[Config], losses: "Losses | None") -> Callable[..., None]:
-    """`command` as Typer wants it: its parameter `flags`, if it has one, becomes an option per hyperparameter."""
+def bind(
+    command: Callable[..., None], config_class: type[Config], losses: "Losses | None", interrupted: Callable[[bool], None]
+) -> Callable[..., None]:
+    """`command` as Typer wants it: its parameter `flags`, if it has one, becomes an option per hyperparameter.
+
+    Such a command trains; on Ctrl-C `interrupted` is told whether it was to `--overwrite`.
+    """
     own = inspect.signature(command).parameters
     if "flags" not in own:
         return command
@@ -43,7 +48,10 @@ def bind(command: Callable[..., None], config_class: type[Config], losses: "Loss
     def bound(**values: Any) -> None:
         flags = {name: values.pop(name) for name in config_class.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
-        command(Flags(given, config_class, losses), **values)
+        try:
+            command(Flags(given, config_class, losses), **values)
+        except KeyboardInterrupt:
+            interrupted(values["overwrite"])
 
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags"] + _parameters(config_class)
     bound.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]

@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
     Attributes:
       curves: of every agent, those of the first setting first: iterations and values of the metric.
       scores: of every agent: the mean over the last quarter; NaN where it stopped being finite.
+      began: seconds since 1970.
       seconds: it took.
       process: that it ran in, on which machine.
       error: why it ended early.
@@ -50,6 +51,7 @@ class Outcome(NamedTuple):
 
     curves: list[Curve]
     scores: list[float]
+    began: float
     seconds: float
     process: str
     error: str | None = None
@@ -64,7 +66,7 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
     """
     from mjx_sac import api
 
-    started, error = time.perf_counter(), None
+    began, error = time.time(), None
     if job.parent:
         graft(pathlib.Path(job.parent), job.config, job.kept)
     for config in alone(job.config) if job.on_host else (job.config,):
@@ -73,7 +75,7 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
         except NonFiniteError as problem:
             error = str(problem)
     curves, scores = measure(job.config, metric)
-    return Outcome(curves, scores, time.perf_counter() - started, f"{os.uname().nodename}:{os.getpid()}", error)
+    return Outcome(curves, scores, began, time.time() - began, f"{os.uname().nodename}:{os.getpid()}", error)
 
 
 def alone(config: Config) -> list[Config]:

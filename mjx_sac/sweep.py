@@ -14,7 +14,7 @@ import math
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +33,9 @@ SIDE_BY_SIDE = 8
 # How a sweep is carried out, which may change while it goes on.
 _IRRELEVANT = ("logdir", "device", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout")
 
-Execute = Callable[[Sequence[Job]], Iterator[tuple[Job, Outcome]]]
-"""Trains jobs and yields each when it is finished."""
+Done = Callable[[Job, Outcome], None]
+Execute = Callable[[Sequence[Job], Done], None]
+"""Trains jobs, and tells of each when it is finished."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,10 +175,7 @@ class Sweep:
         plan, rungs = self.plan, search.rungs(self.plan.base, self.plan.pruner)
         todo = group(plan, self._played, [self.trials[i] for i in wave], rungs[0])
         for stage, until in enumerate(rungs, 1):
-            for one, outcome in execute([one for one in todo if one.name not in self.jobs]):
-                agents = len(one.trials) * one.config.num_seeds * (until - one.start)
-                self.jobs[one.name] = {"trials": one.trials, "agent_iterations": agents, **jobs.to_json(outcome)}
-                self.save()
+            execute([one for one in todo if one.name not in self.jobs], self._done)
             for one in todo:
                 self._note(one)
             if until < rungs[-1]:
@@ -187,6 +185,13 @@ class Sweep:
                 todo = [left for one in todo if (left := self._go_on(one, kept, stage, rungs[stage]))]
                 self._end("pruned", {*wave} - {i for one in todo for i in one.trials})
         self._end("whole", wave)
+
+    def _done(self, one: Job, outcome: Outcome) -> None:
+        agents = len(one.trials) * one.config.num_seeds * (one.config.iterations - one.start)
+        self.jobs[one.name] = {"trials": one.trials, "agent_iterations": agents, **jobs.to_json(outcome)}
+        self.save()
+        if outcome.error:
+            say(f"{one.name}: {outcome.error}")
 
     def _note(self, one: Job) -> None:
         """Writes an outcome beside the settings."""
@@ -332,10 +337,10 @@ def clear(directory: pathlib.Path) -> None:
 def local(metric: str, losses: Any) -> Execute:
     """Trains jobs in this process, one after another."""
 
-    def execute(todo: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    def execute(todo: Sequence[Job], done: Done) -> None:
         for one in todo:
             say(f"{one.name}: {describe(one)}")
-            yield one, jobs.run(one, metric, losses)
+            done(one, jobs.run(one, metric, losses))
 
     return execute
 

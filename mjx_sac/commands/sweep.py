@@ -110,7 +110,7 @@ def _check(
     if ray:
         from mjx_sac import sweep_ray
 
-        sweep_ray.check()
+        sweep_ray.check(ray)
 
 
 def _on_host(base: Config) -> bool:
