@@ -179,9 +179,10 @@ class Sweep:
             for one in todo:
                 self._note(one)
             if until < rungs[-1]:
-                scores = [self.trials[i].score if self.trials[i].iterations == until else math.nan for i in wave]
+                running = [i for i in wave if self.trials[i].iterations == until]
                 earlier = [score_at(trial, until) for trial in self.trials[: wave.start]]
-                kept = {wave[i] for i in search.survivors(plan.pruner, scores, earlier)}
+                best = search.survivors(plan.pruner, [self.trials[i].score for i in running], earlier)
+                kept = {running[place] for place in best}
                 todo = [left for one in todo if (left := self._go_on(one, kept, stage, rungs[stage]))]
                 self._end("pruned", {*wave} - {i for one in todo for i in one.trials})
         self._end("whole", wave)
