@@ -15,9 +15,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from mjx_sac import job as jobs
 from mjx_sac import search
@@ -25,6 +23,7 @@ from mjx_sac.config import Config, UsageError, field_info
 from mjx_sac.console import say
 from mjx_sac.job import Job, Outcome
 from mjx_sac.search import Parameter, Settings, Told
+from mjx_sac.trials import Trial, ranked, row, score_at
 
 FILE = "sweep.json"
 SIDE_BY_SIDE = 8
@@ -74,33 +73,6 @@ class Plan:
         space = [{key: repr(value) for key, value in parameter._asdict().items()} for parameter in self.space]
         how = {name: getattr(self, name) for name in ("search", "metric", "pruner", "population", "workers")}
         return {**how, "space": space, "config": config}
-
-
-class Trial(NamedTuple):
-    """A setting and what came of it.
-
-    Attributes:
-      number: from 0, in the order of the waves.
-      settings: its hyperparameters.
-      state: waiting, whole, pruned or failed.
-      iterations: after which it was last judged.
-      scores: then, of each seed.
-      curves: of each seed.
-      run: the directory of the last job that trained it.
-    """
-
-    number: int
-    settings: Settings
-    state: str = "waiting"
-    iterations: int = 0
-    scores: tuple[float, ...] = ()
-    curves: tuple[Sequence[tuple[int, float]], ...] = ()
-    run: str = ""
-
-    @property
-    def score(self) -> float:
-        """The mean over seeds: NaN where one of them failed."""
-        return float(np.mean(self.scores)) if self.scores else math.nan
 
 
 class Sweep:
@@ -277,40 +249,6 @@ def _split(plan: Plan, trial: Trial) -> tuple[Settings, Settings]:
     """What decides shapes or branches, and what are mere numbers."""
     numbers = {k: v for k, v in trial.settings.items() if v is not None and field_info(type(plan.base), k, "number")}
     return {name: value for name, value in trial.settings.items() if name not in numbers}, numbers
-
-
-def score_at(trial: Trial, iterations: int) -> float:
-    """Of a trial that may have gone on since."""
-    if trial.state == "failed" or trial.iterations < iterations:
-        return math.nan
-    return float(np.mean([jobs.score([p for p in curve if p[0] <= iterations], iterations, iterations) for curve in trial.curves]))
-
-
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """The best first; whoever was stopped comes after whoever was not, and who failed last."""
-
-    def key(trial: Trial) -> tuple[bool, int, float]:
-        failed = not math.isfinite(trial.score)
-        return failed, -trial.iterations, 0.0 if failed else -trial.score
-
-    return sorted(trials, key=key)
-
-
-def row(trial: Trial) -> dict[str, Any]:
-    """For JSON, which has no NaN."""
-    finite = [score if math.isfinite(score) else None for score in (trial.score, *trial.scores)]
-    spread = {"low": min(trial.scores), "high": max(trial.scores)} if trial.scores and finite[0] is not None else {}
-    return {
-        "trial": trial.number,
-        "settings": trial.settings,
-        "state": trial.state,
-        "iterations": trial.iterations,
-        "score": finite[0],
-        "low": spread.get("low"),
-        "high": spread.get("high"),
-        "scores": finite[1:],
-        "run": trial.run,
-    }
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

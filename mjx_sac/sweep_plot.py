@@ -10,7 +10,7 @@ import numpy as np
 
 from mjx_sac import search
 from mjx_sac.search import Choice, Parameter
-from mjx_sac.sweep import Trial, ranked
+from mjx_sac.trials import Trial, ranked
 
 _COLORS = "viridis"
 _BEST = "#D55E00"

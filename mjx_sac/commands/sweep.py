@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import pathlib
 import sys
@@ -10,9 +11,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mjx_sac import envs, rundir, search
+from mjx_sac import sweep as sweeps
 from mjx_sac.config import Config, UsageError, build
 from mjx_sac.console import say
 from mjx_sac.flags import ConfigFile, Flags, Overwrite, show
+from mjx_sac.sweep import Plan, Sweep
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
@@ -54,15 +57,14 @@ def sweep(
     base = _base(flags, config)
     given = {*flags.given, *(rundir.read_toml(pathlib.Path(config), None) if config else ())}
     space = search.parse(param or [], base, given)
-    _check(base, space, how, trials, metric, pruner, population, ray, workers)
+    plan = Plan(base, space, how, trials or 16, metric, pruner, population, workers or (2 if ray else 1))
+    _check(plan, trials, ray, workers)
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        from mjx_sac import sweep as sweeps
-
-        plan = sweeps.Plan(base, space, how, trials or 16, metric, pruner, population, workers or (2 if ray else 1), _on_host(base))
-        if overwrite:
-            sweeps.clear(plan.directory)
+        plan = dataclasses.replace(plan, on_host=_on_host(base))
         with rundir.lock(plan.directory):
-            found = sweeps.Sweep(plan)
+            if overwrite:
+                sweeps.clear(plan.directory)
+            found = Sweep(plan)
             found.run(_executor(plan, flags, ray))
             _write(found)
     say(json.dumps(found.summary()) if as_json else _lines(found))
@@ -83,28 +85,18 @@ def _base(flags: Flags, config: str | None) -> Config:
     return base
 
 
-def _check(
-    base: Config,
-    space: list[search.Parameter],
-    how: str,
-    trials: int | None,
-    metric: str,
-    pruner: str,
-    population: int | None,
-    ray: str | None,
-    workers: int | None,
-) -> None:
+def _check(plan: Plan, trials: int | None, ray: str | None, workers: int | None) -> None:
     """What can be wrong before JAX is imported."""
-    if how == "grid":
-        for settings in search.grid(space):
-            search.apply(base, settings)
+    if plan.search == "grid":
+        for settings in search.grid(plan.space):
+            search.apply(plan.base, settings)
         if trials:
             raise UsageError(f"trials = {trials}: a grid tries every combination: leave it out, or say --search random or optuna")
-    if how == "optuna":
+    if plan.search == "optuna":
         search.check_optuna()
-    if metric.startswith("eval/") and not base.episodes_per_eval:
-        raise UsageError(f"metric = {metric!r}: episodes_per_eval is 0: raise it, or say --metric rollout/ep_rew_mean")
-    search.rungs(base, pruner)
+    if plan.metric.startswith("eval/") and not plan.base.episodes_per_eval:
+        raise UsageError(f"metric = {plan.metric!r}: episodes_per_eval is 0: raise it, or say --metric rollout/ep_rew_mean")
+    search.rungs(plan.base, plan.pruner)
     if workers and not ray:
         raise UsageError(f"workers = {workers}: they are Ray's: say --ray local too, or side by side in one process --population")
     if ray:
@@ -120,9 +112,7 @@ def _on_host(base: Config) -> bool:
     return hasattr(envs.make(base.env, base), "simulator")
 
 
-def _executor(plan: Any, flags: Flags, ray: str | None) -> Any:
-    from mjx_sac import sweep as sweeps
-
+def _executor(plan: Plan, flags: Flags, ray: str | None) -> sweeps.Execute:
     losses = None if plan.base.losses else flags.losses
     if not ray:
         return sweeps.local(plan.metric, losses)
@@ -131,7 +121,7 @@ def _executor(plan: Any, flags: Flags, ray: str | None) -> Any:
     return sweep_ray.executor(plan, ray, losses)
 
 
-def _write(found: Any) -> None:
+def _write(found: Sweep) -> None:
     """`sweep.csv` and `sweep.png` beside `sweep.json`."""
     from mjx_sac import sweep_plot
 
@@ -149,7 +139,7 @@ def _write(found: Any) -> None:
     sweep_plot.draw(plan.space, found.trials, plan.metric, title, plan.directory / "sweep.png")
 
 
-def _lines(found: Any) -> str:
+def _lines(found: Sweep) -> str:
     """The table, the best first, and what to do with it."""
     from rich.console import Console
     from rich.table import Table
