@@ -187,5 +187,5 @@ def _parallel(figure: Any, axes: Any, space: Sequence[Parameter], trials: Sequen
     figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize="small")
 
 
-_BOX: dict[str, Any] = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+_BOX: dict[str, Any] = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.9}
 _STYLES = (("pruned", "--", "stopped by the pruner"), ("failed", ":", "failed"))
