@@ -7,6 +7,7 @@ try next is up to `sweep.py`. All machines must see the sweep's directory, and h
 # pyright: basic
 import contextlib
 import importlib.util
+import logging
 import os
 import pathlib
 import socket
@@ -105,6 +106,10 @@ def _fit(todo: list[Job], plan: Plan, losses: Any, done: Any) -> None:
             else:
                 errors.append((UsageError if result["kind"] == "UsageError" else TrainingError)(result["message"]))
 
+        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            say(f"{todo[trial.config['job']].name}: its worker has died; another goes on")
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it would show the dead worker's traceback
     there = ray.cluster_resources()
     share: dict[str, float] = {"cpu": max(1, there.get("CPU", 1) // plan.workers), "gpu": min(1, there.get("GPU", 0))}
     trainable: Any = tune.with_parameters(_train, jobs_=todo, metric=plan.metric, losses=losses, directory=os.getcwd())
