@@ -114,9 +114,9 @@ def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> Non
 
 
 def _exit(code: int) -> None:
-    """Leaves at once, where waiting for the compiler could take most of a minute."""
-    compilation = sys.modules.get("mjx_sac.compilation")
-    if compilation and compilation.busy():
+    """Leaves at once, where waiting for the compiler could take most of a minute, and waiting for other processes for ever."""
+    compilation, processes = (sys.modules.get(f"mjx_sac.{name}") for name in ("compilation", "processes"))
+    if (compilation and compilation.busy()) or (processes and processes.joined()):
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
@@ -140,9 +140,9 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
         code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
         sys.exit(_complain("interrupted", 130) if code == 130 else code)  # so a newer parser returns from Ctrl-C
     except UsageError as error:
-        sys.exit(_complain(str(error), 2))
+        _exit(_complain(str(error), 2))
     except TrainingError as error:
-        sys.exit(_complain(str(error), 3))
+        _exit(_complain(str(error), 3))
     except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
         if type(error).__name__ == "Abort":  # and an older one
             sys.exit(_complain("interrupted", 130))

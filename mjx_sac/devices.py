@@ -28,9 +28,7 @@ ENVS, RINGS, SAME = P(AXIS), P(None, AXIS), P()
 
 # The pool of initial states is on every device: any environment may begin with any of them.
 EPISODES = EpisodeState(env=ENVS, ended=ENVS, length=ENVS, episode_return=ENVS, pool=SAME, pool_next=SAME)
-REPLAY = ReplayState(
-    observation=RINGS, action=RINGS, reward=RINGS, terminated=RINGS, row=RINGS, head=ENVS, next=ENVS, size=ENVS
-)
+REPLAY = ReplayState(observation=RINGS, action=RINGS, reward=RINGS, terminated=RINGS, row=RINGS, head=ENVS, next=ENVS, size=ENVS)
 
 
 def count() -> int:

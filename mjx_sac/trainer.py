@@ -61,6 +61,18 @@ class RunState(struct.PyTreeNode):
     numbers: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
 
 
+SPLIT: Any = RunState(
+    train=SAME,
+    episodes=EPISODES,
+    replay=REPLAY,
+    normalizer=SAME,
+    key=SAME,
+    warm_up_left=SAME,
+    numbers=SAME,  # pyright: ignore
+)
+"""What of a state each of several devices holds: its environments and their part of the replay buffer, and all the rest."""
+
+
 def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
     """Puts the parts of a run together."""
     if hasattr(env, "simulator"):
