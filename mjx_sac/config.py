@@ -202,8 +202,8 @@ class Config(BaseModel):
         if self.coordinator in (None, "cluster"):
             if numbers != (None, None):
                 raise ValueError(
-                    f"num_processes {self.num_processes} and process_id {self.process_id} go with --coordinator host:port: give all "
-                    f"three, or none of them"
+                    f"num_processes {self.num_processes} and process_id {self.process_id} go with --coordinator host:port: give "
+                    f"all three, or none of them"
                 )
         elif None in numbers:
             raise ValueError(f"coordinator {self.coordinator}: give --num_processes and --process_id too, or --coordinator cluster")

@@ -21,10 +21,11 @@ from mjx_sac.envs.episodes import EpisodeState
 from mjx_sac.replay import ReplayState
 from mjx_sac.types import Key, Transition
 
-AXIS = "devices"
+AXIS, AGENTS_AXIS = "devices", "devices_of_agents"
+"""Names of the mesh's axis: where devices share the environments of one agent, and where each trains agents of its own."""
 
-ENVS, RINGS, SAME = P(AXIS), P(None, AXIS), P()
-"""Split over the first axis, over the second, and the same on every device."""
+ENVS, RINGS, AGENTS, SAME = P(AXIS), P(None, AXIS), P(AGENTS_AXIS), P()
+"""Split over environments on the first axis, on the second, over agents, and the same on every device."""
 
 # The pool of initial states is on every device: any environment may begin with any of them.
 EPISODES = EpisodeState(env=ENVS, ended=ENVS, length=ENVS, episode_return=ENVS, pool=SAME, pool_next=SAME)
@@ -34,7 +35,7 @@ REPLAY = ReplayState(observation=RINGS, action=RINGS, reward=RINGS, terminated=R
 def count() -> int:
     """Over how many devices what is being traced is split; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
-    return mesh.shape[AXIS] if AXIS in mesh.shape else 1
+    return mesh.shape.get(AXIS, 1)
 
 
 def apart(function: Callable[..., Any], ins: Any, out: Any) -> Callable[..., Any]:

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, UInt32
 
 from mjx_sac import evaluation, trainer
 from mjx_sac.config import Config
-from mjx_sac.devices import ENVS, SAME
+from mjx_sac.devices import AGENTS as AGENTS_SPLIT
+from mjx_sac.devices import SAME
 from mjx_sac.trainer import AGENTS, Agent, RunState
 from mjx_sac.types import Key, Metrics
 
@@ -55,7 +56,7 @@ def epoch(agent: Agent) -> Callable[[RunState], tuple[RunState, Metrics]]:
 def _parts(agent: Agent) -> Any:
     """What each of several devices holds: whole agents where there are several, else environments of the one."""
     return (
-        jax.tree.map(lambda axis: SAME if axis is None else ENVS, _AXES, is_leaf=lambda x: x is None)
+        jax.tree.map(lambda axis: SAME if axis is None else AGENTS_SPLIT, _AXES, is_leaf=lambda x: x is None)
         if (agent.config.is_population)
         else trainer.SPLIT
     )
@@ -72,7 +73,7 @@ def lower(agent: Agent, state: RunState, mesh: Mesh | None = None) -> Lowered:
         return jax.jit(epoch(agent), donate_argnums=0).lower(state)
     parts, where, same = _parts(agent), shardings(agent, mesh), NamedSharding(mesh, SAME)
     if agent.config.is_population:  # agents know nothing of each other: each device trains its own
-        apart = jax.shard_map(epoch(agent), mesh=mesh, in_specs=(parts,), out_specs=(parts, ENVS), check_vma=False)
+        apart = jax.shard_map(epoch(agent), mesh=mesh, in_specs=(parts,), out_specs=(parts, AGENTS_SPLIT), check_vma=False)
         return jax.jit(apart, donate_argnums=0, in_shardings=(where,), out_shardings=(where, same)).lower(state)
     traced = jax.jit(epoch(agent), donate_argnums=0, in_shardings=(where,), out_shardings=(where, same))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):

@@ -67,8 +67,8 @@ def start(config: Config) -> None:
 
 _HINT = "are --num_processes and --process_id of every process right?"
 _LOST = (
-    "another process of this run has ended or cannot be reached: its own last line says why; the same command in all processes goes "
-    "on from the newest checkpoint"
+    "another process of this run has ended or cannot be reached: its own last line says why; the same command in all processes "
+    "goes on from the newest checkpoint"
 )
 
 
@@ -99,9 +99,10 @@ def _check_address(config: Config) -> None:
             return
         except (OSError, OverflowError) as error:
             if time.monotonic() > until:
+                why = getattr(error, "strerror", None) or error
                 raise UsageError(
-                    f"coordinator = {config.coordinator!r}: no answer for {JOIN_SECONDS} s ({getattr(error, 'strerror', None) or error}): is "
-                    f"process 0 running there, and the port open?"
+                    f"coordinator = {config.coordinator!r}: no answer for {JOIN_SECONDS} s ({why}): is process 0 running there, and the "
+                    f"port open?"
                 ) from None
             time.sleep(0.5)
 
@@ -122,7 +123,8 @@ def _check_alike(config: Config) -> None:
 
 def _disagree(name: str, first: Any, other: Any, process_id: int) -> None:
     raise UsageError(
-        f"{name} = {first!r} in process 0, {other!r} in process {process_id}: start all of them with the same flags but --process_id"
+        f"{name} = {first!r} in process 0, {other!r} in process {process_id}: start all of them with the same flags, "
+        f"--process_id apart"
     )
 
 
@@ -153,8 +155,8 @@ def check_same_run(latest: int | None) -> None:
     for process_id, other in enumerate(found := [each["latest"] for each in _exchange("run", {"latest": latest})]):
         if other != found[0]:
             raise UsageError(
-                f"logdir: process 0 goes on from {found[0]} iterations, process {process_id} from {other}: choose a --logdir that all "
-                f"processes share"
+                f"logdir: process 0 goes on from {found[0]} iterations, process {process_id} from {other}: choose a --logdir "
+                f"that all processes share"
             )
 
 
@@ -214,7 +216,8 @@ def mesh(config: Config) -> Mesh | None:
         config.check_split(wanted)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return Mesh(np.array(jax.devices()[:wanted]), (devices.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+    axis = devices.AGENTS_AXIS if config.is_population else devices.AXIS
+    return Mesh(np.array(jax.devices()[:wanted]), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def place(array: np.ndarray, sharding: Any) -> jax.Array:

@@ -23,7 +23,7 @@ class Report:
     def __init__(
         self, directory: pathlib.Path, config: Config, iterations: int, warn: Callable[[str], None], writes: bool = True
     ) -> None:
-        """For a run that goes on after `iterations`; `warn` is told what a person should know. Of several processes one `writes`."""
+        """For a run that goes on after `iterations`; `warn` is told what a person should know. One process of several `writes`."""
         self._config, self._warn = config, warn
         self._names = config.member_names()
         self.lost: dict[str, str] = {}
