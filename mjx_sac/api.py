@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mjx_sac import algorithm, compilation, envs, memory, population, processes, rundir, trainer
+from mjx_sac import algorithm, compilation, envs, exchanges, memory, population, processes, rundir, trainer
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config, UsageError
 from mjx_sac.console import Console
@@ -161,6 +161,7 @@ class _Host:
         self.report.hyperparameters()
         state = start if isinstance(start, RunState) else start()
         epoch = programs.epoch.result()
+        self._show_exchanges(state, epoch)
         going_on = True
         interrupt.patient = True
         while iterations < config.iterations and going_on and not interrupt.received:
@@ -197,6 +198,10 @@ class _Host:
             raise KeyboardInterrupt
         self._done(iterations)
         return Result(state, metrics, self.agent)
+
+    def _show_exchanges(self, state: RunState, epoch: Any) -> None:
+        if (n := len(state.key.devices())) > 1:
+            self.console.message(f"{n} devices: {exchanges.describe(exchanges.count(epoch.as_text()))}")
 
     def _evaluate(self, state: RunState, iterations: int, agents: list[dict[str, float]], programs: Programs) -> None:
         """Adds to what was measured of each agent; nothing while it warms up, for nothing has been learned."""

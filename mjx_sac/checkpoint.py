@@ -71,9 +71,13 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, config: Config, spaces: dict[str, Any]) -> None:
         """`spaces` are the environment's, see `envs.base.spaces`."""
         self._path = (directory / "checkpoints").absolute()
-        self._writes = processes.primary(config)
-        if self._writes:
-            self._path.mkdir(exist_ok=True)
+        self._handlers = {name: _Handler() for name in rundir.ITEMS}
+        self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
+        self._stalled = 0.0
+        self._manager = self._make_manager() if processes.primary(config) else None
+
+    def _make_manager(self) -> ocp.CheckpointManager:
+        self._path.mkdir(exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             create=False,
             cleanup_tmp_directories=True,
@@ -82,12 +86,9 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
-        self._handlers = {name: _Handler() for name in rundir.ITEMS}
-        self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
         for left in self._path.glob(f"{_DELETING}*"):  # by a process that was killed over it
             shutil.rmtree(left, ignore_errors=True)
-        self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
-        self._stalled = 0.0
+        return ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
 
     def save(self, iterations: int, state: RunState, returns: np.ndarray | None = None) -> None:
         """Copies the state to the host and has it written; `state` may be donated as soon as this returns. All processes must call
@@ -110,7 +111,7 @@ class Checkpoints:
             name: _Save(processes.fetch(named_leaves(tree)), header)
             for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)
         }
-        if not self._writes:
+        if self._manager is None:
             return
         for name, handler in self._handlers.items():
             handler.older = self._older(name)
@@ -173,6 +174,8 @@ class Checkpoints:
         Raises:
           TrainingError: it cannot be written.
         """
+        if self._manager is None:
+            return
         try:
             self._manager.wait_until_finished()
         except OSError as error:
@@ -193,7 +196,8 @@ class Checkpoints:
     def close(self) -> None:
         """Lets go of Orbax's threads. What could not be written `save` or `wait` has told."""
         with contextlib.suppress(OSError):
-            self._manager.close()
+            if self._manager:
+                self._manager.close()
         for handler in self._handlers.values():
             handler.close()
 

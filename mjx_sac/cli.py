@@ -4,8 +4,9 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -102,7 +103,8 @@ def _train(config: Config, how: dict[str, bool], losses: "Losses | None") -> Non
             f"on; --overwrite starts anew."
         )
         return
-    say(f"training {config.env} for {config.iterations:,} iterations into {run.directory}")
+    if not config.process_id:  # of several one speaks
+        say(f"training {config.env} for {config.iterations:,} iterations into {run.directory}")
     try:
         from mjx_sac.api import train
 
@@ -120,6 +122,15 @@ def _exit(code: int) -> None:
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _raise(error: Exception) -> NoReturn:
+    """Shows a mistake of ours or of a user's code; to other processes it must not look like a long wait."""
+    processes = sys.modules.get("mjx_sac.processes")
+    if processes and processes.joined():
+        traceback.print_exc()
+        _exit(1)
+    raise error
 
 
 def _complain(message: str, code: int) -> int:
@@ -147,7 +158,7 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
         if type(error).__name__ == "Abort":  # and an older one
             sys.exit(_complain("interrupted", 130))
         if not hasattr(error, "format_message"):
-            raise
+            _raise(error)
         message = _explain(error)
         sys.exit(_complain(message, 2) if message else 2)  # empty: no arguments at all, and the help has been shown
 

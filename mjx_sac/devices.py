@@ -10,7 +10,7 @@ The functions here do so where they are traced under `jax.set_mesh`, and are the
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,12 @@ from jax.sharding import PartitionSpec as P
 from mjx_sac import replay
 from mjx_sac.envs.episodes import EpisodeState
 from mjx_sac.replay import ReplayState
-from mjx_sac.types import Key, Transition
+from mjx_sac.types import Key, Scalar, Transition
 
 AXIS, AGENTS_AXIS = "devices", "devices_of_agents"
 """Names of the mesh's axis: where devices share the environments of one agent, and where each trains agents of its own."""
 
-ENVS, RINGS, AGENTS, SAME = P(AXIS), P(None, AXIS), P(AGENTS_AXIS), P()
+ENVS, RINGS, AGENTS, SAME = cast(tuple[Any, ...], (P(AXIS), P(None, AXIS), P(AGENTS_AXIS), P()))
 """Split over environments on the first axis, on the second, over agents, and the same on every device."""
 
 # The pool of initial states is on every device: any environment may begin with any of them.
@@ -64,7 +64,7 @@ def refill(episodes: Any, state: EpisodeState, key: Key) -> EpisodeState:
     return episodes.refilled(state, jax.tree.map(lambda x: x[: len(keys)], draw(padded)))
 
 
-def sample(state: ReplayState, key: Key, shape: tuple[int, int], discount: float) -> Transition:
+def sample(state: ReplayState, key: Key, shape: tuple[int, int], discount: float | Scalar) -> Transition:
     """`replay.sample` of `shape` (batches, rows), with the rows of each batch split over the devices.
 
     Each device looks up what it owns of every batch, and one exchange brings the rows to where they are learned from.

@@ -74,7 +74,8 @@ def _count(computations: dict[str, list[str]], name: str) -> Count:
 
 def called(opcode: str, line: str) -> list[str]:
     """The computations that an instruction runs."""
-    return ", ".join(re.findall(_CALLED[opcode], line)).replace("%", "").split(", ") if opcode in _CALLED else []
+    found: list[str] = re.findall(_CALLED[opcode], line) if opcode in _CALLED else []
+    return [name.lstrip("%") for each in found for name in each.split(", ")]
 
 
 def instruction(line: str) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def start(config: Config) -> None:
     """
     if config.coordinator is None or jax.distributed.is_initialized():
         return
-    where = (
+    where: dict[str, Any] = (
         {}
         if config.coordinator == "cluster"
         else {
@@ -52,11 +52,16 @@ def start(config: Config) -> None:
             "process_id": config.process_id,
         }
     )
-    _last_words(_missing(config), 2)
     _check_address(config)
+    _last_words(_missing(config), 2)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from us
     try:
-        jax.distributed.initialize(**where, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(
+            **where,
+            initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=JOIN_SECONDS,
+        )
     except (RuntimeError, ValueError) as error:
         told = str(error).strip().partition("\n")[0]
         raise UsageError(f"coordinator = {config.coordinator!r}: {told}: {_HINT}") from None
@@ -101,8 +106,8 @@ def _check_address(config: Config) -> None:
             if time.monotonic() > until:
                 why = getattr(error, "strerror", None) or error
                 raise UsageError(
-                    f"coordinator = {config.coordinator!r}: no answer for {JOIN_SECONDS} s ({why}): is process 0 running there, and the "
-                    f"port open?"
+                    f"coordinator = {config.coordinator!r}: no answer for {JOIN_SECONDS} s ({why}): does process 0 run there, "
+                    f"and is the port open?"
                 ) from None
             time.sleep(0.5)
 

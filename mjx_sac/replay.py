@@ -115,7 +115,7 @@ def sample(state: ReplayState, key: Key, shape: tuple[int, ...], discount: float
     return look_up(state, jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1]), discount)
 
 
-def look_up(state: ReplayState, draw: Int32[Array, "*shape"], discount: float) -> Transition:
+def look_up(state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar) -> Transition:
     """The transitions with these numbers, counted from 0 through the environments, and in each from the newest."""
     slots, rows = state.row.shape[0], state.observation.shape[0]
     ends = jnp.cumsum(state.size)

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
-from mjx_sac import metrics as metrics_lib
 from mjx_sac import devices, normalizer, replay, sac
+from mjx_sac import metrics as metrics_lib
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.devices import ENVS, EPISODES, REPLAY, SAME
 from mjx_sac.envs.episodes import Episodes, EpisodeState
@@ -68,7 +68,7 @@ SPLIT: Any = RunState(
     normalizer=SAME,
     key=SAME,
     warm_up_left=SAME,
-    numbers=SAME,  # pyright: ignore
+    numbers=SAME,
 )
 """What of a state each of several devices holds: its environments and their part of the replay buffer, and all the rest."""
 

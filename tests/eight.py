@@ -60,9 +60,10 @@ def main(directory: pathlib.Path) -> dict:
     alone, shared = train(directory / "seeds_one", **seeds), train(directory / "seeds_four", 4, **seeds)
     return {
         "eight": difference(one.state, eight.state),
-        "metrics": difference({k: v for k, v in one.metrics.items() if "time/" not in k and "checkpoint/" not in k}, {
-            k: v for k, v in eight.metrics.items() if "time/" not in k and "checkpoint/" not in k
-        }),
+        "metrics": difference(
+            {k: v for k, v in one.metrics.items() if "time/" not in k and "checkpoint/" not in k},
+            {k: v for k, v in eight.metrics.items() if "time/" not in k and "checkpoint/" not in k},
+        ),
         "buffer_parts": sorted(part.data.shape for part in buffer.addressable_shards),
         "buffer": buffer.shape,
         "down": difference(one.state, down.state),
