@@ -74,7 +74,7 @@ def train(
     attach = partial(rundir.attach, config, overwrite=overwrite, fallback=fallback, check_env=env is None)
     directory = attach().directory
     processes.start(config)
-    primary = processes.primary(config)
+    primary = processes.primary()
     found = algorithm.load(config)
     alone = rundir.lock(directory) if primary else contextlib.nullcontext()
     with Console(config.iterations, config.num_agents, quiet=not primary) as console, Interrupt(console) as interrupt, alone:

@@ -74,7 +74,7 @@ class Checkpoints:
         self._handlers = {name: _Handler() for name in rundir.ITEMS}
         self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
         self._stalled = 0.0
-        self._manager = self._make_manager() if processes.primary(config) else None
+        self._manager = self._make_manager() if processes.primary() else None
 
     def _make_manager(self) -> ocp.CheckpointManager:
         self._path.mkdir(exist_ok=True)

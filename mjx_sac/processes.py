@@ -11,8 +11,8 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,8 @@ def start(config: Config) -> None:
     Raises:
       UsageError: they cannot be found, or do not fit.
     """
-    if config.coordinator is None or jax.distributed.is_initialized():
+    _state["joined"] = jax.distributed.is_initialized()  # a program of the user's may have done so
+    if config.coordinator is None or joined():
         return
     where: dict[str, Any] = (
         {}
@@ -62,11 +63,11 @@ def start(config: Config) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=JOIN_SECONDS,
         )
+        _state["joined"] = True
+        _check_alike(config)
     except (RuntimeError, ValueError) as error:
         told = str(error).strip().partition("\n")[0]
         raise UsageError(f"coordinator = {config.coordinator!r}: {told}: {_HINT}") from None
-    _state["joined"] = True
-    _check_alike(config)
     _last_words(_LOST, 3)
 
 
@@ -113,61 +114,55 @@ def _check_address(config: Config) -> None:
 
 
 def _check_alike(config: Config) -> None:
-    """Before the first exchange, which processes that disagree about their number would wait in for ever.
+    """Before the first exchange, in which processes that disagree about their number would wait for ever.
 
     Raises:
       UsageError: in every process, if they were not started alike.
     """
-    plain = {name: value for name, value in config.model_dump(mode="json").items() if name not in ("process_id", "coordinator")}
-    theirs = _exchange("start", {**plain, "JAX": jax.__version__})
-    for other in theirs:
-        for name in theirs[0]:
-            if other[name] != theirs[0][name]:
-                _disagree(name, theirs[0][name], other[name], theirs.index(other))
-
-
-def _disagree(name: str, first: Any, other: Any, process_id: int) -> None:
-    raise UsageError(
-        f"{name} = {first!r} in process 0, {other!r} in process {process_id}: start all of them with the same flags, "
-        f"--process_id apart"
-    )
-
-
-def _exchange(topic: str, value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What every process says about `topic`, by way of the coordinator: no device takes part."""
-    from jax._src.distributed import global_state  # JAX has no public name for it; Orbax uses it too
-
-    client: Any = global_state.client
-    client.key_value_set(f"mjx-sac/{topic}/{global_state.process_id}", json.dumps(value))
-    count = int(value.get("num_processes") or global_state.num_processes)
-    try:
-        return [
-            json.loads(client.blocking_key_value_get(f"mjx-sac/{topic}/{i}", JOIN_SECONDS * 1000))
-            for i in range(min(count, global_state.num_processes))
-        ]
-    except jax.errors.JaxRuntimeError:
-        raise UsageError(f"{topic}: not all processes answered within {JOIN_SECONDS} s: {_HINT}") from None
+    apart = ("process_id", "coordinator", "num_processes" if config.coordinator == "cluster" else "")
+    plain = {name: value for name, value in config.model_dump(mode="json").items() if name not in apart}
+    _agree("start", {**plain, "JAX": jax.__version__}, "start all of them with the same flags, --process_id apart")
 
 
 def check_same_run(latest: int | None) -> None:
     """That all see the same checkpoints.
 
     Raises:
-      UsageError: the run's directory is not shared.
+      UsageError: in every process, if the run's directory is not shared.
     """
-    if jax.process_count() == 1:
-        return
-    for process_id, other in enumerate(found := [each["latest"] for each in _exchange("run", {"latest": latest})]):
-        if other != found[0]:
-            raise UsageError(
-                f"logdir: process 0 goes on from {found[0]} iterations, process {process_id} from {other}: choose a --logdir "
-                f"that all processes share"
-            )
+    if joined():
+        _agree("run", {"newest checkpoint": latest}, "choose a --logdir that all processes share")
 
 
-def primary(config: Config) -> bool:
+def _agree(topic: str, mine: dict[str, Any], way_out: str) -> None:
+    """Raises UsageError in every process unless all say the same. They speak through the coordinator, no device takes part."""
+    from jax._src.distributed import global_state  # JAX has no public name for it; Orbax uses it too
+
+    client, me, milliseconds = cast(Any, global_state.client), global_state.process_id, JOIN_SECONDS * 1000
+    client.key_value_set(f"mjx-sac/{topic}/{me}", json.dumps(mine))
+    if me == 0:
+        theirs = [
+            json.loads(client.blocking_key_value_get(f"mjx-sac/{topic}/{i}", milliseconds))
+            for i in range(global_state.num_processes)
+        ]
+        differing = [
+            f"{name} = {value!r} in process 0, {other.get(name)!r} in process {i}: {way_out}"
+            for i, other in enumerate(theirs)
+            for name, value in theirs[0].items()
+            if other.get(name) != value
+        ]
+        client.key_value_set(f"mjx-sac/{topic}/verdict", differing[0] if differing else "")
+    verdict = client.blocking_key_value_get(f"mjx-sac/{topic}/verdict", milliseconds)
+    if verdict:  # said even if process 0, and the coordinator with it, is gone before this process has raised
+        _last_words(verdict, 2)
+    client.wait_at_barrier(f"mjx-sac/{topic}/read", milliseconds)
+    if verdict:
+        raise UsageError(verdict)
+
+
+def primary() -> bool:
     """Whether this process speaks for all."""
-    return config.coordinator is None or jax.process_index() == 0
+    return not joined() or jax.process_index() == 0
 
 
 def any_of(*flags: bool) -> tuple[bool, ...]:
