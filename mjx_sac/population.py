@@ -67,8 +67,11 @@ def shardings(agent: Agent, mesh: Mesh) -> Any:
     return jax.tree.map(partial(NamedSharding, mesh), _parts(agent))
 
 
-def lower(agent: Agent, state: RunState, mesh: Mesh | None = None) -> Lowered:
-    """`epoch`, donating its argument, for a state like this on the devices of `mesh`, which it goes back to."""
+def lower(agent: Agent, state: RunState, mesh: Mesh | None = None, platforms: tuple[str, ...] | None = None) -> Lowered:
+    """`epoch`, donating its argument, for a state like this on the devices of `mesh`, which it goes back to.
+
+    `platforms` are the mesh's, where it is of devices that are not there.
+    """
     if mesh is None:
         return jax.jit(epoch(agent), donate_argnums=0).lower(state)
     parts, where, same = _parts(agent), shardings(agent, mesh), NamedSharding(mesh, SAME)
@@ -77,7 +80,7 @@ def lower(agent: Agent, state: RunState, mesh: Mesh | None = None) -> Lowered:
         return jax.jit(apart, donate_argnums=0, in_shardings=(where,), out_shardings=(where, same)).lower(state)
     traced = jax.jit(epoch(agent), donate_argnums=0, in_shardings=(where,), out_shardings=(where, same))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        return traced.lower(state)
+        return traced.trace(state).lower(lowering_platforms=platforms)
 
 
 def evaluate(agent: Agent) -> Callable[[Any, Any, Key, Array], Metrics]:
