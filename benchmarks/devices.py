@@ -110,9 +110,10 @@ def _table(result: dict[str, Any], grows: bool) -> str:
     for n in DEVICES if grows else [n for n in DEVICES if result["num_envs"] % n == 0]:
         part, more = extrapolate(result, n, grows), n if grows else 1
         gain = one / part["all"] * more
+        launches, exchanged = 1e3 * (part["all"] - part["exchanges"]), 1e3 * part["exchanges"]
         rows.append(
-            f"| {n} | {result['num_envs'] * more:,} | {result['batch_size'] * more:,} | {1e3 * (part['all'] - part['exchanges']):.1f} | "
-            f"{1e3 * part['exchanges']:.1f} | {gain:.2f} | {gain / n:.0%} |"
+            f"| {n} | {result['num_envs'] * more:,} | {result['batch_size'] * more:,} | {launches:.1f} | "
+            f"{exchanged:.1f} | {gain:.2f} | {gain / n:.0%} |"
         )
     return "\n".join(rows)
 
@@ -151,58 +152,61 @@ def page(result: dict[str, Any]) -> str:
 
 PAGE = """# More devices
 
-Written by `python benchmarks/devices.py --page` from `results/devices_ant.json`. **Bytes and numbers of exchanges are counted** in the
-program that XLA compiles for eight H200s (ant, {num_envs} environments, batch {batch_size}, {updates} gradient steps per vector step,
-commit {commit}). **All times are extrapolated, none is measured**: nobody has run this on more than one GPU.
+Written by `python benchmarks/devices.py --page` from `results/devices_ant.json`. **Bytes and numbers of exchanges are
+counted** in the program that XLA compiles for eight H200s (ant, {num_envs} environments, batch {batch_size}, {updates}
+gradient steps per vector step, commit {commit}). **All times are extrapolated, none is measured**: nobody has run this on
+more than one GPU.
 
 ## What moves
 
 {counted}
 
-A gradient step has {number} exchanges, {gradient_bytes} bytes: the critics' gradients, the actor's and the temperature's, and what
-`describe` wants statistics of. A vector step brings {batch_bytes} bytes of batches from the environments' owners to where they are
-learned from, in one exchange, and else counters and sums of a few hundred bytes. Physics exchanges nothing. Once per epoch the pool of
-initial states and metrics are gathered.
+A gradient step has {number} exchanges, {gradient_bytes} bytes: the critics' gradients, the actor's and the temperature's,
+and what `describe` wants statistics of. A vector step brings {batch_bytes} bytes of batches from the environments' owners
+to where they are learned from, in one exchange, and else counters and sums of a few hundred bytes. Physics exchanges
+nothing. Once per epoch the pool of initial states and metrics are gathered.
 
 ## The model
 
-- A device takes {launch} microseconds per kernel launched, counted in `results/gpu_launches_ant.json`, however little work a kernel
-  has. An assumption: it holds for small networks and some thousand environments per device.
+- A device takes {launch} microseconds per kernel launched, counted in `results/gpu_launches_ant.json`, however little work
+  a kernel  has. An assumption: it holds for small networks and some thousand environments per device.
 - An exchange takes what NCCL thinks it does when it chooses between trees and rings: latencies and bandwidths of
-  [tuning.cc](https://github.com/NVIDIA/nccl/blob/01afd20a77b5804e0ecf1042509dd9d20ebf9e93/src/graph/tuning.cc), written for Volta and
-  Ampere; newer links are faster. Eight devices to a node. Nothing overlaps.
+  [tuning.cc](https://github.com/NVIDIA/nccl/blob/01afd20a77b5804e0ecf1042509dd9d20ebf9e93/src/graph/tuning.cc), written for
+  Volta and  Ampere; newer links are faster. Eight devices to a node. Nothing overlaps.
 
 ## One run on more devices (extrapolated)
 
-The same numbers of environments, batch and gradient steps: the same run, in other places. Not on 512: {num_envs} environments cannot
-be shared so.
+The same numbers of environments, batch and gradient steps: the same run, in other places. Not on 512: {num_envs}
+environments cannot be shared so.
 
 {fixed}
 
-It does not get faster. A device that launches some thousand small kernels is no sooner done with an eighth of the work in each, and
-every gradient step waits for the others. Several devices are for a replay buffer, or environments, that one has no room for, and for
-networks and batches whose kernels take much longer than a launch.
+It does not get faster. A device that launches some thousand small kernels is no sooner done with an eighth of the work in
+each, and every gradient step waits for the others. Several devices are for a replay buffer, or environments, that one has
+no room for, and for networks and batches whose kernels take much longer than a launch.
 
 ## Environments and batch that grow with the devices (extrapolated)
 
-{num_envs} environments and {batch_size} rows of the batch for each device, as many gradient steps per vector step as one device takes.
+{num_envs} environments and {batch_size} rows of the batch for each device, and as many gradient steps per vector
+step as one device takes.
 
 {grown}
 
 Eight devices of a node spend {exchanged_8} of the time on exchanges. Where it stops scaling, and why:
 
-- **Beyond a node** latency: {updates} gradient steps one after another, each of which waits for gradients to cross the network twice.
-  Larger batches and fewer steps help, at learning's expense; a faster network hardly does.
-- **At hundreds of devices** the batches: rows are drawn from everywhere, as on one device, and a dense exchange brings every device
-  {batch_bytes_512} GB per vector step through its links at 512, of which it keeps a part in 512. Drawing each device's rows from its own
-  environments would exchange none, and would be another algorithm than one device's.
-- Statistics of a whole batch, and the pool of initial states, are on every device: they grow with the run, not with the device.
+- **Beyond a node** latency: {updates} gradient steps one after another, each of which waits for gradients to cross the
+  network twice.  Larger batches and fewer steps help, at learning's expense; a faster network hardly does.
+- **At hundreds of devices** the batches: rows are drawn from everywhere, as on one device, and a dense exchange brings
+  every device  {batch_bytes_512} GB per vector step through its links at 512, of which it keeps a part in 512. Drawing each
+  device's rows from its own  environments would exchange none, and would be another algorithm than one device's.
+- Statistics of a whole batch, and the pool of initial states, are on every device: they grow with the run, not with the
+  device.
 - A checkpoint is written by process 0, whose host must have room for the whole state.
 
 ## Many seeds
 
-`--num_seeds` shared by devices exchanges nothing but metrics, once per epoch: N devices train N times the seeds in the same time, up to
-the slowest one's. For learning curves that is what more devices are good for.
+`--num_seeds` shared by devices exchanges nothing but metrics, once per epoch: N devices train N times the seeds in the same
+time, up to the slowest one's. For learning curves that is what more devices are good for.
 """
 
 
