@@ -4,6 +4,7 @@ Process 0 speaks for all: it alone prints, evaluates, logs and writes. What it w
 it is sent, some of them at a time, so a checkpoint is the same whoever saved it and any number of processes goes on from it.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -153,11 +154,12 @@ def _agree(topic: str, mine: dict[str, Any], way_out: str) -> None:
         ]
         client.key_value_set(f"mjx-sac/{topic}/verdict", differing[0] if differing else "")
     verdict = client.blocking_key_value_get(f"mjx-sac/{topic}/verdict", milliseconds)
-    if verdict:  # said even if process 0, and the coordinator with it, is gone before this process has raised
-        _last_words(verdict, 2)
-    client.wait_at_barrier(f"mjx-sac/{topic}/read", milliseconds)
-    if verdict:
-        raise UsageError(verdict)
+    if not verdict:
+        return
+    _last_words(verdict, 2)  # said even if process 0, and the coordinator with it, is gone before this process has raised
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # so too here
+        client.wait_at_barrier(f"mjx-sac/{topic}/read", milliseconds)
+    raise UsageError(verdict)
 
 
 def primary() -> bool:

@@ -114,7 +114,7 @@ def test_when_one_is_killed_the_other_says_so_and_ends(together, whole, tmp_path
 def test_processes_that_count_differently_are_refused(together, tmp_path):
     ends = together(tmp_path / "run", num_processes=(2, 3))
     assert [code for code, *_ in ends] == [2, 2], ends
-    assert all("num_processes = 2 in process 0, 3 in process 1" in line for _, line, *_ in ends)
+    assert all("num_processes = 2 in process 0, 3 in process 1" in line for _, line, *_ in ends), ends
     assert not (tmp_path / "run").exists()
 
 
