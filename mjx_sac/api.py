@@ -1,5 +1,6 @@
 """Training from Python: the host's loop around the compiled epoch."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -8,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from mjx_sac import algorithm, compilation, envs, memory, population, rundir, trainer
+from mjx_sac import algorithm, compilation, envs, exchanges, memory, population, processes, rundir, trainer
 from mjx_sac.checkpoint import Checkpoints
-from mjx_sac.config import Config
+from mjx_sac.config import Config, UsageError
 from mjx_sac.console import Console
 from mjx_sac.envs.base import Environment, spaces
 from mjx_sac.envs.simulator import HostEnvironment
@@ -69,46 +71,67 @@ def train(
       KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, then after the epoch it came in was finished and
         saved.
     """
-    found = algorithm.load(config)
     attach = partial(rundir.attach, config, overwrite=overwrite, fallback=fallback, check_env=env is None)
     directory = attach().directory
-    with Console(config.iterations, config.num_agents) as console, Interrupt(console) as interrupt, rundir.lock(directory):
+    processes.start(config)
+    primary = processes.primary()
+    found = algorithm.load(config)
+    alone = rundir.lock(directory) if primary else contextlib.nullcontext()
+    with Console(config.iterations, config.num_agents, quiet=not primary) as console, Interrupt(console) as interrupt, alone:
         run = attach(verify=True)  # again: now that nobody else can save there
         console.phase(f"building {config.env}")
         compilation.set_up(config.device, config.deterministic)
+        processes.check_same_run(run.latest)
+        mesh = processes.mesh(config)
         env = env or envs.make(config.env, config)
         networks = networks or found.networks(config, env.action_size)
         agent = trainer.make_agent(config, env, networks, losses or found.losses)
         algorithm.check(agent)
-        init = population.init(agent)
+        init = population.init(agent, mesh)
         shapes = jax.eval_shape(init)
-        memory.check(config, shapes, jax.devices()[0])
-        lowered = jax.jit(population.epoch(agent), donate_argnums=0).lower(shapes)
-        if overwrite:  # only now: what can be wrong with an environment has shown itself
+        _check_devices(agent, shapes, mesh)
+        lowered = population.lower(agent, shapes, mesh)
+        if primary and overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
-        rundir.set_aside(run)
+        if primary:
+            rundir.set_aside(run)
         checkpoints = Checkpoints(run.directory, config, spaces(env))
-        state = _restore(run, agent, checkpoints, shapes, console)
-        rundir.write_kwargs(run)
-        report = Report(run.directory, config, run.latest or 0, console.message)
-        host = _Host(run, agent, checkpoints, report, console, list(callbacks))
+        state = _restore(run, agent, checkpoints, shapes, console, mesh)
+        if primary:
+            rundir.write_kwargs(run)
+        report = Report(run.directory, config, run.latest or 0, console.message, primary)
+        host = _Host(run, agent, checkpoints, report, console, list(callbacks), primary)
         try:
             if state and (run.latest or 0) >= config.iterations:
                 return Result(state, {}, agent)
             return host.loop(state or init, Programs(agent, lowered, shapes), interrupt)
-        except jax.errors.JaxRuntimeError as error:
-            raise agent.episodes.failure or error from None
+        except (jax.errors.JaxRuntimeError, ValueError) as error:  # the latter when a CPU's exchange fails
+            raise agent.episodes.failure or processes.lost(error) or error from None
         finally:
             agent.episodes.close()
             report.close()
             checkpoints.close()
 
 
-def _restore(run: rundir.Run, agent: Agent, checkpoints: Checkpoints, like: RunState, console: Console) -> RunState | None:
+def _check_devices(agent: Agent, shapes: RunState, mesh: Mesh | None) -> None:
+    """Raises UsageError where the devices cannot hold the run."""
+    size = mesh.size if mesh else 1
+    if size > 1 and agent.episodes.on_host:
+        raise UsageError(
+            f"num_devices = {size}: an environment on the host cannot be shared by several devices: train on one, or train an "
+            f"environment in JAX"
+        )
+    device = jax.devices()[0]
+    memory.check(agent.config, shapes, device, jax.process_count() if device.platform == "cpu" else size)
+
+
+def _restore(
+    run: rundir.Run, agent: Agent, checkpoints: Checkpoints, like: RunState, console: Console, mesh: Mesh | None
+) -> RunState | None:
     """The state to go on from, told with what has changed since; None where the run begins."""
     if run.latest is None:
         return None
-    state = checkpoints.restore(run.latest, like)
+    state = checkpoints.restore(run.latest, like, population.shardings(agent, mesh) if mesh else None)
     changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
     fresh = "; the simulator starts new episodes" if agent.episodes.on_host else ""
     console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}{fresh}")
@@ -127,6 +150,7 @@ class _Host:
     report: Report
     console: Console
     callbacks: list[Callback]
+    primary: bool = True  # of several processes, which all go through the same loop
 
     def loop(self, start: RunState | Callable[[], RunState], programs: Programs, interrupt: Interrupt) -> Result:
         """Epoch, evaluation, log, checkpoint, until all iterations are done."""
@@ -137,6 +161,7 @@ class _Host:
         self.report.hyperparameters()
         state = start if isinstance(start, RunState) else start()
         epoch = programs.epoch.result()
+        self._show_exchanges(state, epoch)
         going_on = True
         interrupt.patient = True
         while iterations < config.iterations and going_on and not interrupt.received:
@@ -149,13 +174,16 @@ class _Host:
             ]
             iterations += config.epoch_iterations
             self.report.check(agents, iterations)
-            self._evaluate(state, iterations, agents, programs)
+            if self.primary:
+                self._evaluate(state, iterations, agents, programs)
             fps = config.epoch_iterations / (time.perf_counter() - started)
             agents = [{**one, **self.checkpoints.cost, "time/fps": fps} for one in agents]
             self.report.log(iterations, agents)
             metrics = self.report.together(agents)
             for callback in self.callbacks:
                 going_on &= callback(iterations, metrics, state) is not False
+            interrupt.received, stop = processes.any_of(interrupt.received, not going_on)
+            going_on = not stop
             if iterations // config.checkpoint_interval > saved // config.checkpoint_interval:
                 self.console.phase("saving")
                 self.checkpoints.save(iterations, state, _returns(metrics))
@@ -165,10 +193,15 @@ class _Host:
         if iterations > saved:
             self.checkpoints.save(iterations, state, _returns(metrics))
         self.checkpoints.wait()
-        if interrupt.received:
+        if processes.any_of(interrupt.received)[0]:  # and nobody leaves before all is written
+            processes.leave()
             raise KeyboardInterrupt
         self._done(iterations)
         return Result(state, metrics, self.agent)
+
+    def _show_exchanges(self, state: RunState, epoch: Any) -> None:
+        if (n := len(state.key.devices())) > 1:
+            self.console.message(f"{n} devices: {exchanges.describe(exchanges.count(epoch.as_text()))}")
 
     def _evaluate(self, state: RunState, iterations: int, agents: list[dict[str, float]], programs: Programs) -> None:
         """Adds to what was measured of each agent; nothing while it warms up, for nothing has been learned."""

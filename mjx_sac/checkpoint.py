@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mjx_sac import rundir, snapshot
+from mjx_sac import processes, rundir, snapshot
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
 from mjx_sac.types import named_leaves
@@ -70,23 +70,29 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, config: Config, spaces: dict[str, Any]) -> None:
         """`spaces` are the environment's, see `envs.base.spaces`."""
+        self._path = (directory / "checkpoints").absolute()
+        self._handlers = {name: _Handler() for name in rundir.ITEMS}
+        self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
+        self._stalled = 0.0
+        self._manager = self._make_manager() if processes.primary() else None
+
+    def _make_manager(self) -> ocp.CheckpointManager:
+        self._path.mkdir(exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            create=True,
+            create=False,
             cleanup_tmp_directories=True,
             lightweight_initialize=True,
             # Or our handler would have to know how to wait for the directory it writes into.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
-        self._handlers = {name: _Handler() for name in rundir.ITEMS}
-        self._path = (directory / "checkpoints").absolute()
-        self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
         for left in self._path.glob(f"{_DELETING}*"):  # by a process that was killed over it
             shutil.rmtree(left, ignore_errors=True)
-        self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
-        self._stalled = 0.0
+        return ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
 
     def save(self, iterations: int, state: RunState, returns: np.ndarray | None = None) -> None:
-        """Copies the state to the host and has it written; `state` may be donated as soon as this returns.
+        """Copies the state to the host and has it written; `state` may be donated as soon as this returns. All processes must call
+        it, and process 0 writes.
 
         Args:
           iterations: names the checkpoint.
@@ -101,7 +107,12 @@ class Checkpoints:
         policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
         scores = None if returns is None else [float(score) if np.isfinite(score) else None for score in returns]
         header = {"iterations": iterations, "returns": scores, **self._description}
-        items = {name: _Save(_flatten(tree), header) for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)}
+        items = {
+            name: _Save(processes.fetch(named_leaves(tree)), header)
+            for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)
+        }
+        if self._manager is None:
+            return
         for name, handler in self._handlers.items():
             handler.older = self._older(name)
         try:
@@ -134,12 +145,13 @@ class Checkpoints:
             "checkpoint/stall_seconds": self._stalled,
         }
 
-    def restore(self, iterations: int, like: RunState) -> RunState:
+    def restore(self, iterations: int, like: RunState, shardings: Any = None) -> RunState:
         """The state saved at `iterations`.
 
         Args:
           iterations: the checkpoint.
           like: a `RunState` (of arrays or shapes) such as the run would start with.
+          shardings: where its parts are to lie; left out, on the default device.
 
         Raises:
           UsageError: it is damaged, or was saved by another environment or other networks: every differing array is named.
@@ -150,8 +162,8 @@ class Checkpoints:
                 name: (tuple(leaf["shape"]), leaf["dtype"]) for name, leaf in snapshot.manifest(path / "state")["leaves"].items()
             }
             _compare(path, {name: (x.shape, np.dtype(x.dtype).name) for name, x in named_leaves(like)}, found)
-            # A copy that XLA owns: the epoch donates its input, and must not scribble over memory that NumPy holds.
-            arrays = {name: jax.numpy.array(x, copy=True) for name, x in snapshot.read(path / "state")}
+            where = dict(named_leaves(jax.tree.broadcast(shardings, like))) if shardings else {}
+            arrays = {name: processes.place(x, where.get(name)) for name, x in snapshot.read(path / "state")}
         except snapshot.DamagedError as error:
             raise rundir.damaged(error) from None
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in named_leaves(like)])
@@ -162,6 +174,8 @@ class Checkpoints:
         Raises:
           TrainingError: it cannot be written.
         """
+        if self._manager is None:
+            return
         try:
             self._manager.wait_until_finished()
         except OSError as error:
@@ -182,14 +196,10 @@ class Checkpoints:
     def close(self) -> None:
         """Lets go of Orbax's threads. What could not be written `save` or `wait` has told."""
         with contextlib.suppress(OSError):
-            self._manager.close()
+            if self._manager:
+                self._manager.close()
         for handler in self._handlers.values():
             handler.close()
-
-
-def _flatten(tree: Any) -> dict[str, np.ndarray]:
-    """Host copies by name. On a CPU `np.asarray` would be the very memory that the next epoch overwrites."""
-    return {name: np.array(x, copy=True, order="C") for name, x in named_leaves(tree)}
 
 
 def _compare(path: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -3,8 +3,9 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -73,7 +74,8 @@ def train(
             f"goes on; --overwrite starts anew."
         )
         return
-    say(f"training {resolved.env} for {resolved.iterations:,} iterations into {run.directory}")
+    if not resolved.process_id:  # of several one speaks
+        say(f"training {resolved.env} for {resolved.iterations:,} iterations into {run.directory}")
     from mjx_sac import api
 
     api.train(resolved, losses=None if resolved.losses else flags.losses, **how)
@@ -86,12 +88,21 @@ def _interrupted(overwrite: bool) -> None:
 
 
 def _exit(code: int) -> None:
-    """Leaves at once, where waiting for the compiler could take most of a minute."""
-    compilation = sys.modules.get("mjx_sac.compilation")
-    if compilation and compilation.busy():
+    """Leaves at once, where waiting for the compiler could take most of a minute, and waiting for other processes for ever."""
+    compilation, processes = (sys.modules.get(f"mjx_sac.{name}") for name in ("compilation", "processes"))
+    if (compilation and compilation.busy()) or (processes and processes.joined()):
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _raise(error: Exception) -> NoReturn:
+    """Shows a mistake of ours or of a user's code; to other processes it must not look like a long wait."""
+    processes = sys.modules.get("mjx_sac.processes")
+    if processes and processes.joined():
+        traceback.print_exc()
+        _exit(1)
+    raise error
 
 
 def _complain(message: str, code: int) -> int:
@@ -112,14 +123,14 @@ def main(arguments: Sequence[str] | None = None, *, config_class: type[Config] =
         code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
         sys.exit(_complain("interrupted", 130) if code == 130 else code)  # so a newer parser returns from Ctrl-C
     except UsageError as error:
-        sys.exit(_complain(str(error), 2))
+        _exit(_complain(str(error), 2))
     except TrainingError as error:
-        sys.exit(_complain(str(error), 3))
+        _exit(_complain(str(error), 3))
     except Exception as error:  # the parser's own errors: Typer's copy of click, or click itself, by version
         if type(error).__name__ == "Abort":  # and an older one
             sys.exit(_complain("interrupted", 130))
         if not hasattr(error, "format_message"):
-            raise
+            _raise(error)
         message = _explain(error)
         sys.exit(_complain(message, 2) if message else 2)  # empty: no arguments at all, and the help has been shown
 

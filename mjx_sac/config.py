@@ -73,6 +73,10 @@ def _field(default: Any, group: str, description: str, *, fixed: bool = False, n
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
+PLACES = ("num_devices", "coordinator", "num_processes", "process_id")
+"""Fields that say where a run is computed, not what: a run that goes on does not inherit them."""
+
+
 class Config(BaseModel):
     """Hyperparameters of one run. Defaults are those of the 2020 framework where it had the field."""
 
@@ -145,6 +149,21 @@ class Config(BaseModel):
         "default", "Networks", "precision of the learner's matrix products; physics always runs at highest"
     )
 
+    # Devices
+    num_devices: Annotated[Int | None, BeforeValidator(_none)] = _field(
+        None,
+        "Devices",
+        "devices, of all processes together, that share the work; auto is 1, or all that several processes have",
+        gt=0,
+    )
+    coordinator: Annotated[str | None, BeforeValidator(_none)] = _field(
+        None, "Devices", "host:port where process 0 of several listens, or `cluster`: SLURM, MPI or the cloud says it; auto is none"
+    )
+    num_processes: Annotated[Int | None, BeforeValidator(_none)] = _field(
+        None, "Devices", "processes that train together, with a coordinator", gt=0
+    )
+    process_id: Annotated[Int | None, BeforeValidator(_none)] = _field(None, "Devices", "which of them this one is, from 0", ge=0)
+
     # Output
     log_interval: Int = _field(10_000, "Output", "iterations per epoch: one log entry, one evaluation", gt=0)
     episodes_per_eval: Int = _field(10, "Output", "episodes per evaluation; 0 turns evaluation off", ge=0)
@@ -182,6 +201,42 @@ class Config(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _processes_fit(self) -> Self:
+        numbers = (self.num_processes, self.process_id)
+        if self.coordinator in (None, "cluster"):
+            if numbers != (None, None):
+                raise ValueError(
+                    f"num_processes {self.num_processes} and process_id {self.process_id} go with --coordinator host:port: give "
+                    f"all three, or none of them"
+                )
+        elif None in numbers:
+            raise ValueError(f"coordinator {self.coordinator}: give --num_processes and --process_id too, or --coordinator cluster")
+        elif not re.fullmatch(r".+:\d{1,5}", self.coordinator or ""):
+            raise ValueError(f"coordinator {self.coordinator} is no host:port, such as 10.0.0.1:1234")
+        elif self.process_id >= self.num_processes:  # pyright: ignore[reportOperatorIssue]  # neither is None
+            raise ValueError(
+                f"process_id {self.process_id} of num_processes {self.num_processes}: they count from 0 to "
+                f"{(self.num_processes or 1) - 1}"
+            )
+        if self.num_devices:
+            self.check_split(self.num_devices)
+        return self
+
+    def check_split(self, num_devices: int) -> None:
+        """That the work can be shared evenly.
+
+        Raises:
+          ValueError: it cannot; with the nearest numbers that could be.
+        """
+        agents = (("num_seeds" if self.num_seeds > 1 else "members", self.num_agents),)
+        for field, value in agents if self.is_population else (("num_envs", self.num_envs), ("batch_size", self.batch_size)):
+            if value % num_devices:
+                near = sorted({max(value // num_devices, 1) * num_devices, -(-value // num_devices) * num_devices})
+                raise ValueError(
+                    f"{field} {value} cannot be shared evenly by num_devices {num_devices}: make it {' or '.join(map(str, near))}"
+                )
+
+    @model_validator(mode="after")
     def _members_fit(self) -> Self:
         if self.seed + self.num_seeds > 2**32:
             raise ValueError(f"num_seeds {self.num_seeds} from seed {self.seed} on: seeds end at {2**32 - 1}: lower seed")
@@ -191,7 +246,7 @@ class Config(BaseModel):
                 if name not in own or not field_info(type(self), name, "number"):
                     known = [known for known in own if field_info(type(self), known, "number")]
                     raise ValueError(f"members: {name} is no number that agents can differ in; {', '.join(known)} are")
-            build(type(self), {**own, "members": (), **member})
+            build(type(self), {**own, "members": (), "num_devices": None, **member})
         for name in {name for member in self.members for name in member}:
             if any(getattr(agent, name) is None for agent in self.population()):
                 raise ValueError(f"members: {name} is auto for one of them, which is no number: give it to every member")

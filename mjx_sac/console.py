@@ -29,13 +29,14 @@ class Console:
       total: iterations of the whole run, of each agent in it.
     """
 
-    def __init__(self, total: int, agents: int = 1, *, terminal: bool | None = None) -> None:
+    def __init__(self, total: int, agents: int = 1, *, terminal: bool | None = None, quiet: bool = False) -> None:
+        """`quiet` says nothing: of several processes one speaks for all."""
         self.total = total
         self._each = f" x {agents} agents" if agents > 1 else ""
         self._started = self._said = time.monotonic()
         self._phase, self._phase_started = "starting", self._started
         self._iterations, self._status = 0, ""
-        self._out = sys.stdout  # held on to: a noisy import may have it redirected while the heartbeat speaks
+        self._out = open(os.devnull, "w") if quiet else sys.stdout  # noqa: SIM115  # held on to: a noisy import may have it redirected while the heartbeat speaks
         self._rich = RichConsole(file=self._out, force_terminal=terminal)
         self._bar: Progress | None = None
         self._task: TaskID | None = None

@@ -34,6 +34,11 @@ class Count(NamedTuple):
 
 def count(hlo: str) -> Count:
     """Counts the launches of an optimised program, given as text."""
+    return _count(*parse(hlo))
+
+
+def parse(hlo: str) -> tuple[dict[str, list[str]], str]:
+    """The instructions of every computation of a program, and the name of the one that it begins with."""
     computations: dict[str, list[str]] = collections.defaultdict(list)
     name = entry = ""
     for line in hlo.splitlines():
@@ -42,20 +47,19 @@ def count(hlo: str) -> Count:
             entry = name if head[1] else entry
         elif " = " in line:
             computations[name].append(line)
-    return _count(computations, entry)
+    return computations, entry
 
 
 def _count(computations: dict[str, list[str]], name: str) -> Count:
     launches, loops = 0, []
     for line in computations[name]:
-        opcode = _opcode(line)
+        opcode, _ = instruction(line)
         if opcode in _FREE:
             continue
         if opcode not in _CALLED:
             launches += 1
             continue
-        called = re.findall(_CALLED[opcode], line)
-        inner = [_count(computations, each) for each in ", ".join(called).replace("%", "").split(", ")]
+        inner = [_count(computations, each) for each in called(opcode, line)]
         most = max(inner)  # of a conditional's branches
         if opcode == "while":
             trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
@@ -68,12 +72,18 @@ def _count(computations: dict[str, list[str]], name: str) -> Count:
     return Count(launches, tuple(loops))
 
 
-def _opcode(line: str) -> str:
-    """Of `%name = type opcode(operands), ...`; a tuple's type has parentheses, and comments, of its own."""
+def called(opcode: str, line: str) -> list[str]:
+    """The computations that an instruction runs."""
+    found: list[str] = re.findall(_CALLED[opcode], line) if opcode in _CALLED else []
+    return [name.lstrip("%") for each in found for name in each.split(", ")]
+
+
+def instruction(line: str) -> tuple[str, str]:
+    """Opcode and type of `%name = type opcode(operands), ...`; a tuple's type has parentheses, and comments, of its own."""
     right = line.split(" = ", 1)[1]
     depth = 0
     for end, character in enumerate(right):
         depth += (character == "(") - (character == ")")
         if character == " " and not depth:  # the type is over
-            return right[end + 1 :].partition("(")[0]
-    return ""
+            return right[end + 1 :].partition("(")[0], right[:end]
+    return "", right

@@ -11,13 +11,14 @@ from mjx_sac.config import Config, UsageError
 from mjx_sac.trainer import RunState
 
 
-def check(config: Config, state: RunState, device: Any) -> None:
+def check(config: Config, state: RunState, device: Any, num_devices: int = 1) -> None:
     """Estimates memory from shapes.
 
     Args:
       config: for the size of a vector step's batches.
       state: shapes of everything the run keeps.
       device: a `jax.Device`.
+      num_devices: how many, each with memory of its own, share what is split.
 
     Raises:
       UsageError: the device has not got so much, with both figures.
@@ -26,6 +27,8 @@ def check(config: Config, state: RunState, device: Any) -> None:
     transition = _size(state.replay) / math.prod(state.replay.reward.shape)
     batches = config.num_agents * config.updates_per_vector_step * config.batch_size
     parts["batches"] = round(2 * transition * batches)  # as drawn, and normalised
+    networks = 1 if not config.is_population else num_devices
+    parts = {name: size // (networks if name == "networks" else num_devices) for name, size in parts.items()}
     if device.platform == "cpu":
         parts["checkpoint"] = _size(state)  # the copy that is written while training goes on
     needed, there = sum(parts.values()), available(device)

@@ -6,6 +6,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
+from mjx_sac import devices
 from mjx_sac.types import Metrics
 
 
@@ -38,6 +39,7 @@ def describe(tag: str, values: jax.Array) -> Metrics:
     The variance comes from squares, so that one pass over `values` gives all four; of differences to one of them, because squares
     of large values would swamp a small deviation.
     """
+    values = devices.whole(values)
     pivot = jnp.ravel(values)[0]
     shifted = values - pivot
     mean = jnp.mean(shifted)

@@ -42,4 +42,7 @@ class Programs:
         """The same initial states whenever the same epoch is evaluated, so a run that goes on repeats its evaluations."""
         self.prepare_evaluation()
         assert self._evaluate
-        return jax.device_get(self._evaluate.result()(state.train.actor_params, state.normalizer, self._own_keys, jnp.int32(epoch)))
+        policy = (state.train.actor_params, state.normalizer)
+        if len(state.key.devices()) > 1:
+            policy = jax.device_get(policy)
+        return jax.device_get(self._evaluate.result()(*policy, self._own_keys, jnp.int32(epoch)))

@@ -112,9 +112,13 @@ def _make_room(state: ReplayState) -> Int32[Array, " num_envs"]:
 
 def sample(state: ReplayState, key: Key, shape: tuple[int, ...], discount: float | Scalar) -> Transition:
     """Transitions drawn uniformly, with replacement, with leading axes `shape`. The buffer must not be empty."""
+    return look_up(state, jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1]), discount)
+
+
+def look_up(state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar) -> Transition:
+    """The transitions with these numbers, counted from 0 through the environments, and in each from the newest."""
     slots, rows = state.row.shape[0], state.observation.shape[0]
     ends = jnp.cumsum(state.size)
-    draw = jax.random.randint(key, shape, 0, ends[-1])
     env = jnp.sum(draw[..., None] >= ends, axis=-1)  # whose range the draw falls in
     slot = (state.next[env] - 1 - (draw - (ends[env] - state.size[env]))) % slots
     row = state.row[slot, env]

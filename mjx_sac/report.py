@@ -20,18 +20,20 @@ class Report:
       lost: agents that stopped being finite, and why.
     """
 
-    def __init__(self, directory: pathlib.Path, config: Config, iterations: int, warn: Callable[[str], None]) -> None:
-        """For a run that goes on after `iterations`; `warn` is told what a person should know."""
+    def __init__(
+        self, directory: pathlib.Path, config: Config, iterations: int, warn: Callable[[str], None], writes: bool = True
+    ) -> None:
+        """For a run that goes on after `iterations`; `warn` is told what a person should know. One process of several `writes`."""
         self._config, self._warn = config, warn
         self._names = config.member_names()
         self.lost: dict[str, str] = {}
-        directories = [directory / name for name in self._names] or [directory]
+        directories = ([directory / name for name in self._names] or [directory]) if writes else []
         for path in directories:
             path.mkdir(exist_ok=True)
         self._loggers = [Logger(path, iterations, warn) for path in directories]
 
     def hyperparameters(self) -> None:
-        for logger, agent in zip(self._loggers, self._config.population(), strict=True):
+        for logger, agent in zip(self._loggers, self._config.population(), strict=False):
             logger.hyperparameters(agent.model_dump())
 
     def split(self, raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -55,7 +57,7 @@ class Report:
             raise NonFiniteError(f"all {len(self._names)} agents are lost; the last one: {self.lost[self._names[-1]]}")
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
-        for name, logger, metrics in zip(self._names or ("",), self._loggers, agents, strict=True):
+        for name, logger, metrics in zip(self._names or ("",), self._loggers, agents, strict=False):
             if name not in self.lost:
                 logger.log(iterations, metrics)
 

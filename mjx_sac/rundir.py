@@ -18,7 +18,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from mjx_sac import algorithm, envs, snapshot
-from mjx_sac.config import Config, UsageError, agent_names, build, field_info, nearest
+from mjx_sac.config import PLACES, Config, UsageError, agent_names, build, field_info, nearest
 
 ITEMS = ("state", "policy")
 """The parts of a checkpoint: what a run needs to go on, and what acting needs."""
@@ -111,7 +111,8 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
     latest, manifest = (None, None) if overwrite else _latest(directory, fallback=fallback, verify=verify)
     if latest is None or manifest is None:
         return Run(config, directory, None, {}, [])
-    stored = build(type(config), {**_known(manifest, type(config)), "logdir": config.logdir}).model_dump()
+    here = {name: getattr(config, name) for name in ("logdir", *PLACES)}
+    stored = {**build(type(config), {**_known(manifest, type(config)), "logdir": config.logdir}).model_dump(), **here}
     changed = {k: (stored[k], value) for k, value in config.model_dump().items() if value != stored[k]}
     fixed = {k: pair for k, pair in changed.items() if field_info(type(config), k, "fixed")}
     if fixed:
@@ -257,7 +258,8 @@ def _latest(directory: pathlib.Path, *, fallback: bool = False, verify: bool = F
 
 
 def _known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:
-    return {name: value for name, value in manifest["config"].items() if name in config_class.model_fields}
+    """The stored configuration, without what this version does not know and where it was computed."""
+    return {k: v for k, v in manifest["config"].items() if k in config_class.model_fields and k not in PLACES}
 
 
 def set_aside(run: Run) -> None:

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
+from mjx_sac import devices, normalizer, replay, sac
 from mjx_sac import metrics as metrics_lib
-from mjx_sac import normalizer, replay, sac
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
+from mjx_sac.devices import ENVS, EPISODES, REPLAY, SAME
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host import HostEpisodes
 from mjx_sac.losses import Losses
@@ -58,6 +59,18 @@ class RunState(struct.PyTreeNode):
     key: Key
     warm_up_left: Int32[Array, ""]
     numbers: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
+
+
+SPLIT: Any = RunState(
+    train=SAME,
+    episodes=EPISODES,
+    replay=REPLAY,
+    normalizer=SAME,
+    key=SAME,
+    warm_up_left=SAME,
+    numbers=SAME,
+)
+"""What of a state each of several devices holds: its environments and their part of the replay buffer, and all the rest."""
 
 
 def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
@@ -118,7 +131,7 @@ def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
     """`config.epoch_vector_steps` vector steps, each followed by its gradient steps, warming up or training alike."""
     agent = _with_numbers(agent, state.numbers)
     key, pool_key = jax.random.split(state.key)
-    state = state.replace(key=key, episodes=agent.episodes.refill(state.episodes, pool_key))
+    state = state.replace(key=key, episodes=devices.refill(agent.episodes, state.episodes, pool_key))
     state, (rollout, train, trained) = jax.lax.scan(
         partial(_vector_step, agent), state, None, length=agent.config.epoch_vector_steps
     )
@@ -191,7 +204,9 @@ def act(agent: Agent, state: RunState, key: Key) -> tuple[RunState, Pending]:
 
 def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, Metrics]:
     """What came of it goes into the replay buffer."""
-    episodes, (step, valid, nonfinite) = agent.episodes.receive(state.episodes, pending.ticket, state.train.log_alpha)
+    receive = devices.apart(agent.episodes.receive, (EPISODES, ENVS, SAME), (EPISODES, ENVS))
+    insert = devices.apart(replay.insert, (REPLAY, ENVS, ENVS, ENVS), REPLAY)
+    episodes, (step, valid, nonfinite) = receive(state.episodes, pending.ticket, state.train.log_alpha)
     discount = jnp.where(step.terminated, 0.0, agent.config.discount)
     transition = Transition(pending.observation, pending.action, step.reward, discount, step.observation)
     finished = episodes.ended & valid
@@ -203,7 +218,7 @@ def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, 
     }
     state = state.replace(
         episodes=episodes,
-        replay=replay.insert(state.replay, transition, pending.started, valid),
+        replay=insert(state.replay, transition, pending.started, valid),
         warm_up_left=jnp.maximum(state.warm_up_left - 1, 0),
     )
     return state, rollout
@@ -217,7 +232,7 @@ def learn(
     trained = warm & jnp.any(state.replay.size > 0)
     # One gather for all batches of this vector step.
     shape = (config.updates_per_vector_step, config.batch_size)
-    batches = replay.sample(state.replay, sample_key, shape, config.discount)
+    batches = devices.sample(state.replay, sample_key, shape, config.discount)
     if config.normalize_observations:
         batches = batches._replace(
             observation=normalizer.normalize(state.normalizer, batches.observation),

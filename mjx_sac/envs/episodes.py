@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac.config import UsageError
 from mjx_sac.envs.base import Environment
@@ -86,8 +86,15 @@ class Episodes:
 
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
         """Draws all initial states anew."""
+        return self.refilled(state, self.draw(jax.random.split(key, self.pool_size)))
+
+    def draw(self, keys: UInt32[Array, "n 2"]) -> Any:
+        """An initial state for each key."""
         with jax.default_matmul_precision("highest"):
-            pool = jax.vmap(self.env.reset)(jax.random.split(key, self.pool_size))
+            return jax.vmap(self.env.reset)(keys)
+
+    def refilled(self, state: EpisodeState, pool: Any) -> EpisodeState:
+        """`state` with `pool` for new episodes."""
         return state.replace(pool=_cast(pool, state.pool), pool_next=jnp.zeros((), jnp.int32))
 
     def start(self, state: EpisodeState) -> EpisodeState:

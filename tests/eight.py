@@ -1,0 +1,78 @@
+"""What `test_devices.py` asks of eight devices, answered as JSON: a process of its own, for JAX counts its devices once."""
+
+import json
+import os
+import pathlib
+import sys
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+CACHE = os.environ.get("XDG_CACHE_HOME")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from conftest import Counter, make_agent, make_config  # noqa: E402
+
+if CACHE:
+    os.environ["XDG_CACHE_HOME"] = CACHE
+
+from mjx_sac import api, exchanges, population, processes  # noqa: E402
+
+SHAPE = {"num_envs": 8, "batch_size": 16, "buffer_size": 256, "reset_pool_size": 10, "episodes_per_eval": 0, "log_interval": 64}
+RUN = {**SHAPE, "iterations": 256}
+
+
+def difference(a, b) -> float:
+    """The largest, relative to the larger number, 1 at least."""
+    pairs = zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)), strict=True)
+    apart = [np.abs(x - y) / np.maximum(np.maximum(np.abs(x), np.abs(y)), 1) for x, y in (map(np.float64, pair) for pair in pairs)]
+    return max(float(np.max(x, initial=0)) for x in apart)
+
+
+def train(logdir, num_devices=None, **changes):
+    return api.train(make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices), env=Counter())
+
+
+def split(num_devices: int, **changes) -> dict:
+    """A lowered epoch: what it does in place, what its devices hold and what they exchange."""
+    agent = make_agent(**SHAPE, **changes)
+    mesh = processes.mesh(make_config(**SHAPE, **changes, num_devices=num_devices))
+    shapes = jax.eval_shape(population.init(agent, mesh))
+    compiled = population.lower(agent, shapes, mesh).compile()
+    memory = compiled.memory_analysis()
+    return {
+        "arguments": memory.argument_size_in_bytes,
+        "in_place": memory.alias_size_in_bytes,
+        "exchanges": [tuple(each) for each in exchanges.count(compiled.as_text())],
+    }
+
+
+def main(directory: pathlib.Path) -> dict:
+    """All answers."""
+    one, eight = train(directory / "one"), train(directory / "eight", 8)
+    buffer = eight.state.replay.observation
+    # Half on eight devices, the rest on one; and on two.
+    train(directory / "down", 8, iterations=128)
+    down = train(directory / "down")
+    train(directory / "up", iterations=128)
+    up = train(directory / "up", 2)
+    seeds = {"num_seeds": 4, "num_envs": 3, "batch_size": 5}  # which need not be divisible then
+    alone, shared = train(directory / "seeds_one", **seeds), train(directory / "seeds_four", 4, **seeds)
+    return {
+        "eight": difference(one.state, eight.state),
+        "metrics": difference(
+            {k: v for k, v in one.metrics.items() if "time/" not in k and "checkpoint/" not in k},
+            {k: v for k, v in eight.metrics.items() if "time/" not in k and "checkpoint/" not in k},
+        ),
+        "buffer_parts": sorted(part.data.shape for part in buffer.addressable_shards),
+        "buffer": buffer.shape,
+        "down": difference(one.state, down.state),
+        "up": difference(one.state, up.state),
+        "seeds": difference(alone.state, shared.state),
+        "epoch": split(8),
+        "seeds_epoch": split(4, num_seeds=4),
+    }
+
+
+if __name__ == "__main__":
+    print("ANSWERS", json.dumps(main(pathlib.Path(sys.argv[1]))))

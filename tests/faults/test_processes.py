@@ -1,0 +1,129 @@
+"""Several processes that train together: real ones, on this machine, with real signals."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import Counter, make_config
+
+from mjx_sac import api, processes, rundir, snapshot
+from mjx_sac.config import UsageError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Runs two processes to their ends: `together(logdir, faults)` gives exit code, last error line, and seconds of each."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def together(logdir, faults=({}, {}), num_processes=(2, 2)):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        running = []
+        for i in (0, 1):
+            flags = ["--coordinator", address, "--num_processes", str(num_processes[i]), "--process_id", str(i)]
+            request = json.dumps({"config": {"logdir": str(logdir)}, "fault": faults[i], "flags": flags})
+            command = [sys.executable, str(pathlib.Path(__file__).parent / "driver.py"), request]
+            env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env))
+        ends = [None, None]
+        while None in ends:
+            for i, process in enumerate(running):
+                if ends[i] is None and process.poll() is not None:
+                    ends[i] = time.monotonic()
+            time.sleep(0.05)
+        outputs = [process.communicate() for process in running]
+        return [
+            (process.returncode, (err.strip().splitlines() or [""])[-1], out, end)
+            for process, (out, err), end in zip(running, outputs, ends, strict=True)
+        ]
+
+    return together
+
+
+def arrays(logdir, step):
+    return dict(snapshot.read(logdir / "checkpoints" / str(step) / "state"))
+
+
+def close(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of one process that nothing befell."""
+    logdir = tmp_path_factory.mktemp("whole") / "run"
+    api.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
+    return logdir
+
+
+@pytest.fixture(scope="module")
+def interrupted(together, tmp_path_factory):
+    """Two processes, of which one gets a SIGTERM in the first epoch that learns."""
+    logdir = tmp_path_factory.mktemp("interrupted") / "run"
+    return logdir, together(logdir, ({}, {"signal": signal.SIGTERM, "phase": "training"}))
+
+
+def test_sigterm_to_one_ends_all_after_the_epoch_and_one_checkpoint(interrupted, whole):
+    logdir, ends = interrupted
+    assert [code for code, *_ in ends] == [130, 130], ends
+    assert all("goes on from the newest checkpoint" in line for _, line, *_ in ends)
+    assert rundir.steps(logdir) == [32, 64]
+    close(arrays(logdir, 64), arrays(whole, 64))
+
+
+def test_one_of_them_speaks_evaluates_and_logs(interrupted):
+    logdir, ends = interrupted
+    assert "64/128 iterations" in ends[0][2]
+    assert "iterations" not in ends[1][2]
+    assert len(list(logdir.glob("events.out.tfevents.*"))) == 1
+
+
+def test_one_process_goes_on_from_what_two_have_saved(interrupted, whole):
+    logdir, _ = interrupted
+    api.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
+    close(arrays(logdir, 128), arrays(whole, 128))
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_is_killed_the_other_says_so_and_ends(together, whole, tmp_path, killed):
+    logdir, fault = tmp_path / "run", {"signal": signal.SIGKILL, "phase": "training"}
+    ends = together(logdir, ({}, fault) if killed else (fault, {}))
+    code, line, _, end = ends[1 - killed]
+    assert ends[killed][0] == -signal.SIGKILL
+    assert code == 3, ends
+    assert "another process of this run has ended" in line
+    assert end - ends[killed][3] < processes.HEARTBEAT_SECONDS
+    if killed:  # who writes lives on, and what it had begun to write is there
+        assert rundir.steps(logdir) == [32]
+    for step in rundir.steps(logdir):
+        close(arrays(logdir, step), arrays(whole, step))
+
+
+def test_processes_that_count_differently_are_refused(together, tmp_path):
+    ends = together(tmp_path / "run", num_processes=(2, 3))
+    assert [code for code, *_ in ends] == [2, 2], ends
+    assert all("num_processes = 2 in process 0, 3 in process 1" in line for _, line, *_ in ends), ends
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_coordinator_that_does_not_answer_and_a_port_that_is_taken(monkeypatch):
+    monkeypatch.setattr(processes, "JOIN_SECONDS", 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for process_id, told in ((1, "no answer"), (0, "cannot be listened on")):
+            config = make_config(coordinator=address, num_processes=2, process_id=process_id)
+            with pytest.raises(UsageError, match=f"coordinator = '{address}'.*{told}"):
+                processes.start(config)

@@ -1,0 +1,97 @@
+"""Eight devices do what one does, and what they exchange is counted."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from conftest import make_config
+
+from mjx_sac import exchanges, processes
+from mjx_sac.config import Config, UsageError, build
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    script = str(pathlib.Path(__file__).parent / "eight.py")
+    done = subprocess.run(
+        [sys.executable, script, str(tmp_path_factory.mktemp("eight"))], capture_output=True, text=True, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("ANSWERS "))[8:])
+
+
+def test_a_run_on_eight_devices_is_the_run_on_one_up_to_the_order_of_sums(answers):
+    assert 0 < answers["eight"] < 1e-5, "of every number in the state after 128 gradient steps; 0 would mean that nothing was split"
+    assert answers["metrics"] < 1e-5
+
+
+def test_every_device_holds_its_environments_part_of_the_replay_buffer_and_updates_it_in_place(answers):
+    rows, num_envs, size = answers["buffer"]
+    assert num_envs == 8
+    assert answers["buffer_parts"] == [[rows, 1, size]] * 8
+    assert answers["epoch"]["in_place"] == answers["epoch"]["arguments"]
+
+
+def test_a_checkpoint_goes_on_with_fewer_devices_and_with_more(answers):
+    assert answers["down"] < 1e-5
+    assert answers["up"] < 1e-5
+
+
+def test_seeds_shared_by_devices_are_the_same_seeds_and_exchange_only_metrics(answers):
+    assert answers["seeds"] < 1e-5
+    assert {depth for _, _, depth in answers["seeds_epoch"]["exchanges"]} == {0}
+
+
+def test_a_gradient_step_sums_its_gradients_in_two_exchanges_and_a_vector_step_moves_its_batches_in_one(answers):
+    found = [exchanges.Exchange(*each) for each in answers["epoch"]["exchanges"]]
+    sums = [each for each in found if each.depth == 2 and each.kind == "all-reduce"]
+    assert len(sums) == 2
+    # The numbers of networks 3-8-1 (twice) and 2-8-2, and what goes with them: losses, the temperature's gradient.
+    critics, actor = 2 * (3 * 8 + 8 + 8 + 1), 2 * 8 + 8 + 8 * 2 + 2
+    assert 4 * (critics + actor) <= sum(each.bytes for each in sums) <= 4 * (critics + actor + 8)
+    # 8 batches of 16 rows: two observations of 2, an action of 1, reward and discount.
+    assert [each.bytes for each in found if each.kind == "reduce-scatter"] == [8 * 16 * 7 * 4]
+    rest = [each.bytes for each in found if each.depth == 1 and each.kind != "reduce-scatter"]
+    assert sum(rest) < 200, "but for the batches, a vector step exchanges counters and statistics"
+
+
+def test_exchanges_are_read_off_a_program_for_gpus_too():
+    program = """
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %w = (f32[8]) while(%t), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"4"}}
+}
+%body (p: f32[8]) -> f32[8] {
+  %a = f32[100]{0} all-reduce-start(%x), replica_groups={{0,1,2,3}}, to_apply=%sum
+  %b = f32[100]{0} all-reduce-done(%a)
+  %c = ((f32[2,3]{1,0}, s32[2]{0}), (f32[8,3]{1,0}, s32[8]{0})) all-gather-start(%y, %z), dimensions={0}
+  %d = bf16[5]{0} reduce-scatter(%v), replica_groups=[1,4]<=[4], to_apply=%sum
+}
+"""
+    assert exchanges.count(program) == [("all-reduce", 400, 1), ("all-gather", 128, 1), ("reduce-scatter", 40, 1)]
+    assert exchanges.describe(exchanges.count(program)) == "3 exchanges of 568 bytes in all per vector step"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_envs": 12, "num_devices": 8}, "num_envs 12 cannot be shared evenly by num_devices 8: make it 8 or 16"),
+        ({"batch_size": 100, "num_devices": 8}, "batch_size 100 cannot be shared evenly by num_devices 8: make it 96 or 104"),
+        ({"num_seeds": 3, "num_devices": 2}, "num_seeds 3 cannot be shared evenly by num_devices 2: make it 2 or 4"),
+        ({"num_devices": 0}, "num_devices = 0"),
+        ({"coordinator": "here"}, "give --num_processes and --process_id too, or --coordinator cluster"),
+        ({"coordinator": "here", "num_processes": 2, "process_id": 0}, "coordinator here is no host:port"),
+        ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, "they count from 0 to 1"),
+        ({"num_processes": 2, "process_id": 0}, "go with --coordinator"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_with_the_way_out(changes, told):
+    with pytest.raises(UsageError, match=told):
+        build(Config, {"num_envs": 16, "batch_size": 256, **changes})
+
+
+def test_more_devices_than_there_are_is_refused():
+    with pytest.raises(UsageError, match=r"num_devices = 4: JAX finds \d \(cpu\): make it \d; XLA_FLAGS=--xla_force_host"):
+        processes.mesh(make_config(num_envs=4, num_devices=4))
