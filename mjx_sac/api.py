@@ -76,14 +76,15 @@ def train(
         run = attach(verify=True)  # again: now that nobody else can save there
         console.phase(f"building {config.env}")
         compilation.set_up(config.device, config.deterministic)
-        env = env or envs.make(config.env, config)
-        networks = networks or found.networks(config, env.action_size)
-        agent = trainer.make_agent(config, env, networks, losses or found.losses)
-        algorithm.check(agent)
-        init = population.init(agent)
-        shapes = jax.eval_shape(init)
-        memory.check(config, shapes, jax.devices()[0])
-        lowered = jax.jit(population.epoch(agent), donate_argnums=0).lower(shapes)
+        with compilation.without_garbage_collection():
+            env = env or envs.make(config.env, config)
+            networks = networks or found.networks(config, env.action_size)
+            agent = trainer.make_agent(config, env, networks, losses or found.losses)
+            algorithm.check(agent)
+            init = population.init(agent)
+            shapes = jax.eval_shape(init)
+            memory.check(config, shapes, jax.devices()[0])
+            lowered = jax.jit(population.epoch(agent), donate_argnums=0).lower(shapes)
         if overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         rundir.set_aside(run)
