@@ -83,14 +83,15 @@ def train(
         compilation.set_up(config.device, config.deterministic)
         processes.check_same_run(run.latest)
         mesh = processes.mesh(config)
-        env = env or envs.make(config.env, config)
-        networks = networks or found.networks(config, env.action_size)
-        agent = trainer.make_agent(config, env, networks, losses or found.losses)
-        algorithm.check(agent)
-        init = population.init(agent, mesh)
-        shapes = jax.eval_shape(init)
-        _check_devices(agent, shapes, mesh)
-        lowered = population.lower(agent, shapes, mesh)
+        with compilation.without_garbage_collection():
+            env = env or envs.make(config.env, config)
+            networks = networks or found.networks(config, env.action_size)
+            agent = trainer.make_agent(config, env, networks, losses or found.losses)
+            algorithm.check(agent)
+            init = population.init(agent, mesh)
+            shapes = jax.eval_shape(init)
+            _check_devices(agent, shapes, mesh)
+            lowered = population.lower(agent, shapes, mesh)
         if primary and overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         if primary:

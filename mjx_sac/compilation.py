@@ -1,10 +1,12 @@
-"""Which device XLA compiles for, where it keeps compiled programs, and compiling in the background."""
+"""Which device XLA compiles for, where it keeps compiled programs, and tracing and compiling in good time."""
 
+import contextlib
+import gc
 import importlib.util
 import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
@@ -40,6 +42,8 @@ def set_up(device: str, deterministic: bool = False) -> None:
         except (OSError, RuntimeError):
             return  # a home that cannot be written to costs time, not the run
         jax.config.update("jax_compilation_cache_dir", str(cache()))
+        # Small ones too, of which loading a model takes some sixty; JAX keeps what took a second.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def cache() -> pathlib.Path:
@@ -57,6 +61,18 @@ def options() -> dict[str, str | bool]:
     On a CPU: do not copy all parameters at every turn of the scan over updates, which takes 5 % of its time. GPUs do without.
     """
     return {"xla_cpu_copy_insertion_use_region_analysis": True} if jax.default_backend() == "cpu" else {}
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Generator[None]:
+    """For tracing: it makes many objects that stay, and Python would spend a quarter of the time looking for others."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def in_background(function: Callable[[], Any]) -> Future[Any]:

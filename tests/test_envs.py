@@ -9,6 +9,7 @@ from conftest import Counter, make_config
 from mjx_sac import api, envs
 from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
+from mjx_sac.envs.episodes import Episodes
 
 
 def test_brax_names_are_brax_registry():
@@ -65,6 +66,20 @@ def test_of_a_dictionary_observation_the_policy_sees_the_state():
     assert (env.observation_size, state.observation.shape, float(step.reward), bool(step.terminated)) == (3, (3,), 0.5, True)
     with pytest.raises(UsageError, match="dictionary without 'state' \\(pixels\\)"):
         BraxEnvironment(DictBrax(keys=("pixels",)))
+
+
+def test_a_reset_is_traced_once():
+    """MJX's takes seconds."""
+    traced = []
+
+    class Counting(DictBrax):
+        def reset(self, key):
+            traced.append(key)
+            return super().reset(key)
+
+    episodes = Episodes(BraxEnvironment(Counting()), num_envs=2, episode_length=5)
+    jax.eval_shape(lambda key: episodes.refill(episodes.init(), key), jax.random.PRNGKey(0))
+    assert len(traced) == 1
 
 
 @pytest.mark.slow

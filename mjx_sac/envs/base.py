@@ -1,7 +1,11 @@
 """What an environment is."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
@@ -45,6 +49,17 @@ class Environment(Protocol):
     def step(self, state: Any, action: Float[Array, " action"]) -> tuple[Any, Step]:
         """The next state, of the same structure and shapes, and what happened."""
         ...
+
+
+def physics_precision() -> AbstractContextManager[Any]:
+    """What `reset` and `step` are always called in: JAX traces a function anew for another precision, and MJX's take seconds."""
+    return jax.default_matmul_precision("highest")
+
+
+def reset_shape(reset: Callable[[Key], Any]) -> Any:
+    """Shapes and types of the state that `reset` returns."""
+    with physics_precision():
+        return jax.eval_shape(reset, jax.ShapeDtypeStruct((2,), jnp.uint32))
 
 
 def spaces(env: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs.base import State
+from mjx_sac.envs.base import State, reset_shape
 from mjx_sac.types import Key, Step
 
 
@@ -26,7 +26,7 @@ class BraxEnvironment:
         # One trace serves training and evaluation: tracing MJX takes seconds.
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         # Asking `env.observation_size` would run Brax's reset one operation at a time, most of a minute.
-        state = jax.eval_shape(self._reset, jax.random.PRNGKey(0))
+        state = reset_shape(self._reset)
         if hasattr(state.obs, "keys") and "state" not in state.obs:
             raise UsageError(f"env: observations are a dictionary without 'state' ({', '.join(state.obs)})")
         if len(_observation(state).shape) != 1:

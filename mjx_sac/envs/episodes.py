@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs.base import Environment
+from mjx_sac.envs.base import Environment, physics_precision, reset_shape
 from mjx_sac.types import Key, Step
 
 
@@ -70,7 +70,7 @@ class Episodes:
 
     def init(self) -> EpisodeState:
         """No episode is running and the pool is blank: `refill` before the first `start`."""
-        shape = jax.eval_shape(self.env.reset, jax.random.PRNGKey(0))
+        shape = reset_shape(self.env.reset)
 
         def blank(n: int) -> Any:
             return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), shape)
@@ -90,7 +90,7 @@ class Episodes:
 
     def draw(self, keys: UInt32[Array, "n 2"]) -> Any:
         """An initial state for each key."""
-        with jax.default_matmul_precision("highest"):
+        with physics_precision():
             return jax.vmap(self.env.reset)(keys)
 
     def refilled(self, state: EpisodeState, pool: Any) -> EpisodeState:
@@ -124,7 +124,7 @@ class Episodes:
         # An infinity that a reset put there is the environment's own affair. Which ones there are is known before the step, so
         # that nothing keeps a copy of the old state alive through it.
         before, old = jax.lax.optimization_barrier((jax.vmap(_finite)(state.env), state.env))
-        with jax.default_matmul_precision("highest"):
+        with physics_precision():
             env, step, length = jax.vmap(self._repeat)(old, action, state.length)
         observations = jnp.concatenate([old.observation, step.observation], axis=-1)
         stays = jnp.all(jax.vmap(_finite)(env) | ~before, axis=-1)

@@ -56,14 +56,13 @@ def outcome():
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory):
+def start():
     """Starts a training process: `start(logdir, fault, *flags, **config)`."""
-    cache = tmp_path_factory.mktemp("cache")
 
     def start(logdir, fault=None, *flags, stdout=subprocess.PIPE, environment=None, **config):
         request = {"config": {"logdir": str(logdir), **config}, "fault": fault or {}, "flags": flags}
         command = [sys.executable, str(pathlib.Path(__file__).parent / "driver.py"), json.dumps(request)]
-        env = {**os.environ, "XDG_CACHE_HOME": str(cache), **(environment or {})}
+        env = {**os.environ, **(environment or {})}
         return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env)
 
     return start
