@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Lowered
 
 from mjx_sac import algorithm, compilation, envs, exchanges, memory, population, processes, rundir, trainer
 from mjx_sac.checkpoint import Checkpoints
@@ -75,7 +76,6 @@ def train(
     directory = attach().directory
     processes.start(config)
     primary = processes.primary()
-    found = algorithm.load(config)
     alone = rundir.lock(directory) if primary else contextlib.nullcontext()
     with Console(config.iterations, config.num_agents, quiet=not primary) as console, Interrupt(console) as interrupt, alone:
         run = attach(verify=True)  # again: now that nobody else can save there
@@ -83,20 +83,12 @@ def train(
         compilation.set_up(config.device, config.deterministic)
         processes.check_same_run(run.latest)
         mesh = processes.mesh(config)
-        with compilation.without_garbage_collection():
-            env = env or envs.make(config.env, config)
-            networks = networks or found.networks(config, env.action_size)
-            agent = trainer.make_agent(config, env, networks, losses or found.losses)
-            algorithm.check(agent)
-            init = population.init(agent, mesh)
-            shapes = jax.eval_shape(init)
-            _check_devices(agent, shapes, mesh)
-            lowered = population.lower(agent, shapes, mesh)
+        agent, init, shapes, lowered = _build(config, env, networks, losses, mesh)
         if primary and overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         if primary:
             rundir.set_aside(run)
-        checkpoints = Checkpoints(run.directory, config, spaces(env))
+        checkpoints = Checkpoints(run.directory, config, spaces(agent.episodes.env))
         state = _restore(run, agent, checkpoints, shapes, console, mesh)
         if primary:
             rundir.write_kwargs(run)
@@ -112,6 +104,26 @@ def train(
             agent.episodes.close()
             report.close()
             checkpoints.close()
+
+
+def _build(
+    config: Config,
+    env: Environment | HostEnvironment | None,
+    networks: Networks | None,
+    losses: Losses | None,
+    mesh: Mesh | None,
+) -> tuple[Agent, Callable[[], RunState], RunState, Lowered]:
+    """The agent, what makes its first state, the shapes of that, and the epoch ready to be compiled; refused if it cannot work."""
+    found = algorithm.load(config)
+    with compilation.without_garbage_collection():
+        env = env or envs.make(config.env, config)
+        networks = networks or found.networks(config, env.action_size)
+        agent = trainer.make_agent(config, env, networks, losses or found.losses)
+        algorithm.check(agent)
+        init = population.init(agent, mesh)
+        shapes = jax.eval_shape(init)
+        _check_devices(agent, shapes, mesh)
+        return agent, init, shapes, population.lower(agent, shapes, mesh)
 
 
 def _check_devices(agent: Agent, shapes: RunState, mesh: Mesh | None) -> None:
