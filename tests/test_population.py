@@ -87,6 +87,7 @@ def test_numbers_differ_inside_one_program(tmp_path):
         assert_alike(many, one, i, 2e-4, 2e-4)
 
 
+@pytest.mark.smoke
 def test_one_branch_for_all_agents():
     """A predicate for each agent would turn `cond` into a `select` that runs both branches: then even warming up would cost."""
     agent = make_agent(num_seeds=3)
