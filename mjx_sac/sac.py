@@ -1,11 +1,11 @@
 """Soft actor-critic as pure functions: `init` a state, `act` with it, `update` it by one gradient step."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Int32, UInt32
 
 from mjx_sac import normalizer
 from mjx_sac.config import Config
@@ -14,6 +14,7 @@ from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
+AdamStep = tuple[Int32[Array, ""], Float[Array, " moments"]]
 _DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # optax.adam's
 
 
@@ -109,15 +110,16 @@ def _delay(state: TrainState, moved: TrainState, config: Config) -> TrainState:
     return state.replace(since_actor_update=jnp.where(due, 0, since))
 
 
-def _count(optimizers: tuple[Any, ...]) -> list[tuple[Scalar, Float[Array, " moments"]]]:
+def _count(optimizers: tuple[Any, ...]) -> list[AdamStep]:
     """For each optimizer the number of its next step, and what its two moments are divided by then for having started at zero.
 
     All at once, and behind a barrier: a GPU runs updates of arrays of one shape in one kernel where they read the same array. Where
     they read the same scalars XLA sees nothing to be gained.
     """
-    counts = jax.lax.optimization_barrier(jnp.stack([moments.count for moments, _ in optimizers]))
-    corrections = jax.lax.optimization_barrier(1 - jnp.array(_DECAYS) ** optax.safe_increment(counts)[:, None])
-    return [(optax.safe_increment(count), correction) for count, correction in zip(counts, corrections, strict=True)]
+    counts = cast(Array, jax.lax.optimization_barrier(jnp.stack([moments.count for moments, _ in optimizers])))
+    steps = jnp.asarray(optax.safe_increment(counts))
+    corrections = jax.lax.optimization_barrier(1 - jnp.array([_DECAYS]) ** steps[:, None])
+    return list(zip(steps, corrections, strict=True))
 
 
 def _adam(
@@ -125,7 +127,7 @@ def _adam(
     gradient: Params,
     optimizer: Any,
     params: Params,
-    step: tuple[Scalar, Float[Array, " moments"]],
+    step: AdamStep,
 ) -> tuple[Params, Any]:
     """A step of `optax.adam`, bit for bit and on its state, written for `_count`."""
     moments, rest = optimizer
