@@ -2,6 +2,7 @@
 
     pip install "jax[cuda12]"   # 5 GB; the libraries are needed, a driver or a chip is not
     python benchmarks/gpu_launches.py --json benchmarks/results/gpu_launches_ant.json
+    python benchmarks/gpu_launches.py --pallas --json benchmarks/results/gpu_launches_pallas.json
 
 XLA compiles for an H200 ahead of time, and `mjx_sac.launches` counts. Kernels for matrix products are chosen by measuring on the
 chip, which cannot be done here, so which ones run is a guess; how many is not.
@@ -80,15 +81,37 @@ def physics(config: Config) -> Count:
     return count(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
 
 
+def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) -> dict[str, Any]:
+    """Launches of an update with the networks of `pallas_mlp.py`, and what the compiler says to wider blocks of columns."""
+    import pallas_mlp
+
+    networks.MLP, networks.Critic = pallas_mlp.MLP, pallas_mlp.Critic  # pyright: ignore[reportAttributeAccessIssue]
+    result: dict[str, Any] = {"launches_per_update": updates(config, observation_size, action_size).loops[0].launches}
+    result["compiler"] = {}
+    for columns in (pallas_mlp.COLUMNS, 128, 256):
+        pallas_mlp.COLUMNS = columns
+        try:
+            updates(config, observation_size, action_size)
+            said = "compiled"
+        except jax.errors.JaxRuntimeError as error:
+            said = str(error)
+        result["compiler"][f"{columns} columns at a time"] = said
+    return result
+
+
 def main() -> None:
     """Prints launches per update and per vector step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--num_envs", type=int, default=128)
     parser.add_argument("--num_seeds", type=int, default=1, help="agents side by side; an update is then one of each")
+    parser.add_argument("--pallas", action="store_true", help="only an update, of ant's size, with the networks as Pallas kernels")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     config = Config(env=args.env, num_envs=args.num_envs, num_seeds=args.num_seeds)
+    if args.pallas:
+        common.write({"benchmark": "gpu_launches_pallas", **of_pallas(config)}, args.json)
+        return
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
     of_updates = next(loop for loop in whole.loops if loop.trips == config.updates_per_vector_step and "cond" in loop.name)

@@ -99,6 +99,12 @@ ROWS = [
         "gpu_launches_ant.json",
     ),
     Row(
+        "the same with the prototype of networks as Pallas kernels, `benchmarks/pallas_mlp.py`",
+        lambda r: str(r["launches_per_update"]),
+        "50",
+        "gpu_launches_pallas.json",
+    ),
+    Row(
         "`ant`: mean evaluation return, seeds 0 to 2, as packaged: mean from 60,000 to 200,000 iterations",
         lambda r: returns(r, "brax"),
         "Brax's",

@@ -1,11 +1,11 @@
 """Soft actor-critic as pure functions: `init` a state, `act` with it, `update` it by one gradient step."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Int32, UInt32
 
 from mjx_sac import normalizer
 from mjx_sac.config import Config
@@ -13,6 +13,9 @@ from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+
+AdamStep = tuple[Int32[Array, ""], Float[Array, " moments"]]
+_DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # optax.adam's
 
 
 def init(
@@ -77,15 +80,16 @@ def update(
     def grad(loss: Any, params: Params, loss_key: Key) -> tuple[Params, Metrics]:
         return jax.grad(loss, has_aux=True)(params, state, batch, loss_key, **static)
 
+    critic_step, actor_step, alpha_step = _count((state.critic_optimizer, state.actor_optimizer, state.alpha_optimizer))
     with jax.default_matmul_precision(config.matmul_precision):
         gradient, metrics = grad(losses.critic, state.critic_params, critic_key)
-        critic_params, critic_optimizer = _adam(config.q_lr, gradient, state.critic_optimizer, state.critic_params)
+        critic_params, critic_optimizer = _adam(config.q_lr, gradient, state.critic_optimizer, state.critic_params, critic_step)
         state = state.replace(critic_params=critic_params, critic_optimizer=critic_optimizer)
 
         actor_gradient, actor_metrics = grad(losses.actor, state.actor_params, actor_key)
         alpha_gradient, alpha_metrics = grad(losses.temperature, state.log_alpha, actor_key)
-    actor_params, actor_optimizer = _adam(config.policy_lr, actor_gradient, state.actor_optimizer, state.actor_params)
-    log_alpha, alpha_optimizer = _adam(config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha)
+    actor_params, actor_optimizer = _adam(config.policy_lr, actor_gradient, state.actor_optimizer, state.actor_params, actor_step)
+    log_alpha, alpha_optimizer = _adam(config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha, alpha_step)
     moved = state.replace(
         actor_params=actor_params,
         actor_optimizer=actor_optimizer,
@@ -106,9 +110,32 @@ def _delay(state: TrainState, moved: TrainState, config: Config) -> TrainState:
     return state.replace(since_actor_update=jnp.where(due, 0, since))
 
 
-def _adam(learning_rate: float | Scalar, gradient: Params, optimizer: Any, params: Params) -> tuple[Params, Any]:
-    updates, optimizer = optax.adam(learning_rate).update(gradient, optimizer, params)
-    return optax.apply_updates(params, updates), optimizer
+def _count(optimizers: tuple[Any, ...]) -> list[AdamStep]:
+    """For each optimizer the number of its next step, and what its two moments are divided by then for having started at zero.
+
+    All at once, and behind a barrier: a GPU runs updates of arrays of one shape in one kernel where they read the same array. Where
+    they read the same scalars XLA sees nothing to be gained.
+    """
+    counts = cast(Array, jax.lax.optimization_barrier(jnp.stack([moments.count for moments, _ in optimizers])))
+    steps = jnp.asarray(optax.safe_increment(counts))
+    corrections = jax.lax.optimization_barrier(1 - jnp.array([_DECAYS]) ** steps[:, None])
+    return list(zip(steps, corrections, strict=True))
+
+
+def _adam(
+    learning_rate: float | Scalar,
+    gradient: Params,
+    optimizer: Any,
+    params: Params,
+    step: AdamStep,
+) -> tuple[Params, Any]:
+    """A step of `optax.adam`, bit for bit and on its state, written for `_count`."""
+    moments, rest = optimizer
+    count, (first, second) = step
+    mu = jax.tree.map(lambda m, g: (1 - _DECAYS[0]) * g + _DECAYS[0] * m, moments.mu, gradient)
+    nu = jax.tree.map(lambda v, g: (1 - _DECAYS[1]) * jnp.square(g) + _DECAYS[1] * v, moments.nu, gradient)
+    params = jax.tree.map(lambda p, m, v: p - learning_rate * (m / (first * (jnp.sqrt(v / second) + _EPSILON))), params, mu, nu)
+    return params, (moments._replace(count=count, mu=mu, nu=nu), rest)
 
 
 def _update_targets(state: TrainState, config: Config) -> TrainState:

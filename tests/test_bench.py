@@ -4,10 +4,14 @@ import json
 import pathlib
 import subprocess
 import sys
+from functools import partial
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from mjx_sac import bench, launches, roofline
+from mjx_sac import bench, launches, networks, roofline
 from mjx_sac.config import Config, UsageError
 
 
@@ -139,6 +143,26 @@ def test_unknown_peer_is_refused():
         peers.load(["brex"], Config(env="ant"), 1, None)
 
 
+@pytest.mark.parametrize(("sizes", "outputs"), [((27,), 16), ((27, 8), 1)], ids=["actor", "critic"])
+def test_networks_as_pallas_kernels_are_the_networks(sizes, outputs):
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+    import pallas_mlp
+
+    key = jax.random.PRNGKey(0)
+    inputs = tuple(jax.random.normal(jax.random.fold_in(key, size), (64, size)) for size in sizes)
+    plain, fused = networks.MLP((64, 64), outputs), pallas_mlp.MLP((64, 64), outputs, interpret=True)
+    params = plain.init(key, *inputs)
+    moved = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape), params)  # biases start at zero
+
+    def loss(mlp, params, inputs):
+        return jnp.sum(jnp.sin(mlp.apply(params, *inputs)))
+
+    expected = jax.value_and_grad(partial(loss, plain), argnums=(0, 1))(moved, inputs)
+    found = jax.value_and_grad(partial(loss, fused), argnums=(0, 1))(moved, inputs)
+    assert jax.tree.structure(fused.init(key, *inputs)) == jax.tree.structure(params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), found, expected)
+
+
 @pytest.mark.slow
 def test_a_gpu_launches_no_more_than_so_many_kernels():
     """Compiled for an H200 where `jax[cuda12]` is installed; neither a driver nor a chip is needed."""
@@ -147,7 +171,7 @@ def test_a_gpu_launches_no_more_than_so_many_kernels():
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["launches_per_update"] <= 71  # the aim is 50
+    assert result["launches_per_update"] <= 68  # the aim is 50
     assert result["launches_per_vector_step_beside_updates"] <= 1.2 * result["launches_per_vector_step_of_bare_physics"]
     assert all(loop["trips"] for loop in result["loops"])  # or the GPU would ask the host at every turn
     assert result["bytes"]["in_place"] == result["bytes"]["state"]
