@@ -77,7 +77,7 @@ class Checkpoints:
         self._manager = self._make_manager() if processes.primary() else None
 
     def _make_manager(self) -> ocp.CheckpointManager:
-        self._path.mkdir(exist_ok=True)
+        self._path.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             create=False,
             cleanup_tmp_directories=True,
