@@ -176,3 +176,12 @@ def test_a_gpu_launches_no_more_than_so_many_kernels():
     assert all(loop["trips"] for loop in result["loops"])  # or the GPU would ask the host at every turn
     assert result["bytes"]["in_place"] == result["bytes"]["state"]
     assert result["bytes"]["temporary"] < 0.2 * result["bytes"]["state"]
+
+
+@pytest.mark.slow
+def test_pallas_kernels_compile_for_a_gpu_and_are_half_the_launches():
+    pytest.importorskip("jax_plugins.xla_cuda12")
+    command = [sys.executable, str(pathlib.Path(__file__).parents[1] / "benchmarks" / "gpu_launches.py"), "--pallas"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["launches_per_update"] <= 36
