@@ -99,6 +99,12 @@ ROWS = [
         "gpu_launches_ant.json",
     ),
     Row(
+        "the same for an update of each of 10 seeds side by side",
+        lambda r: str(r["launches_per_update"]),
+        "as for one",
+        "gpu_launches_ant_10_seeds.json",
+    ),
+    Row(
         "the same with the prototype of networks as Pallas kernels, `benchmarks/pallas_mlp.py`",
         lambda r: str(r["launches_per_update"]),
         "50",
