@@ -169,10 +169,10 @@ nothing. Once per epoch the pool of initial states and metrics are gathered.
 ## The model
 
 - A device takes {launch} microseconds per kernel launched, counted in `results/gpu_launches_ant.json`, however little work
-  a kernel  has. An assumption: it holds for small networks and some thousand environments per device.
+  a kernel has. An assumption: it holds for small networks and some thousand environments per device.
 - An exchange takes what NCCL thinks it does when it chooses between trees and rings: latencies and bandwidths of
   [tuning.cc](https://github.com/NVIDIA/nccl/blob/01afd20a77b5804e0ecf1042509dd9d20ebf9e93/src/graph/tuning.cc), written for
-  Volta and  Ampere; newer links are faster. Eight devices to a node. Nothing overlaps.
+  Volta and Ampere; newer links are faster. Eight devices to a node. Nothing overlaps.
 
 ## One run on more devices (extrapolated)
 
@@ -195,10 +195,10 @@ step as one device takes.
 Eight devices of a node spend {exchanged_8} of the time on exchanges. Where it stops scaling, and why:
 
 - **Beyond a node** latency: {updates} gradient steps one after another, each of which waits for gradients to cross the
-  network twice.  Larger batches and fewer steps help, at learning's expense; a faster network hardly does.
+  network twice. Larger batches and fewer steps help, at learning's expense; a faster network hardly does.
 - **At hundreds of devices** the batches: rows are drawn from everywhere, as on one device, and a dense exchange brings
-  every device  {batch_bytes_512} GB per vector step through its links at 512, of which it keeps a part in 512. Drawing each
-  device's rows from its own  environments would exchange none, and would be another algorithm than one device's.
+  every device {batch_bytes_512} GB per vector step through its links at 512, of which it keeps a part in 512. Drawing each
+  device's rows from its own environments would exchange none, and would be another algorithm than one device's.
 - Statistics of a whole batch, and the pool of initial states, are on every device: they grow with the run, not with the
   device.
 - A checkpoint is written by process 0, whose host must have room for the whole state.
