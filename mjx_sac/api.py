@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 
 from mjx_sac import algorithm, compilation, envs, exchanges, memory, population, processes, rundir, trainer
+from mjx_sac.algorithm import Algorithm
 from mjx_sac.checkpoint import Checkpoints
 from mjx_sac.config import Config, UsageError
 from mjx_sac.console import Console
@@ -76,6 +77,7 @@ def train(
     directory = attach().directory
     processes.start(config)
     primary = processes.primary()
+    found = algorithm.load(config)
     alone = rundir.lock(directory) if primary else contextlib.nullcontext()
     with Console(config.iterations, config.num_agents, quiet=not primary) as console, Interrupt(console) as interrupt, alone:
         run = attach(verify=True)  # again: now that nobody else can save there
@@ -83,7 +85,7 @@ def train(
         compilation.set_up(config.device, config.deterministic)
         processes.check_same_run(run.latest)
         mesh = processes.mesh(config)
-        agent, init, shapes, lowered = _build(config, env, networks, losses, mesh)
+        agent, init, shapes, lowered = _build(config, found._replace(losses=losses or found.losses), env, networks, mesh)
         if primary and overwrite:  # only now: what can be wrong with an environment has shown itself
             rundir.clear(run.directory)
         if primary:
@@ -107,18 +109,13 @@ def train(
 
 
 def _build(
-    config: Config,
-    env: Environment | HostEnvironment | None,
-    networks: Networks | None,
-    losses: Losses | None,
-    mesh: Mesh | None,
+    config: Config, found: Algorithm, env: Environment | HostEnvironment | None, networks: Networks | None, mesh: Mesh | None
 ) -> tuple[Agent, Callable[[], RunState], RunState, Lowered]:
     """The agent, what makes its first state, the shapes of that, and the epoch ready to be compiled; refused if it cannot work."""
-    found = algorithm.load(config)
     with compilation.without_garbage_collection():
         env = env or envs.make(config.env, config)
         networks = networks or found.networks(config, env.action_size)
-        agent = trainer.make_agent(config, env, networks, losses or found.losses)
+        agent = trainer.make_agent(config, env, networks, found.losses)
         algorithm.check(agent)
         init = population.init(agent, mesh)
         shapes = jax.eval_shape(init)
