@@ -105,6 +105,13 @@ ROWS = [
         "gpu_launches_ant_10_seeds.json",
     ),
     Row(
+        "`inverted_pendulum`, small networks, a CPU: seconds of 8 seeds one after another against side by side, compiling included",
+        lambda r: times(r["ratio_of_whole"]),
+        "more than 1",
+        "seeds_inverted_pendulum.json",
+    ),
+    Row("the same without start and compilation", lambda r: times(r["ratio_of_training"]), "", "seeds_inverted_pendulum.json"),
+    Row(
         "the same with the prototype of networks as Pallas kernels, `benchmarks/pallas_mlp.py`",
         lambda r: str(r["launches_per_update"]),
         "50",
