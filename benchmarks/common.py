@@ -4,12 +4,12 @@ import json
 import pathlib
 from typing import Any
 
-from mjx_sac import rundir
+from mjx_sac import provenance
 
 
 def write(result: dict[str, Any], path: pathlib.Path | None) -> None:
     """Prints the result as JSON and, with a path, writes it there."""
-    where = rundir.measured_with()
+    where = provenance.measured_with()
     text = json.dumps({**result, "measured_with": where}, indent=1)
     print(text)
     if path:

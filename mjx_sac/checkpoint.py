@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mjx_sac import processes, rundir, snapshot
+from mjx_sac import processes, provenance, rundir, snapshot
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
 from mjx_sac.types import named_leaves
@@ -72,7 +72,7 @@ class Checkpoints:
         """`spaces` are the environment's, see `envs.base.spaces`."""
         self._path = (directory / "checkpoints").absolute()
         self._handlers = {name: _Handler() for name in rundir.ITEMS}
-        self._max_to_keep, self._description = config.max_to_keep, {**rundir.description(config), "spaces": spaces}
+        self._max_to_keep, self._description = config.max_to_keep, {**provenance.description(config), "spaces": spaces}
         self._stalled = 0.0
         self._manager = self._make_manager() if processes.primary() else None
 

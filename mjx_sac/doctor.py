@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from mjx_sac import envs, gl, rundir
+from mjx_sac import envs, gl, provenance
 from mjx_sac.config import UsageError
 
 _LITTLE = 2e9
@@ -22,7 +22,7 @@ _LITTLE = 2e9
 def facts() -> dict[str, Any]:
     """Versions, devices, ways to OpenGL, the compilation cache, free memory and disk; imports JAX and tries things out."""
     return {
-        "versions": {"python": platform.python_version(), **rundir.versions()},
+        "versions": {"python": platform.python_version(), **provenance.versions()},
         "unmet": list(unmet()),
         **_devices(),
         "nvidia_gpu": nvidia_gpu(),
@@ -84,7 +84,7 @@ def notes(found: dict[str, Any]) -> list[str]:
 
 def unmet() -> Iterator[tuple[str, str, str]]:
     """Requirements, of ours and of what decides a run's numbers, that the installed versions do not meet."""
-    for package in rundir.versions():
+    for package in provenance.versions():
         try:
             requirements = importlib.metadata.requires(package) or []
         except importlib.metadata.PackageNotFoundError:

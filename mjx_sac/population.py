@@ -25,9 +25,10 @@ _AXES: Any = RunState(train=0, episodes=0, replay=0, normalizer=0, key=0, warm_u
 """Where each part of the state has its agents: first, and the counter that decides is the same for all."""
 
 
-def keys(config: Config) -> UInt32[Array, "agents 2"]:
-    """Of every agent the key that it would have alone."""
-    return jnp.stack([jax.random.PRNGKey(agent.seed) for agent in config.population()])
+def keys(config: Config) -> UInt32[np.ndarray, "*agents 2"]:
+    """Of every agent the key that it would have alone; of an agent alone just that, without an axis."""
+    own = np.stack([jax.random.PRNGKey(agent.seed) for agent in config.population()])
+    return own if config.is_population else own[0]
 
 
 def numbers(config: Config) -> dict[str, Float[Array, " agents"]]:
@@ -40,9 +41,9 @@ def init(agent: Agent, mesh: Mesh | None = None) -> Callable[[], RunState]:
     """Makes the state before the first vector step; compiled, and the same program whatever the seeds and numbers are."""
     where = {"out_shardings": shardings(agent, mesh)} if mesh else {}
     if not agent.config.is_population:
-        return partial(jax.jit(partial(trainer.init, agent), **where), np.asarray(keys(agent.config)[0]))
+        return partial(jax.jit(partial(trainer.init, agent), **where), keys(agent.config))
     made = jax.jit(jax.vmap(partial(trainer.init, agent), out_axes=_AXES), **where)
-    return partial(made, np.asarray(keys(agent.config)), jax.tree.map(np.asarray, numbers(agent.config)))
+    return partial(made, keys(agent.config), jax.tree.map(np.asarray, numbers(agent.config)))
 
 
 def epoch(agent: Agent) -> Callable[[RunState], tuple[RunState, Metrics]]:
@@ -55,11 +56,9 @@ def epoch(agent: Agent) -> Callable[[RunState], tuple[RunState, Metrics]]:
 
 def _parts(agent: Agent) -> Any:
     """What each of several devices holds: whole agents where there are several, else environments of the one."""
-    return (
-        jax.tree.map(lambda axis: SAME if axis is None else AGENTS_SPLIT, _AXES, is_leaf=lambda x: x is None)
-        if (agent.config.is_population)
-        else trainer.SPLIT
-    )
+    if not agent.config.is_population:
+        return trainer.SPLIT
+    return jax.tree.map(lambda axis: SAME if axis is None else AGENTS_SPLIT, _AXES, is_leaf=lambda x: x is None)
 
 
 def shardings(agent: Agent, mesh: Mesh) -> Any:

@@ -32,11 +32,7 @@ class Programs:
             self._evaluate = compilation.in_background(self._compile_evaluation)
 
     def _compile_evaluation(self) -> Any:
-        return jax.jit(population.evaluate(self._agent)).lower(*self._shapes, self._own_keys, jnp.int32(0)).compile()
-
-    @property
-    def _own_keys(self) -> Any:
-        return self._keys if self._agent.config.is_population else self._keys[0]
+        return jax.jit(population.evaluate(self._agent)).lower(*self._shapes, self._keys, jnp.int32(0)).compile()
 
     def evaluate(self, state: RunState, epoch: int) -> dict[str, np.ndarray]:
         """The same initial states whenever the same epoch is evaluated, so a run that goes on repeats its evaluations."""
@@ -45,4 +41,4 @@ class Programs:
         policy = (state.train.actor_params, state.normalizer)
         if len(state.key.devices()) > 1:
             policy = jax.device_get(policy)
-        return jax.device_get(self._evaluate.result()(*policy, self._own_keys, jnp.int32(epoch)))
+        return jax.device_get(self._evaluate.result()(*policy, self._keys, jnp.int32(epoch)))

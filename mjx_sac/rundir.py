@@ -2,29 +2,24 @@
 
 import contextlib
 import fcntl
-import importlib.metadata
 import importlib.util
 import json
 import math
 import os
 import pathlib
-import platform
 import shutil
 import socket
-import subprocess
-import sys
 import tomllib
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from mjx_sac import algorithm, envs, snapshot
+from mjx_sac import algorithm, envs, provenance, snapshot
 from mjx_sac.config import PLACES, Config, UsageError, agent_names, build, field_info, nearest
 
 ITEMS = ("state", "policy")
 """The parts of a checkpoint: what a run needs to go on, and what acting needs."""
 
 _OURS = ("kwargs.json", "checkpoints")  # in this order: half-removed checkpoints must not look like a run
-_PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Run(NamedTuple):
@@ -350,10 +345,11 @@ def create(directory: pathlib.Path) -> None:
 
 
 def write_kwargs(run: Run) -> None:
-    """`kwargs.json`: what `description` says, for people and scripts; a run goes on from its checkpoints alone. Each agent of a
-    population has one of its own, in its own directory.
+    """`kwargs.json`: what `provenance.description` says, for people and scripts; a run goes on from its checkpoints alone.
+
+    Each agent of a population has one of its own, in its own directory.
     """
-    described = description(run.config)
+    described = provenance.description(run.config)
     _write_json(run.directory, described)
     for name, agent in zip(run.config.member_names(), run.config.population(), strict=False):  # an agent alone has no name
         create(run.directory / name)
@@ -364,45 +360,3 @@ def _write_json(directory: pathlib.Path, described: dict[str, Any]) -> None:
     temporary = directory / "kwargs.json.tmp"
     temporary.write_text(json.dumps(described, indent=2) + "\n")
     temporary.replace(directory / "kwargs.json")  # atomic: a crash leaves the old file or the new one
-
-
-def description(config: Config) -> dict[str, Any]:
-    """The resolved configuration, package versions, git commit, and the losses file's SHA-256 where there is one."""
-    described = {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
-    return {**described, "losses_sha256": algorithm.sha256(config.losses)} if config.losses else described
-
-
-def measured_with() -> dict[str, Any]:
-    """What a figure was measured with: the command, device, cores, versions and commit."""
-    import jax
-
-    name = pathlib.Path(sys.argv[0]).name
-    return {
-        "command": " ".join([f"python benchmarks/{name}" if name.endswith(".py") else name, *sys.argv[1:]]),
-        "device": str(jax.devices()[0].device_kind),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of the packages that decide what a run computes."""
-
-    def version(name: str) -> str | None:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-
-    return {name: version(name) for name in _PACKAGES}
-
-
-def git_commit() -> str | None:
-    """The commit this package runs from, with `-dirty` where files differ from it; None outside a repository."""
-    command = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac import envs, rundir
+from mjx_sac import envs, provenance, rundir
 from mjx_sac.config import Config, UsageError, build
 
 
@@ -60,7 +60,7 @@ def measure(config: Config, repeats: int, peers: list[str], peer_python: str | N
     from mjx_sac import bench
 
     stages = _peers().load(peers, config, repeats, peer_python) if peers else {}
-    return {"benchmark": "bench", **bench.run(config, repeats, stages), "measured_with": rundir.measured_with()}
+    return {"benchmark": "bench", **bench.run(config, repeats, stages), "measured_with": provenance.measured_with()}
 
 
 def _peers() -> Any:
