@@ -82,7 +82,7 @@ def train(
     with Console(config.iterations, config.num_agents, quiet=not primary) as console, Interrupt(console) as interrupt, alone:
         run = attach(verify=True)  # again: now that nobody else can save there
         console.phase(f"building {config.env}")
-        compilation.set_up(config.device, config.deterministic)
+        compilation.set_up(config.device, config.deterministic, None if processes.joined() else config.num_devices)
         processes.check_same_run(run.latest)
         mesh = processes.mesh(config)
         agent, init, shapes, lowered = _build(config, found._replace(losses=losses or found.losses), env, networks, mesh)

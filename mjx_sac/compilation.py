@@ -17,8 +17,13 @@ from mjx_sac.config import UsageError
 _threads: list[threading.Thread] = []
 
 
-def set_up(device: str, deterministic: bool = False) -> None:
+def set_up(device: str, deterministic: bool = False, num_devices: int | None = None) -> None:
     """Chooses the device, and keeps compiled programs in a private directory of the user's, which makes later starts fast.
+
+    Args:
+      device: `auto`, `cpu`, `gpu` or `tpu`.
+      deterministic: the same program gives the same bits on a GPU too.
+      num_devices: how many of them this process is to have; each core of a CPU can be one.
 
     Raises:
       UsageError: JAX finds no such device.
@@ -29,6 +34,7 @@ def set_up(device: str, deterministic: bool = False) -> None:
         gpu = "rocm" if importlib.util.find_spec("jax_rocm7_plugin") else "cuda"
         # The CPU beside it, for environments on the host.
         jax.config.update("jax_platforms", {"gpu": f"{gpu},cpu", "tpu": "tpu,cpu"}.get(device, device))
+    _divide_cpu(num_devices or 1)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter says nothing: JAX_PLATFORMS=cuda where there is no GPU
@@ -44,6 +50,24 @@ def set_up(device: str, deterministic: bool = False) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache()))
         # Small ones too, of which loading a model takes some sixty; JAX keeps what took a second.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def cores() -> int:
+    """Of the CPU, those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _divide_cpu(num_devices: int) -> None:
+    """Makes a device of each of so many cores. JAX must not have been used before: it counts its devices once."""
+    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if num_devices == 1 and not told:
+        return
+    # XLA has a thread for each core or, if they are more, each device. While all are busy with a device's program, parts that the
+    # programs hand on find none, and all wait for ever: ant on two devices of two cores did.
+    os.environ.setdefault("NPROC", str(cores() + num_devices))
+    if not told and num_devices <= cores():
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", num_devices)
 
 
 def cache() -> pathlib.Path:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac.config import Config, UsageError
+from mjx_sac.config import PLACES, Config, UsageError
 
 Curve = Sequence[tuple[float, float]]
 """Points (x, y) of one run, in order of x."""
@@ -20,7 +20,7 @@ FEW = 5
 """From so many runs on quartiles say more than minimum and maximum."""
 
 # How a run is started, looked at or kept, which nothing that is learned depends on; how far it went is on the x axis.
-_IRRELEVANT = ("logdir", "seed", "iterations", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout")
+_IRRELEVANT = ("logdir", "seed", "iterations", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout", *PLACES)
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito: told apart by all
 _INTERVALS = {1: "one run", 2: "mean, minimum to maximum", FEW: "mean, first to third quartile"}
 
@@ -117,8 +117,21 @@ def _draw_group(axes: Any, name: str, runs: Sequence[Curve], color: str, style: 
     axes.plot([], [], style, color=color, linewidth=2, label=textwrap.fill(f"{name} ({how})", 95))
 
 
-def write(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, metric: str, title: str = "") -> None:
+def write(
+    curves: Mapping[str, Mapping[str, Curve]],
+    out: pathlib.Path,
+    metric: str,
+    title: str = "",
+    sources: Mapping[str, Any] | None = None,
+) -> None:
     """The runs (by their directories) of every group, drawn or as numbers: the suffix of `out` says which.
+
+    Args:
+      curves: of each group the runs.
+      out: the file.
+      metric: what the curves show.
+      title: above a picture.
+      sources: by directory what a run was trained with; written once for all runs that share it. In JSON alone.
 
     Raises:
       UsageError: the suffix is none of `PICTURES` and `NUMBERS`, or the file cannot be written.
@@ -128,7 +141,8 @@ def write(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, metric: 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".json":
-            out.write_text(json.dumps({"metric": metric, "groups": [_numbers(*pair) for pair in curves.items()]}, indent=1))
+            groups = [_numbers(*pair) for pair in curves.items()]
+            out.write_text(json.dumps({"metric": metric, "groups": groups, "trained_with": _shared(sources or {})}, indent=1))
         elif out.suffix == ".csv":
             _write_csv(curves, out, metric)
         else:
@@ -141,6 +155,12 @@ def _numbers(name: str, runs: Mapping[str, Curve]) -> dict[str, Any]:
     summary = summarise([*runs.values()])
     arrays = {key: value.tolist() for key, value in summary._asdict().items() if key != "interval"}
     return {"name": name, "interval": summary.interval, "iterations": arrays.pop("x"), **arrays, "runs": dict(runs)}
+
+
+def _shared(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each different source with the runs that have it."""
+    different = [source for i, source in enumerate(sources.values()) if source not in [*sources.values()][:i]]
+    return [{**source, "runs": [run for run, its in sources.items() if its == source]} for source in different]
 
 
 def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, metric: str) -> None:

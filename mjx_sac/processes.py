@@ -21,7 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mjx_sac import devices
+from mjx_sac import compilation, devices
 from mjx_sac.config import Config, TrainingError, UsageError
 
 JOIN_SECONDS = 120
@@ -202,16 +202,15 @@ def mesh(config: Config) -> Mesh | None:
     there, together = jax.device_count(), jax.process_count()
     wanted = config.num_devices or (there if together > 1 else 1)
     kind = jax.devices()[0].platform
-    if wanted > there or (together > 1 and wanted < there):
-        of = (
-            f"{together} processes have {there} {kind} devices, all of which take part"
-            if together > 1
-            else f"JAX finds {there} ({kind})"
+    if together > 1 and wanted != there:
+        raise UsageError(
+            f"num_devices = {wanted}: {together} processes have {there} {kind} devices, all of which take part: make it {there}"
         )
-        cpus = f"; XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many of a CPU" * (
-            kind == "cpu" and together == 1
-        )
-        raise UsageError(f"num_devices = {wanted}: {of}: make it {there}{cpus}")
+    if wanted > there:
+        cpu = kind == "cpu"
+        ready = compilation.cores() if cpu and wanted > compilation.cores() else there
+        more = f"; XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many of a CPU" * cpu
+        raise UsageError(f"num_devices = {wanted}: JAX finds {there} ({kind}): make it {ready}{more}")
     if wanted == 1:
         return None
     try:

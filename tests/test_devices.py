@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import make_config
 
-from mjx_sac import exchanges, processes
+from mjx_sac import compilation, exchanges, processes
 from mjx_sac.config import Config, UsageError, build
 
 
@@ -95,3 +95,21 @@ def test_what_cannot_be_shared_is_refused_with_the_way_out(changes, told):
 def test_more_devices_than_there_are_is_refused():
     with pytest.raises(UsageError, match=r"num_devices = 4: JAX finds \d \(cpu\): make it \d; XLA_FLAGS=--xla_force_host"):
         processes.mesh(make_config(num_envs=4, num_devices=4))
+
+
+@pytest.mark.skipif(compilation.cores() < 2, reason="one core")
+def test_each_core_of_a_cpu_trains_agents_of_its_own_and_none_waits_for_a_thread_that_never_comes(tmp_path):
+    flags = "--num_seeds 2 --num_devices 2 --num_envs 400 --batch_size 8 --hidden_sizes 8 --buffer_size 8000 --warm_up_steps 400"
+    command = f"train --env factoring:Factoring {flags} --iterations 12000 --episodes_per_eval 0 --device cpu --logdir {tmp_path}"
+    plain = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC")}
+    done = subprocess.run(
+        [sys.executable, "-m", "mjx_sac", *command.split()],
+        capture_output=True,
+        text=True,
+        env=plain,
+        cwd=pathlib.Path(__file__).parent,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 devices: no exchange but of metrics" in done.stdout

@@ -11,10 +11,11 @@ from mjx_sac.config import UsageError
 from mjx_sac.logger import Logger, read
 
 
-def write_run(directory, values, *, first=1000, **config):
+def write_run(directory, values, *, first=1000, commit="a", **config):
     """A run's directory with one entry per 1,000 iterations."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "kwargs.json").write_text(json.dumps({"config": {"env": "ant", "logdir": str(directory), **config}}))
+    described = {"config": {"env": "ant", "logdir": str(directory), **config}, "git_commit": commit}
+    (directory / "kwargs.json").write_text(json.dumps(described))
     logger = Logger(directory, first - 1000, print)
     for i, value in enumerate(values):
         logger.log(first + 1000 * i, {"eval/mean_reward": value, "train/actor_loss": -value})
@@ -72,7 +73,8 @@ def test_from_five_runs_on_the_interval_is_the_quartiles():
 def test_runs_are_one_group_unless_something_that_is_learned_with_differs():
     """A field an older version had not counts as its default: `critic_layer_norm` is False."""
     a = {"env": "ant", "seed": 0, "logdir": "a", "iterations": 100, "tau": 0.005}
-    assert plot.group([a, {**a, "seed": 1, "logdir": "b", "iterations": 200, "critic_layer_norm": False}]) == ["ant", "ant"]
+    alike = {"seed": 1, "logdir": "b", "iterations": 200, "critic_layer_norm": False, "num_devices": 8}
+    assert plot.group([a, {**a, **alike}]) == ["ant", "ant"]
     assert plot.group([a, {**a, "tau": 0.01}, {**a, "critic_layer_norm": True}]) == [
         "tau 0.005, no critic_layer_norm",
         "tau 0.01, no critic_layer_norm",
@@ -85,7 +87,7 @@ def test_runs_are_one_group_unless_something_that_is_learned_with_differs():
 @pytest.fixture
 def runs(tmp_path):
     """Two seeds, and a third run with another tau."""
-    paths = [write_run(tmp_path / f"seed-{seed}", [1.0 + seed, 3.0 + 3 * seed], seed=seed) for seed in (0, 1)]
+    paths = [write_run(tmp_path / f"seed-{seed}", [1.0 + seed, 3.0 + 3 * seed], seed=seed, commit="ab"[seed]) for seed in (0, 1)]
     return [*paths, write_run(tmp_path / "tau", [5.0, 7.0], tau=0.5)]
 
 
@@ -105,6 +107,10 @@ def test_numbers_as_csv_and_json(capsys, tmp_path, runs):
     assert result["metric"] == "train/actor_loss"
     assert [group["mean"] for group in result["groups"]] == [[-1.5, -4.5], [-5.0, -7.0]]
     assert result["groups"][1]["runs"] == {runs[2]: [[1000, -5.0], [2000, -7.0]]}
+    assert result["trained_with"] == [
+        {"git_commit": "a", "versions": None, "runs": [runs[0], runs[2]]},
+        {"git_commit": "b", "versions": None, "runs": [runs[1]]},
+    ]
 
 
 @pytest.mark.parametrize(("suffix", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])

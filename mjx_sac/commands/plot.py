@@ -32,14 +32,15 @@ def plot(
     if out.suffix not in plots.PICTURES + plots.NUMBERS:
         raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(plots.PICTURES + plots.NUMBERS)}")
     runs = [agent for run in runs for agent in _agents(run)]
-    configs = [_config(run) for run in runs]
+    described = {str(run): _described(run) for run in runs}
     curves = _chosen({str(run): logger.read(run) for run in runs}, metric)
-    configs = [config for run, config in zip(runs, configs, strict=True) if str(run) in curves]
+    configs = [described[run]["config"] for run in curves]
     groups: dict[str, dict[str, Any]] = {}
     for label, (run, curve) in zip(plots.group(configs), curves.items(), strict=True):
         groups.setdefault(label, {})[run] = curve
     env = {config["env"] for config in configs}
-    plots.write(groups, out, metric, title=env.pop() if len(env) == 1 else "")
+    sources = {run: {key: described[run].get(key) for key in ("git_commit", "versions")} for run in curves}
+    plots.write(groups, out, metric, title=env.pop() if len(env) == 1 else "", sources=sources)
     for label, group in groups.items():
         last = plots.summarise([*group.values()])
         if len(last.x):
@@ -49,18 +50,19 @@ def plot(
 
 def _agents(run: pathlib.Path) -> list[pathlib.Path]:
     """The directories of the agents that were trained side by side, or the run itself."""
-    return [run / name for name in agent_names(_config(run))] or [run]
+    return [run / name for name in agent_names(_described(run)["config"])] or [run]
 
 
-def _config(run: pathlib.Path) -> dict[str, Any]:
-    """From `kwargs.json`, which a run has before its first checkpoint."""
+def _described(run: pathlib.Path) -> dict[str, Any]:
+    """Its `kwargs.json`, which a run has before its first checkpoint."""
     try:
-        return dict(json.loads((run / "kwargs.json").read_text())["config"], logdir=str(run))
+        found = json.loads((run / "kwargs.json").read_text())
+        return {**found, "config": dict(found["config"], logdir=str(run))}
     except OSError:
         below = sorted(path.parent for path in run.glob("*/kwargs.json"))
         if below:
             raise UsageError(f"run = {str(run)!r}: no run itself, but {_count(len(below), 'run')} lie in it: say {run}/*") from None
-        return rundir.stored(run).config.model_dump(mode="json")
+        return {"config": rundir.stored(run).config.model_dump(mode="json")}
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"run = {str(run)!r}: its kwargs.json is damaged: going on with the run writes it anew") from None
 
