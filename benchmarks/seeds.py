@@ -3,8 +3,8 @@
     python benchmarks/seeds.py --json benchmarks/results/seeds_inverted_pendulum.json
 
 Every process is `mjx-sac train`. Each side begins with an empty compilation cache of its own, so the runs one after another compile
-once too; what they then still pay for each seed is Python's start, tracing, and reading the compiled program. A third side is the one
-program with the seeds shared by the CPU's cores, as devices (`--num_devices`). Sides take turns.
+once too; what they then still pay for each seed is Python's start, tracing, and reading the compiled program. A third side is one
+program whose seeds are shared by the CPU's cores, as devices (`--num_devices`). Sides take turns.
 """
 
 import argparse

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mjx_sac import processes, provenance, rundir, snapshot
+from mjx_sac import processes, provenance, rundir, snapshot, spread
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.trainer import RunState
 from mjx_sac.types import named_leaves
@@ -108,8 +108,7 @@ class Checkpoints:
         scores = None if returns is None else [float(score) if np.isfinite(score) else None for score in returns]
         header = {"iterations": iterations, "returns": scores, **self._description}
         items = {
-            name: _Save(processes.fetch(named_leaves(tree)), header)
-            for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)
+            name: _Save(spread.fetch(named_leaves(tree)), header) for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)
         }
         if self._manager is None:
             return
@@ -163,7 +162,7 @@ class Checkpoints:
             }
             _compare(path, {name: (x.shape, np.dtype(x.dtype).name) for name, x in named_leaves(like)}, found)
             where = dict(named_leaves(jax.tree.broadcast(shardings, like))) if shardings else {}
-            arrays = {name: processes.place(x, where.get(name)) for name, x in snapshot.read(path / "state")}
+            arrays = {name: spread.place(x, where.get(name)) for name, x in snapshot.read(path / "state")}
         except snapshot.DamagedError as error:
             raise rundir.damaged(error) from None
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in named_leaves(like)])

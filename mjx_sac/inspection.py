@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
-from mjx_sac import logger, rundir, snapshot
+from mjx_sac import logger, rundir, saved, snapshot
 from mjx_sac.config import Config, agent_names
 
 Curves = dict[str, dict[int, float]]
@@ -63,7 +63,7 @@ def _description(directory: pathlib.Path) -> dict[str, Any]:
         found = json.loads((directory / "kwargs.json").read_text())
         if {"env", "iterations"} <= found["config"].keys():
             return found
-    return rundir.stored(directory).manifest
+    return saved.checkpoint(directory).manifest
 
 
 def _checkpoint(path: pathlib.Path) -> dict[str, Any]:

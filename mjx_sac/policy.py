@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mjx_sac import algorithm, envs, rundir, sac, snapshot
+from mjx_sac import algorithm, envs, sac, saved, snapshot
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.base import spaces as spaces_of
 from mjx_sac.networks import Networks
@@ -151,12 +151,12 @@ def load_policy(
     Raises:
       UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone, or it has other networks.
     """
-    stored = rundir.stored(run, step)
-    config, index = rundir.choose(stored, seed_index)
+    stored = saved.checkpoint(run, step)
+    config, index = saved.choose(stored, seed_index)
     try:
         arrays = {name: array if index is None else array[index] for name, array in snapshot.read(stored.policy)}
     except snapshot.DamagedError as error:
-        raise rundir.unusable(error, stored.directory, stored.iterations) from None
+        raise saved.unusable(error, stored.directory, stored.iterations) from None
     spaces = stored.manifest.get("spaces") or _older_spaces(stored, arrays)
     networks = networks or algorithm.load(stored.config).networks(stored.config, math.prod(spaces["action"]["shape"]))
     stats = NormalizerState(*(jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")))
@@ -164,7 +164,7 @@ def load_policy(
     return Policy(config, stored.iterations, spaces, networks, params, stats)
 
 
-def _restore(stored: rundir.Stored, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Params:
+def _restore(stored: saved.Stored, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Params:
     like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}
     if {name: array.shape for name, array in arrays.items()} != wanted:
@@ -172,7 +172,7 @@ def _restore(stored: rundir.Stored, networks: Networks, arrays: dict[str, np.nda
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in wanted])
 
 
-def _older_spaces(stored: rundir.Stored, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _older_spaces(stored: saved.Stored, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Of an older checkpoint, which does not say: an environment that may have other bounds than [-1, 1] is asked."""
     head = arrays.get("actor_params.params.MLP_0.Head_0.bias")
     if head is None or not envs.by_brax(stored.config.env):

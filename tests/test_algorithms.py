@@ -17,7 +17,7 @@ from test_probes import GAMMA, Probe, trained
 from test_readme import ALGORITHMS
 from test_run import scalars
 
-from mjx_sac import algorithm, api, rundir, sac
+from mjx_sac import algorithm, api, rundir, sac, saved
 from mjx_sac.config import Config, UsageError
 from mjx_sac.losses import Losses
 from mjx_sac.policy import load_policy
@@ -178,7 +178,7 @@ def test_a_run_goes_on_with_the_losses_it_began_with(files, capsys):
     code, _, err = train(capsys, "--iterations=128")
     assert (code, err.count("\n")) == (2, 1)
     assert "losses = 'mine.py': No such file" in err
-    assert rundir.stored("run").iterations == 96  # which does not need the file
+    assert saved.checkpoint("run").iterations == 96  # which does not need the file
     with pytest.raises(UsageError, match=r"'mine.py': No such file"):
         load_policy("run")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac import envs, rundir
+from mjx_sac import envs, rundir, saved
 from mjx_sac.console import say
 
 
@@ -31,8 +31,8 @@ def evaluate(
 
     Example: mjx-sac eval runs/ant --episodes 100
     """
-    stored = rundir.stored(run, step)
-    rundir.choose(stored, seed_index)
+    stored = saved.checkpoint(run, step)
+    saved.choose(stored, seed_index)
     envs.check(env or stored.config.env)
     rundir.check_device(device)
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print

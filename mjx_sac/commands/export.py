@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mjx_sac import rundir
+from mjx_sac import saved
 from mjx_sac.config import UsageError
 from mjx_sac.console import say
 
@@ -34,8 +34,8 @@ def export(
 
     Example: mjx-sac export runs/ant --format onnx --out ant.onnx
     """
-    stored = rundir.stored(run, step)
-    rundir.choose(stored, seed_index)
+    stored = saved.checkpoint(run, step)
+    saved.choose(stored, seed_index)
     if form == "onnx" and not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
         raise UsageError("format = 'onnx': needs onnx and onnxruntime: install the extra, as in `uv run --extra onnx mjx-sac ...`")
     from mjx_sac import compilation

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac import rundir
+from mjx_sac import saved
 from mjx_sac.config import UsageError, agent_names
 from mjx_sac.console import say
 
@@ -62,7 +62,7 @@ def _described(run: pathlib.Path) -> dict[str, Any]:
         below = sorted(path.parent for path in run.glob("*/kwargs.json"))
         if below:
             raise UsageError(f"run = {str(run)!r}: no run itself, but {_count(len(below), 'run')} lie in it: say {run}/*") from None
-        return {"config": rundir.stored(run).config.model_dump(mode="json")}
+        return {"config": saved.checkpoint(run).config.model_dump(mode="json")}
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"run = {str(run)!r}: its kwargs.json is damaged: going on with the run writes it anew") from None
 

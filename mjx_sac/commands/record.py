@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mjx_sac import envs, film, gl, rundir
+from mjx_sac import envs, film, gl, rundir, saved
 from mjx_sac.config import UsageError
 from mjx_sac.console import say
 
@@ -38,7 +38,7 @@ def record(
     Example: mjx-sac record runs/ant --out ant.mp4
     """
     out = out or pathlib.Path(f"{run.resolve().name}.mp4")
-    config, _ = rundir.choose(rundir.stored(run, step), seed_index)
+    config, _ = saved.choose(saved.checkpoint(run, step), seed_index)
     envs.check(config.env)
     rundir.check_device(device)
     film.check(out)
