@@ -8,6 +8,7 @@ In this order, most wanted first; what no time is left for is left out, and the 
     bench      `mjx-sac bench` at 128 environments, Brax's SAC beside it
     many_envs  the same alone at 1,024 environments
     precision  gradient updates/s with products at float32's full precision
+    options    the epoch with our compiler options and without, in turns: ratio of rates, and whether both leave the same state
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 import common
 import jax
+import numpy as np
 import peers
 
 from mjx_sac import bench, compilation, envs, networks, trainer
@@ -47,6 +49,25 @@ def training(config: Config, seconds: float) -> dict[str, Any]:
     return {"compile_seconds": compiling, "iterations_per_second": rate, "minutes_per_million": 1e6 / rate / 60, "curve": curve}
 
 
+def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
+    """Epochs of two programs that differ in `compilation.options` alone."""
+    env = envs.make(config.env, config)
+    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    init = jax.jit(partial(trainer.init, agent))
+    lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(init(jax.random.PRNGKey(0)))
+    programs = {"with": lowered.compile(compilation.options()), "without": lowered.compile()}
+    states = {name: init(jax.random.PRNGKey(0)) for name in programs}
+    rates: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(repeats + 1):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            states[name], _ = jax.block_until_ready(program(states[name]))
+            rates[name].append(config.epoch_iterations / (time.perf_counter() - started))
+    pairs = zip(*(jax.tree.leaves(jax.device_get(state)) for state in states.values()), strict=True)
+    same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+    return {"same_state": same, "rate_with_to_without": bench.ratio(rates["with"][1:], rates["without"][1:])}
+
+
 def main() -> None:
     """Runs the parts and writes what they found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -73,6 +94,7 @@ def main() -> None:
         "bench": lambda: with_brax(config(128)),
         "many_envs": lambda: bench.run(config(1024), args.repeats),
         "precision": lambda: bench.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
+        "options": lambda: with_and_without_options(config(128), args.repeats),
     }
     result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}
     for name, part in parts.items():

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_sac import envs, networks, population, trainer
+from mjx_sac import compilation, envs, networks, population, trainer
 from mjx_sac.config import Config
 from mjx_sac.launches import Count, count
 from mjx_sac.losses import Losses
@@ -39,7 +39,7 @@ def compile_for_gpu(function: Any, *args: Any, donate_argnums: tuple[int, ...] =
     sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), args)
     traced = jax.jit(function, donate_argnums=donate_argnums, out_shardings=sharding).trace(*shapes)
-    return traced.lower(lowering_platforms=("cuda",)).compile(compiler_options={"xla_gpu_autotune_level": 0})
+    return traced.lower(lowering_platforms=("cuda",)).compile({"xla_gpu_autotune_level": 0, **compilation.options("gpu")})
 
 
 def updates(config: Config, observation_size: int, action_size: int) -> Count:
@@ -81,6 +81,18 @@ def physics(config: Config) -> Count:
     return count(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
 
 
+def episodes(config: Config) -> Count:
+    """The same with everything about episodes: new ones where one has ended, time limit, and whether all is finite."""
+    env = envs.make(config.env, config)
+    many = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses()).episodes
+    actions = jnp.zeros((config.num_envs, env.action_size))
+
+    def steps(state: Any) -> Any:
+        return jax.lax.scan(lambda state, _: many.step(many.start(state), actions), state, None, length=10)
+
+    return count(compile_for_gpu(steps, jax.eval_shape(many.init), donate_argnums=(0,)).as_text())
+
+
 def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) -> dict[str, Any]:
     """Launches of an update with the networks of `pallas_mlp.py`, and what the compiler says to wider blocks of columns."""
     import pallas_mlp
@@ -115,7 +127,9 @@ def main() -> None:
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
     of_updates = next(loop for loop in whole.loops if loop.trips == config.updates_per_vector_step and "cond" in loop.name)
-    bare = physics(config).loops[0].launches
+    bare, whole_episodes = (
+        next(loop for loop in found.loops if loop.trips == 10).launches for found in (physics(config), episodes(config))
+    )
     beside = vector_step.launches - of_updates.launches * config.updates_per_vector_step
     result = {
         "env": args.env,
@@ -124,6 +138,7 @@ def main() -> None:
         "launches_per_update": of_updates.launches,
         "launches_per_vector_step_beside_updates": beside,
         "launches_per_vector_step_of_bare_physics": bare,
+        "launches_per_vector_step_of_physics_and_episodes": whole_episodes,
         "loops": [loop._asdict() for loop in whole.loops],
         "bytes": memory,
     }

@@ -99,13 +99,27 @@ ROWS = [
         "gpu_launches_ant.json",
     ),
     Row(
-        "the same for an update of each of 10 seeds side by side",
+        "the same per vector step of 128 ants and everything about episodes, against bare physics",
+        lambda r: (
+            f"{r['launches_per_vector_step_of_physics_and_episodes']:,} against {r['launches_per_vector_step_of_bare_physics']:,}"
+        ),
+        "1.05 times and one",
+        "gpu_launches_ant.json",
+    ),
+    Row(
+        "the same with policy, replay and statistics",
+        lambda r: f"{r['launches_per_vector_step_beside_updates']:,}",
+        "",
+        "gpu_launches_ant.json",
+    ),
+    Row(
+        "the same for a gradient update of each of 10 seeds side by side",
         lambda r: str(r["launches_per_update"]),
         "as for one",
         "gpu_launches_ant_10_seeds.json",
     ),
     Row(
-        "the same with the prototype of networks as Pallas kernels, `benchmarks/pallas_mlp.py`",
+        "an update of one agent with the prototype of networks as Pallas kernels, `benchmarks/pallas_mlp.py`",
         lambda r: str(r["launches_per_update"]),
         "50",
         "gpu_launches_pallas.json",

@@ -78,7 +78,8 @@ def insert(
     slots, num_envs = state.row.shape
     rows = state.observation.shape[0]
     envs = jnp.arange(num_envs)
-    size = _make_room(state)
+    # Read before it is written, or XLA keeps a copy of the ring for those who read it later.
+    size, row = jax.lax.optimization_barrier((_make_room(state), state.row))
 
     # A started episode writes its first observation; otherwise that is already the head. Out-of-range slots drop the write.
     first = jnp.where(started, state.head + 1, state.head) % rows
@@ -91,7 +92,7 @@ def insert(
         action=state.action.at[slot, envs].set(transition.action),
         reward=state.reward.at[slot, envs].set(transition.reward),
         terminated=state.terminated.at[slot, envs].set(transition.discount == 0),
-        row=state.row.at[slot, envs].set(first),
+        row=row.at[slot, envs].set(first),
         head=jnp.where(valid, last, state.head),
         next=jnp.where(valid, (state.next + 1) % slots, state.next),
         size=jnp.where(valid, size + 1, size),
