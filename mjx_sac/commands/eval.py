@@ -33,8 +33,11 @@ def evaluate(
     """
     stored = saved.checkpoint(run, step)
     saved.choose(stored, seed_index)
-    envs.check(env or stored.config.env)
+    where = env or stored.config.env
+    envs.check(where)
     rundir.check_device(device)
+    if not as_json:
+        say(f"playing {episodes} episodes of {where}{'; compiling it takes half a minute and more' * envs.by_brax(where)}")
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
         from mjx_sac import compilation, statistics
         from mjx_sac.evaluation import evaluate_policies
@@ -44,7 +47,7 @@ def evaluate(
         chosen = range(stored.config.num_agents) if seed_index is None else [seed_index]
         policies = [load_policy(run, step, seed_index=index) for index in chosen]
         played = evaluate_policies(policies, env=env, backend=backend, episodes=episodes, deterministic=not stochastic, seed=seed)
-    how = {"run": run, "iterations": stored.iterations, "env": env or stored.config.env, "deterministic": not stochastic}
+    how = {"run": run, "iterations": stored.iterations, "env": where, "deterministic": not stochastic}
     described = [statistics.describe(episodes) for episodes in played]
     if len(described) == 1:
         result = {**how, "seed": seed, **described[0]}
