@@ -132,18 +132,6 @@ ROWS = [
     ),
     Row("the same without start and compilation", lambda r: times(r["ratio_of_training"]), "", "seeds_inverted_pendulum.json"),
     Row(
-        "side by side on 2 cores as devices, compiling included",
-        lambda r: times(r["ratio_of_whole_on_cores"]),
-        "",
-        "seeds_inverted_pendulum.json",
-    ),
-    Row(
-        "the same without start and compilation",
-        lambda r: times(r["ratio_of_training_on_cores"]),
-        "",
-        "seeds_inverted_pendulum.json",
-    ),
-    Row(
         "`ant`: mean evaluation return, seeds 0 to 2, as packaged: mean from 60,000 to 200,000 iterations",
         lambda r: returns(r, "brax"),
         "Brax's",

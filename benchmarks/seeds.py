@@ -3,8 +3,7 @@
     python benchmarks/seeds.py --json benchmarks/results/seeds_inverted_pendulum.json
 
 Every process is `mjx-sac train`. Each side begins with an empty compilation cache of its own, so the runs one after another compile
-once too; what they then still pay for each seed is Python's start, tracing, and reading the compiled program. A third side is one
-program whose seeds are shared by the CPU's cores, as devices (`--num_devices`). Sides take turns.
+once too; what they then still pay for each seed is Python's start, tracing, and reading the compiled program. Sides take turns.
 """
 
 import argparse
@@ -42,23 +41,23 @@ def train(env: str, iterations: int, cache: str, flags: list[str]) -> dict[str, 
 
 
 def turn(args: argparse.Namespace) -> dict[str, Any]:
-    """One program with all seeds, the same with each core a device, then one process for each seed."""
-    seeds, flags = f"--num_seeds={args.num_seeds}", args.flags.split()
+    """One program with all seeds, then one process for each."""
     with tempfile.TemporaryDirectory() as cache:
-        together = train(args.env, args.iterations, f"{cache}/together", [seeds, *flags])
-        on_cores = train(args.env, args.iterations, f"{cache}/cores", [seeds, f"--num_devices={args.num_devices}", *flags])
-        alone = [train(args.env, args.iterations, f"{cache}/alone", [f"--seed={seed}", *flags]) for seed in range(args.num_seeds)]
-    found: dict[str, Any] = {"together": together, "on_cores": on_cores, "alone": alone}
-    for side, name in ((together, ""), (on_cores, "_on_cores")):
-        found[f"ratio_of_whole{name}"] = sum(one["whole"] for one in alone) / side["whole"]
-        found[f"ratio_of_training{name}"] = sum(map(training, alone)) / training(side)
+        together = train(args.env, args.iterations, f"{cache}/together", [f"--num_seeds={args.num_seeds}", *args.flags.split()])
+        alone = [
+            train(args.env, args.iterations, f"{cache}/alone", [f"--seed={seed}", *args.flags.split()])
+            for seed in range(args.num_seeds)
+        ]
+    whole = sum(one["whole"] for one in alone)
+    training = sum(one["whole"] - one["until_first_epoch"] for one in alone)
+    found = {
+        "together": together,
+        "alone": alone,
+        "ratio_of_whole": whole / together["whole"],
+        "ratio_of_training": training / (together["whole"] - together["until_first_epoch"]),
+    }
     print(found, flush=True)
     return found
-
-
-def training(process: dict[str, float]) -> float:
-    """Seconds after start and compilation."""
-    return process["whole"] - process["until_first_epoch"]
 
 
 def main() -> None:
@@ -66,7 +65,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="inverted_pendulum")
     parser.add_argument("--num_seeds", type=int, default=8)
-    parser.add_argument("--num_devices", type=int, default=2, help="cores that share the seeds; must divide their number")
     parser.add_argument("--iterations", type=int, default=10_000)
     parser.add_argument("--flags", default="", help="of `mjx-sac train`, for both sides")
     parser.add_argument("--repeats", type=int, default=3)
@@ -74,11 +72,10 @@ def main() -> None:
     args = parser.parse_args()
     turns = [turn(args) for _ in range(args.repeats)]
     ratios: dict[str, dict[str, float]] = {}
-    for name in (name for name in turns[0] if name.startswith("ratio")):
+    for name in ("ratio_of_whole", "ratio_of_training"):
         values = [found[name] for found in turns]
         ratios[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    settings = {name: getattr(args, name) for name in ("env", "num_seeds", "num_devices", "iterations")}
-    settings["flags"] = [*FLAGS, *args.flags.split()]
+    settings = {"env": args.env, "num_seeds": args.num_seeds, "iterations": args.iterations, "flags": [*FLAGS, *args.flags.split()]}
     common.write({"benchmark": "seeds", **settings, **ratios, "turns": turns}, args.json)
 
 
