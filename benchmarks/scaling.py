@@ -66,6 +66,7 @@ def main() -> None:
 def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str) -> None:
     """One panel for each of what was varied, both axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(3.2 * len(curves), 3.2), dpi=150, layout="constrained")
     figure.suptitle(title)
@@ -76,6 +77,8 @@ def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str)
         spread = [[each["median"] - each["min"] for each in y], [each["max"] - each["median"] for each in y]]
         panel.errorbar(x, middle, spread, marker="o", capsize=3)
         panel.set(xscale="log", yscale="log", xlabel=name)
+        panel.set_xticks(x, [f"{value:,}" if value < 10_000 else EngFormatter(sep="")(value) for value in x])
+        panel.minorticks_off()
         panel.grid(alpha=0.3, which="both")
         panel.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("iterations/s")
