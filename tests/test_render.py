@@ -204,9 +204,9 @@ def test_without_opengl_the_line_names_the_way_out(monkeypatch):
 
 
 def test_the_command_refuses_before_anything_is_built(capsys, monkeypatch, tmp_path):
-    from mjx_sac import rundir
+    from mjx_sac import saved
 
-    monkeypatch.setattr(rundir, "stored", lambda *_: types.SimpleNamespace(config=make_config(env="ant")))
+    monkeypatch.setattr(saved, "checkpoint", lambda *_: types.SimpleNamespace(config=make_config(env="ant")))
     monkeypatch.setattr(gl, "choose", lambda: "egl: no library")
     with pytest.raises(SystemExit) as stop:
         cli.main(["record", str(tmp_path)])
