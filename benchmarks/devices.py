@@ -161,10 +161,10 @@ more than one GPU.
 
 {counted}
 
-A gradient step has {number} exchanges, {gradient_bytes} bytes: the critics' gradients, the actor's and the temperature's,
-and what `describe` wants statistics of. A vector step brings {batch_bytes} bytes of batches from the environments' owners
-to where they are learned from, in one exchange, and else counters and sums of a few hundred bytes. Physics exchanges
-nothing. Once per epoch the pool of initial states and metrics are gathered.
+A gradient step has {number} exchanges, {gradient_bytes} bytes: the critics' gradients, and the actor's and the temperature's.
+A vector step brings {batch_bytes} bytes of batches from the environments' owners to where they are learned from, in one
+exchange, what is logged about all rows of its batches to every device in another, and else counters and sums of a few
+hundred bytes. Physics exchanges nothing. Once per epoch the pool of initial states and metrics are gathered.
 
 ## The model
 

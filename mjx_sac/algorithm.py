@@ -207,9 +207,10 @@ def check(agent: "Agent") -> None:
         metrics = jax.eval_shape(step, jax.random.PRNGKey(0))
     except Exception as error:
         raise _blame(name, error, _source(name)[1]) from error
-    odd = [tag for tag, value in metrics.items() if value.shape]
+    odd = [tag for tag, value in metrics.items() if value.shape and (value.shape[0] != config.batch_size or not value.size)]
     if odd:
-        raise UsageError(f"losses = {name!r}: metric {odd[0]} has shape {metrics[odd[0]].shape}: metrics are scalars")
+        want = f"a scalar, or an array with the batch's {config.batch_size} rows on its first axis"
+        raise UsageError(f"losses = {name!r}: metric {odd[0]} has shape {metrics[odd[0]].shape}: make it {want}")
 
 
 def _blame(losses: str, error: BaseException, file: str) -> UsageError:

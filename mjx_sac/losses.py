@@ -1,7 +1,8 @@
 """The losses of soft actor-critic: the file to edit, or to replace by your own `Losses` (`--losses`), for another algorithm.
 
 A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is differentiated in `params`; everything
-else it needs is in `state`. `batch` holds normalised observations. A scalar put into the metrics is logged under its name.
+else it needs is in `state`. `batch` holds normalised observations. A scalar put into the metrics is logged under its name, of
+an array with the batch on its first axis the mean, standard deviation, minimum and maximum.
 
 References:
   Haarnoja et al., 2018, Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
@@ -14,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
-from mjx_sac.metrics import describe
 from mjx_sac.networks import Networks
 from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
@@ -60,9 +60,9 @@ def critic_loss(
     loss = 0.5 * jnp.mean(jnp.sum(jnp.square(q - target[:, None]), axis=-1))
     return loss, {
         "train/critic_loss": loss,
-        **describe("diagnostics/q", q),
-        **describe("diagnostics/target", target),
-        **describe("diagnostics/reward", batch.reward),
+        "diagnostics/q": q,
+        "diagnostics/target": target,
+        "diagnostics/reward": batch.reward,
     }
 
 
@@ -76,8 +76,8 @@ def actor_loss(
     loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
     return loss, {
         "train/actor_loss": loss,
-        **describe("diagnostics/log_prob", log_prob),
-        **describe("diagnostics/action", action),
+        "diagnostics/log_prob": log_prob,
+        "diagnostics/action": action,
     }
 
 

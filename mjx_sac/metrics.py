@@ -1,6 +1,5 @@
 """Scalars that ride along with the losses, and how an epoch's worth of them becomes one."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -11,21 +10,41 @@ from mjx_sac.types import Metrics
 
 
 class Packed(struct.PyTreeNode):
-    """Metrics side by side in one array, which a GPU writes with one kernel instead of one for each.
+    """Metrics of one gradient step, or of many along a first axis, in two arrays: a GPU writes each with one kernel.
 
     Attributes:
-      values: the scalars on the last axis.
-      names: theirs.
+      values: the scalars side by side.
+      rows: what there is for each row of the batch, side by side, and waits for `summarise`.
+      names: of the scalars.
+      columns: what each column of `rows` belongs to.
     """
 
     values: Float[Array, "*n scalars"]
+    rows: Float[Array, "*n batch columns"]
     names: tuple[str, ...] = struct.field(pytree_node=False)
+    columns: tuple[str, ...] = struct.field(pytree_node=False, default=())
 
 
 def pack(metrics: Metrics) -> Packed:
-    """The scalars of `metrics` in one array."""
-    names = tuple(sorted(metrics))
-    return Packed(jnp.stack([jnp.asarray(metrics[name], jnp.float32) for name in names]), names)
+    """`metrics` of one gradient step: scalars, and arrays with the batch on their first axis."""
+    scalars = {name: jnp.asarray(value, jnp.float32) for name, value in sorted(metrics.items()) if not jnp.ndim(value)}
+    tables = {name: value.reshape(len(value), -1) for name, value in sorted(metrics.items()) if jnp.ndim(value)}
+    values = jnp.stack(list(scalars.values())) if scalars else jnp.zeros(0)
+    rows = jnp.concatenate(list(tables.values()), axis=-1, dtype=jnp.float32) if tables else jnp.zeros((1, 0))
+    return Packed(values, rows, tuple(scalars), tuple(name for name, table in tables.items() for _ in range(table.shape[1])))
+
+
+def summarise(packed: Packed) -> Packed:
+    """Of many gradient steps `[n]` what there is for each row of the batch as four scalars: mean, deviation, minimum, maximum.
+
+    Of all at once: done within each of them it costs a GPU two launches more, and several devices an exchange.
+    """
+    rows, described = devices.whole(packed.rows), {}
+    for name in dict.fromkeys(packed.columns):
+        mine = np.flatnonzero([column == name for column in packed.columns])
+        described |= describe(name, rows[..., mine[0] : mine[-1] + 1])
+    values = jnp.concatenate([packed.values, *(value[:, None] for value in described.values())], axis=-1)
+    return Packed(values, rows[..., :0], (*packed.names, *described))
 
 
 def unpack(packed: Packed) -> Metrics:
@@ -33,21 +52,21 @@ def unpack(packed: Packed) -> Metrics:
     return {name: packed.values[..., i] for i, name in enumerate(packed.names)}
 
 
-def describe(tag: str, values: jax.Array) -> Metrics:
-    """Mean, standard deviation, minimum and maximum of `values` over all its axes.
+def describe(tag: str, values: Float[Array, "n ..."]) -> Metrics:
+    """Mean, standard deviation, minimum and maximum of `values` over all axes but the first.
 
     The variance comes from squares, so that one pass over `values` gives all four; of differences to one of them, because squares
     of large values would swamp a small deviation.
     """
-    values = devices.whole(values)
-    pivot = jnp.ravel(values)[0]
+    values = values.reshape(len(values), -1)
+    pivot = values[:, :1]
     shifted = values - pivot
-    mean = jnp.mean(shifted)
+    mean = jnp.mean(shifted, axis=-1)
     return {
-        f"{tag}_mean": pivot + mean,
-        f"{tag}_std": jnp.sqrt(jnp.maximum(jnp.mean(jnp.square(shifted)) - jnp.square(mean), 0.0)),
-        f"{tag}_min": jnp.min(values),
-        f"{tag}_max": jnp.max(values),
+        f"{tag}_mean": pivot[:, 0] + mean,
+        f"{tag}_std": jnp.sqrt(jnp.maximum(jnp.mean(jnp.square(shifted), axis=-1) - jnp.square(mean), 0.0)),
+        f"{tag}_min": jnp.min(values, axis=-1),
+        f"{tag}_max": jnp.max(values, axis=-1),
     }
 
 

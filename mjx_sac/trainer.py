@@ -264,4 +264,4 @@ def run_updates(
         return train, metrics_lib.pack(metrics)
 
     train, metrics = jax.lax.scan(one, train, (batches, keys))
-    return train, metrics_lib.reduce(metrics)
+    return train, metrics_lib.reduce(metrics_lib.summarise(metrics))

@@ -14,7 +14,8 @@ Key = UInt32[Array, " 2"]
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, jax.Array]
-"""Scalars by tag. Over an epoch they are averaged, but `*_min` keeps the minimum and `*_max` the maximum."""
+"""Scalars by tag, and from a loss arrays with the batch on their first axis, of which statistics are taken. Over an epoch all are
+averaged, but `*_min` keeps the minimum and `*_max` the maximum."""
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -247,7 +247,11 @@ BAD = {
     "inside": (edit("config.weight * loss", "config.wieght * loss"), ["line 15: AttributeError", "wieght"]),
     "vector": (edit("config.weight * loss", "batch.reward"), ["Gradient only defined for scalar-output"]),
     "no_metrics": (edit(', {**metrics, "train/weight": config.weight}', ""), ["TypeError"]),
-    "metric": (edit('"train/weight": config.weight', '"train/weight": batch.reward'), ["metric train/weight has shape (8,)"]),
+    "metric": (edit('"train/weight": config.weight', '"train/weight": "heavy"'), ["TypeError", "train/weight"]),
+    "empty_metric": (
+        edit('"train/weight": config.weight', '"train/weight": batch.reward[:0]'),
+        ["metric train/weight has shape (0,)"],
+    ),
 }
 
 
