@@ -223,10 +223,12 @@ class _Host:
                 one.update({tag: float(value) for tag, value in measured.items()})
 
     def _announce(self, iterations: int, programs: Programs) -> None:
-        if iterations < self.run.config.warm_up_steps:
+        config = self.run.config
+        warm = config.warm_up_vector_steps * config.num_envs
+        if iterations + config.epoch_iterations <= warm:
             self.console.phase("warm-up")
         else:
-            self.console.phase("training")
+            self.console.phase("training" if iterations >= warm else "warm-up, then training")
             programs.prepare_evaluation()
 
     def _show(self, iterations: int, metrics: Mapping[str, Any]) -> None:

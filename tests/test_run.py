@@ -52,6 +52,13 @@ def test_curves_have_the_tags_people_know_over_iterations(finished):
     assert result.metrics["replay/size"] == 64
 
 
+@pytest.mark.parametrize(("warm_up", "phases"), [(32, ["warm-up", "training"]), (8, ["warm-up, then training", "training"])])
+def test_each_epoch_says_what_it_does(tmp_path, capsys, warm_up, phases):
+    api.train(make_config(logdir=str(tmp_path), iterations=64, warm_up_steps=warm_up))
+    lines = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line in ("warm-up", "warm-up, then training", "training")] == phases
+
+
 def test_kwargs_json_holds_configuration_versions_and_commit(finished):
     directory, _ = finished
     stored = json.loads((directory / "kwargs.json").read_text())
