@@ -93,7 +93,7 @@ def extrapolate(result: dict[str, Any], n: int, grows: bool) -> dict[str, float]
     for kind, size, depth in result["exchanges"]:
         # What grows: the batches, and their statistics. Gradients and sums do not.
         scaled = size * n if grows and kind in ("reduce-scatter", "all-gather") else size
-        exchanged += seconds(kind, scaled, n) * {0: 0, 1: 1, 2: updates}[depth]
+        exchanged += seconds(kind, scaled, n) * {0: 0, 1: 1, 2: updates / result["updates_per_turn"]}[depth]
     physics, steps = (
         launches["launches_per_vector_step_beside_updates"] * LAUNCH,
         launches["launches_per_update"] * LAUNCH * updates,
@@ -120,7 +120,7 @@ def _table(result: dict[str, Any], grows: bool) -> str:
 
 def _counted(result: dict[str, Any]) -> str:
     rows = ["| where | exchange | bytes |", "|---|---|---|"]
-    where = {0: "once per epoch", 1: "per vector step", 2: "per gradient step"}
+    where = {0: "once per epoch", 1: "per vector step", 2: f"per {result['updates_per_turn']} gradient steps"}
     for depth in (2, 1, 0):
         for kind, size, _ in [each for each in result["exchanges"] if each[2] == depth]:
             rows.append(f"| {where[depth]} | {kind} | {size:,} |")
@@ -140,8 +140,8 @@ def page(result: dict[str, Any]) -> str:
         num_envs=result["num_envs"],
         batch_size=result["batch_size"],
         updates=updates,
-        number=len(per_step),
-        gradient_bytes=f"{sum(per_step):,}",
+        number=len(per_step) // result["updates_per_turn"],
+        gradient_bytes=f"{sum(per_step) // result['updates_per_turn']:,}",
         batch_bytes=f"{batches:,}",
         batch_bytes_512=f"{batches * 512 / 1e9:.1f}",
         exchanged_8=f"{share['exchanges'] / share['all']:.0%}",
@@ -225,8 +225,11 @@ def main() -> None:
         return
     import common
 
+    from mjx_sac import trainer
+
     found = count(8, args.num_envs, args.batch_size, args.updates)
     shape = {"num_envs": args.num_envs, "batch_size": args.batch_size, "updates_per_vector_step": args.updates}
+    shape |= {"updates_per_turn": trainer.UPDATES_PER_TURN}
     common.write({"benchmark": "devices", "env": "ant", "compiled_for": "8 x H200", **shape, "exchanges": found}, args.json)
 
 

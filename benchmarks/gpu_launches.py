@@ -24,7 +24,7 @@ import numpy as np
 
 from mjx_sac import compilation, envs, networks, population, trainer
 from mjx_sac.config import Config
-from mjx_sac.launches import Count, count
+from mjx_sac.launches import Count, Loop, count
 from mjx_sac.losses import Losses
 from mjx_sac.types import Transition
 
@@ -42,8 +42,13 @@ def compile_for_gpu(function: Any, *args: Any, donate_argnums: tuple[int, ...] =
     return traced.lower(lowering_platforms=("cuda",)).compile({"xla_gpu_autotune_level": 0, **compilation.options("gpu")})
 
 
+def per_update(loop: Loop) -> float:
+    """Launches of one gradient update, of the loop over them."""
+    return loop.launches / trainer.UPDATES_PER_TURN
+
+
 def updates(config: Config, observation_size: int, action_size: int) -> Count:
-    """One scan over the gradient updates of a vector step; its loop's body is one update."""
+    """One scan over the gradient updates of a vector step."""
     nets = networks.make(config, action_size)
     agent: Any = trainer.Agent(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
     init = partial(trainer.sac.init, networks=nets, config=config, observation_size=observation_size, action_size=action_size)
@@ -98,7 +103,7 @@ def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) 
     import pallas_mlp
 
     networks.MLP, networks.Critic = pallas_mlp.MLP, pallas_mlp.Critic  # pyright: ignore[reportAttributeAccessIssue]
-    result: dict[str, Any] = {"launches_per_update": updates(config, observation_size, action_size).loops[0].launches}
+    result: dict[str, Any] = {"launches_per_update": per_update(updates(config, observation_size, action_size).loops[0])}
     result["compiler"] = {}
     for columns in (pallas_mlp.COLUMNS, 128, 256):
         pallas_mlp.COLUMNS = columns
@@ -126,16 +131,17 @@ def main() -> None:
         return
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
-    of_updates = next(loop for loop in whole.loops if loop.trips == config.updates_per_vector_step and "cond" in loop.name)
+    turns = config.updates_per_vector_step // trainer.UPDATES_PER_TURN
+    of_updates = next(loop for loop in whole.loops if loop.trips == turns and "cond" in loop.name)
     bare, whole_episodes = (
         next(loop for loop in found.loops if loop.trips == 10).launches for found in (physics(config), episodes(config))
     )
-    beside = vector_step.launches - of_updates.launches * config.updates_per_vector_step
+    beside = vector_step.launches - of_updates.launches * turns
     result = {
         "env": args.env,
         "num_envs": args.num_envs,
         "num_seeds": args.num_seeds,
-        "launches_per_update": of_updates.launches,
+        "launches_per_update": per_update(of_updates),
         "launches_per_vector_step_beside_updates": beside,
         "launches_per_vector_step_of_bare_physics": bare,
         "launches_per_vector_step_of_physics_and_episodes": whole_episodes,

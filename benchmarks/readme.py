@@ -94,7 +94,7 @@ ROWS = [
     Row("`ant`: training stands still for a checkpoint, at the default interval", stall, "5 %", "checkpoint_ant.json"),
     Row(
         "kernels a GPU launches per gradient update (compiled for an H200, not run)",
-        lambda r: str(r["launches_per_update"]),
+        lambda r: f"{r['launches_per_update']:g}",
         "50",
         "gpu_launches_ant.json",
     ),
@@ -114,13 +114,13 @@ ROWS = [
     ),
     Row(
         "the same for a gradient update of each of 10 seeds side by side",
-        lambda r: str(r["launches_per_update"]),
+        lambda r: f"{r['launches_per_update']:g}",
         "as for one",
         "gpu_launches_ant_10_seeds.json",
     ),
     Row(
         "an update of one agent with the prototype of networks as Pallas kernels, `benchmarks/pallas_mlp.py`",
-        lambda r: str(r["launches_per_update"]),
+        lambda r: f"{r['launches_per_update']:g}",
         "50",
         "gpu_launches_pallas.json",
     ),

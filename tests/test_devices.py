@@ -11,6 +11,7 @@ from conftest import make_config
 
 from mjx_sac import compilation, exchanges, processes
 from mjx_sac.config import Config, UsageError, build
+from mjx_sac.trainer import UPDATES_PER_TURN
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +49,11 @@ def test_seeds_shared_by_devices_are_the_same_seeds_and_exchange_only_metrics(an
 def test_a_gradient_step_sums_its_gradients_in_two_exchanges_and_a_vector_step_moves_its_batches_in_one(answers):
     found = [exchanges.Exchange(*each) for each in answers["epoch"]["exchanges"]]
     sums = [each for each in found if each.depth == 2]
-    assert [each.kind for each in sums] == ["all-reduce"] * 2
+    assert [each.kind for each in sums] == ["all-reduce"] * 2 * UPDATES_PER_TURN
     # The numbers of networks 3-8-1 (twice) and 2-8-2, and what goes with them: losses, the temperature's gradient.
     critics, actor = 2 * (3 * 8 + 8 + 8 + 1), 2 * 8 + 8 + 8 * 2 + 2
-    assert 4 * (critics + actor) <= sum(each.bytes for each in sums) <= 4 * (critics + actor + 8)
+    per_step = sum(each.bytes for each in sums) / UPDATES_PER_TURN
+    assert 4 * (critics + actor) <= per_step <= 4 * (critics + actor + 8)
     # 8 batches of 16 rows: two observations of 2, an action of 1, reward and discount.
     assert [each.bytes for each in found if each.kind == "reduce-scatter"] == [8 * 16 * 7 * 4]
     rest = [each.bytes for each in found if each.depth == 1 and each.kind != "reduce-scatter"]
