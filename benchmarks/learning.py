@@ -112,8 +112,9 @@ def main() -> None:
         plot.draw({labels[name]: runs for name, runs in curves.items()}, args.png, title=title, y_label="return", points=points)
     kwargs = [json.loads((path / "kwargs.json").read_text()) for path in directories if path.is_dir()]
     configs = [{k: v for k, v in run["config"].items() if k != "logdir"} for run in kwargs]
+    commits = sorted({str(run["git_commit"]) for run in kwargs})
     result = {"benchmark": "learning", "env": args.env, "table": tabulate(curves, counts), "curves": curves, "published": others}
-    common.write({**result, "configs": configs}, args.json)
+    common.write({**result, "configs": configs, "trained_at": commits}, args.json)
 
 
 if __name__ == "__main__":
