@@ -132,7 +132,7 @@ ROWS = [
     ),
     Row("the same without start and compilation", lambda r: times(r["ratio_of_training"]), "", "seeds_inverted_pendulum.json"),
     Row(
-        "`ant`: mean evaluation return, seeds 0 to 3 (Brax: 0 to 2), as packaged: mean from 60,000 to 200,000 iterations",
+        "`ant`: mean evaluation return, seeds 0 to 3 (Brax: 0 to 2), as packaged: mean from 40,000 to 200,000 iterations",
         lambda r: returns(r, "brax"),
         "Brax's",
         "learning_ant_packaged.json",
