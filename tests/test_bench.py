@@ -171,7 +171,7 @@ def test_a_gpu_launches_no_more_than_so_many_kernels():
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["launches_per_update"] <= 66  # the aim is 50
+    assert result["launches_per_update"] <= 63  # the aim is 50
     bare = result["launches_per_vector_step_of_bare_physics"]
     assert result["launches_per_vector_step_of_physics_and_episodes"] <= 1.05 * bare + 5  # what belongs to episodes is joined
     assert result["launches_per_vector_step_beside_updates"] <= 1.1 * bare
@@ -186,4 +186,4 @@ def test_pallas_kernels_compile_for_a_gpu_and_are_half_the_launches():
     command = [sys.executable, str(pathlib.Path(__file__).parents[1] / "benchmarks" / "gpu_launches.py"), "--pallas"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["launches_per_update"] <= 36
+    assert json.loads(done.stdout)["launches_per_update"] <= 32
