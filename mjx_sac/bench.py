@@ -84,7 +84,7 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "ratios": {f"{ours}_to_{name}": ratio(timings[ours], timings[name]) for name, (ours, _) in peers.items()},
     }
     if jax.default_backend() != "cpu":  # a CPU launches nothing
-        result["launches_per_update"] = launches.count(updates.as_text()).loops[0].launches / trainer.UPDATES_PER_TURN
+        result["launches_per_update"] = round(launches.count(updates.as_text()).launches / config.updates_per_vector_step, 1)
     return result
 
 

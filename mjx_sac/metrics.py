@@ -16,13 +16,13 @@ class Packed(struct.PyTreeNode):
       values: the scalars side by side.
       rows: what there is for each row of the batch, side by side, and waits for `summarise`.
       names: of the scalars.
-      columns: what each column of `rows` belongs to.
+      columns: names in `rows`, with the number of columns of each.
     """
 
     values: Float[Array, "*n scalars"]
     rows: Float[Array, "*n batch columns"]
     names: tuple[str, ...] = struct.field(pytree_node=False)
-    columns: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    columns: tuple[tuple[str, int], ...] = struct.field(pytree_node=False, default=())
 
 
 def pack(metrics: Metrics) -> Packed:
@@ -31,7 +31,7 @@ def pack(metrics: Metrics) -> Packed:
     tables = {name: value.reshape(len(value), -1) for name, value in sorted(metrics.items()) if jnp.ndim(value)}
     values = jnp.stack(list(scalars.values())) if scalars else jnp.zeros(0)
     rows = jnp.concatenate(list(tables.values()), axis=-1, dtype=jnp.float32) if tables else jnp.zeros((1, 0))
-    return Packed(values, rows, tuple(scalars), tuple(name for name, table in tables.items() for _ in range(table.shape[1])))
+    return Packed(values, rows, tuple(scalars), tuple((name, table.shape[1]) for name, table in tables.items()))
 
 
 def summarise(packed: Packed) -> Packed:
@@ -39,10 +39,10 @@ def summarise(packed: Packed) -> Packed:
 
     Of all at once: done within each of them it costs a GPU two launches more, and several devices an exchange.
     """
-    rows, described = devices.whole(packed.rows), {}
-    for name in dict.fromkeys(packed.columns):
-        mine = np.flatnonzero([column == name for column in packed.columns])
-        described |= describe(name, rows[..., mine[0] : mine[-1] + 1])
+    rows, described, start = devices.whole(packed.rows), {}, 0
+    for name, width in packed.columns:
+        described |= describe(name, rows[..., start : start + width])
+        start += width
     values = jnp.concatenate([packed.values, *(value[:, None] for value in described.values())], axis=-1)
     return Packed(values, rows[..., :0], (*packed.names, *described))
 
