@@ -8,6 +8,8 @@ In this order, most wanted first; what no time is left for is left out, and the 
     bench      `mjx-sac bench` at 128 environments, Brax's SAC beside it
     many_envs  the same alone at 1,024 environments
     precision  gradient updates/s with products at float32's full precision
+    pallas     gradient updates with the networks of `pallas_mlp.py` and with ours, in turns: ratio of rates, and of the parameters
+               after a round of updates the largest difference
     options    the epoch with our compiler options and without, in turns: ratio of rates, and whether both leave the same state
 """
 
@@ -17,10 +19,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import common
 import jax
 import numpy as np
+import pallas_mlp
 import peers
 
 from mjx_sac import bench, compilation, envs, networks, trainer
@@ -47,6 +51,27 @@ def training(config: Config, seconds: float) -> dict[str, Any]:
             break
     rate = curve[-1]["iterations"] / curve[-1]["seconds"]
     return {"compile_seconds": compiling, "iterations_per_second": rate, "minutes_per_million": 1e6 / rate / 60, "curve": curve}
+
+
+def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
+    """Gradient updates of two programs that differ in how the networks are computed; why not, where it cannot be done."""
+    pallas_mlp.INTERPRET = jax.default_backend() == "cpu"
+    env = envs.make(config.env, config)
+    programs: dict[str, bench.Stage] = {}
+    trained: dict[str, Any] = {}
+    for name, module in {"pallas": pallas_mlp, "ours": networks}.items():
+        with mock.patch.multiple(networks, MLP=module.MLP, Critic=module.Critic):
+            agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+            state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
+            state = state.replace(replay=bench.full(state.replay))
+            try:
+                update, programs[name] = bench.updates(agent, state)
+            except jax.errors.JaxRuntimeError as error:  # the chip's shared memory is smaller than an H200's, say
+                return {"refused": str(error)}
+        trained[name] = jax.device_get(update(state.train, *bench.batches(agent, state))[0])
+    differences = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b), initial=0.0)), trained["pallas"], trained["ours"])
+    _, rates = bench.measure(programs, repeats)
+    return {"largest_difference": max(jax.tree.leaves(differences)), "rate_to_ours": bench.ratio(rates["pallas"], rates["ours"])}
 
 
 def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
@@ -94,6 +119,7 @@ def main() -> None:
         "bench": lambda: with_brax(config(128)),
         "many_envs": lambda: bench.run(config(1024), args.repeats),
         "precision": lambda: bench.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
+        "pallas": lambda: with_pallas(config(128, buffer_size=100_000), args.repeats),
         "options": lambda: with_and_without_options(config(128), args.repeats),
     }
     result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}

@@ -28,6 +28,10 @@ _BATCH = 32
 """Rows that the kernel of the parameters' gradients takes at a time."""
 
 
+INTERPRET = False
+"""Whether to use Pallas's interpreter: on any device, and slowly."""
+
+
 def _padded(size: int) -> int:
     """Triton's arrays have powers of two of rows and columns, and at least 16 where they are multiplied."""
     return max(16, 1 << (size - 1).bit_length())
@@ -241,7 +245,6 @@ class MLP(nn.Module):
     output_size: int
     activation: str = "relu"
     layer_norm: bool = False
-    interpret: bool = False
 
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
@@ -251,7 +254,7 @@ class MLP(nn.Module):
         second = _Layer((width, width), name="Dense_0")()
         last = _Layer((self.output_size, width), transposed=True, name="Head_0")()
         if inputs[0].ndim == 2 and not len(inputs[0]) % _BATCH:
-            return mlp(self.interpret, inputs, (*first, *second, *last))
+            return mlp(INTERPRET, inputs, (*first, *second, *last))
         x = nn.relu(jnp.concatenate(inputs, axis=-1) @ first[0] + first[1])
         return nn.relu(x @ second[0] + second[1]) @ last[0].T + last[1]
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
+from jaxtyping import Array
 
 from mjx_sac import compilation, envs, evaluation, launches, networks, replay, report, roofline, trainer
 from mjx_sac.checkpoint import Checkpoints
@@ -25,6 +26,7 @@ from mjx_sac.logger import Logger
 from mjx_sac.losses import Losses
 from mjx_sac.replay import ReplayState
 from mjx_sac.trainer import Agent, RunState
+from mjx_sac.types import Transition
 
 _SECONDS = 0.3
 """What one timing lasts at least, in as many calls as that takes."""
@@ -66,7 +68,7 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
     if not agent.episodes.on_host:
         stages |= {"environment": _environment(agent, state), "evaluation": _evaluation(agent, state)}
     stages |= _replay(agent, state.replay)
-    updates, stages["update"] = _updates(agent, state)
+    update, stages["update"] = updates(agent, state)
     n = config.hidden_sizes[-1]
     stages |= {"matmul": _matmul(2048, 2048), "matmul_of_a_layer": _matmul(config.batch_size, n)}
     peers = peers or {}
@@ -84,7 +86,7 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "ratios": {f"{ours}_to_{name}": ratio(timings[ours], timings[name]) for name, (ours, _) in peers.items()},
     }
     if jax.default_backend() != "cpu":  # a CPU launches nothing
-        result["launches_per_update"] = round(launches.count(updates.as_text()).launches / config.updates_per_vector_step, 1)
+        result["launches_per_update"] = round(launches.count(update.as_text()).launches / config.updates_per_vector_step, 1)
     return result
 
 
@@ -211,14 +213,20 @@ def full(state: ReplayState) -> ReplayState:
     )
 
 
-def _updates(agent: Agent, state: RunState) -> tuple[Any, Stage]:
-    n = max(agent.config.updates_per_vector_step, 16)
-    batches = replay.sample(state.replay, jax.random.PRNGKey(0), (n, agent.config.batch_size), agent.config.discount)
-    args = (batches, jax.random.split(jax.random.PRNGKey(0), (n, 2)))
+def updates(agent: Agent, state: RunState) -> tuple[Any, Stage]:
+    """The compiled gradient steps of a vector step, or 16 if those are fewer, and their stage."""
+    args = batches(agent, state)
     compiled = (
         jax.jit(partial(trainer.run_updates, agent), donate_argnums=0).lower(state.train, *args).compile(compilation.options())
     )
-    return compiled, _going_round(compiled, state.train, "updates", n, *args)
+    return compiled, _going_round(compiled, state.train, "updates", len(args[1]), *args)
+
+
+def batches(agent: Agent, state: RunState) -> tuple[Transition, Array]:
+    """What `updates` learns from: batches, and keys for as many gradient steps."""
+    n = max(agent.config.updates_per_vector_step, 16)
+    rows = replay.sample(state.replay, jax.random.PRNGKey(0), (n, agent.config.batch_size), agent.config.discount)
+    return rows, jax.random.split(jax.random.PRNGKey(0), (n, 2))
 
 
 def _matmul(rows: int, width: int) -> Stage:

@@ -100,6 +100,9 @@ class Config(BaseModel):
     backend: Literal["mjx", "generalized", "positional", "spring"] = _field(
         "mjx", "Environment", "physics engine of the Brax environments", fixed=True
     )
+    impl: Literal["jax", "warp"] = _field(
+        "jax", "Environment", "MJX's physics of playground/ environments: in JAX, or NVIDIA Warp's kernels", fixed=True
+    )
     num_envs: Int = _field(16, "Environment", "environments stepped in parallel", fixed=True, gt=0)
     episode_length: Annotated[Int | None, BeforeValidator(_none)] = _field(
         None, "Environment", "time limit in environment steps; auto is 1000, or a gymnasium environment's own", fixed=True, gt=0

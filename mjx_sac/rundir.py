@@ -98,7 +98,7 @@ def attach(config: Config, *, overwrite: bool = False, fallback: bool = False, c
       UsageError: the environment, device or directory cannot be used, or the run there was another one or is damaged.
     """
     if check_env:
-        envs.check(config.env)
+        envs.check(config.env, config.impl)
     check_device(config.device)
     directory = pathlib.Path(config.run_dir)
     _check_writable(directory)

@@ -144,13 +144,14 @@ def test_unknown_peer_is_refused():
 
 
 @pytest.mark.parametrize(("sizes", "outputs"), [((27,), 16), ((27, 8), 1)], ids=["actor", "critic"])
-def test_networks_as_pallas_kernels_are_the_networks(sizes, outputs):
+def test_networks_as_pallas_kernels_are_the_networks(monkeypatch, sizes, outputs):
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
     import pallas_mlp
 
+    monkeypatch.setattr(pallas_mlp, "INTERPRET", True)
     key = jax.random.PRNGKey(0)
     inputs = tuple(jax.random.normal(jax.random.fold_in(key, size), (64, size)) for size in sizes)
-    plain, fused = networks.MLP((64, 64), outputs), pallas_mlp.MLP((64, 64), outputs, interpret=True)
+    plain, fused = networks.MLP((64, 64), outputs), pallas_mlp.MLP((64, 64), outputs)
     params = plain.init(key, *inputs)
     moved = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape), params)  # biases start at zero
 

@@ -58,19 +58,20 @@ def by_brax(name: str) -> bool:
     return name in _BRAX_NAMES or name.startswith("playground/")
 
 
-def check(name: str) -> None:
-    """Refuses a name that cannot be an environment, without importing JAX.
+def check(name: str, impl: str = "jax") -> None:
+    """Refuses a name that cannot be an environment, or not on that implementation of MJX, without importing JAX.
 
     Raises:
       UsageError: one line with the way out.
     """
     if name == "swimmer":  # it needs the generalized engine's fluid forces, which call jnp.clip with a name JAX dropped
         raise UsageError("env = 'swimmer': Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10 and newer")
+    if impl == "warp" and not name.startswith("playground/"):
+        raise UsageError(f"impl = 'warp': env = {name!r} has no choice of it, playground/<Name> has: leave --impl out")
     if name in _registry or name in _BRAX_NAMES:
         return
     if name.startswith("playground/"):
-        if importlib.util.find_spec("mujoco_playground") is None:
-            raise UsageError(f"env = {name!r}: needs MuJoCo Playground: install mjx-sac[playground]")
+        _check_installed(name, impl)
     elif gym_id := _gym_id(name):
         from mjx_sac.envs import gymnasium
 
@@ -82,6 +83,13 @@ def check(name: str) -> None:
     else:
         hint = nearest(name, names()) or f"; known are {', '.join(names())}, playground/<Name>, package.module:factory"
         raise UsageError(f"env = {name!r}: no such environment{hint}")
+
+
+def _check_installed(name: str, impl: str) -> None:
+    if importlib.util.find_spec("mujoco_playground") is None:
+        raise UsageError(f"env = {name!r}: needs MuJoCo Playground: install mjx-sac[playground]")
+    if impl == "warp" and importlib.util.find_spec("warp") is None:
+        raise UsageError("impl = 'warp': needs NVIDIA Warp: install mjx-sac[playground]")
 
 
 def _gym_id(name: str) -> str | None:
@@ -124,7 +132,7 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     if name.startswith("playground/"):
         from mjx_sac.envs import playground
 
-        return playground.make(name.partition("/")[2])
+        return playground.make(name.partition("/")[2], config.impl)
     if gym_id := _gym_id(name):
         from mjx_sac.envs import gymnasium
 

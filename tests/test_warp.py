@@ -1,0 +1,101 @@
+"""Playground's environments on MJX-Warp: what all environments share is no part of one's state. The real one needs Playground."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brax.envs.base import State as BraxState
+from conftest import make_config
+from jax.interpreters import batching
+
+from mjx_sac import api, envs
+from mjx_sac.config import UsageError
+from mjx_sac.envs.brax import BraxEnvironment
+from mjx_sac.envs.episodes import Episodes
+from mjx_sac.envs.playground import WarpEnvironment
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """As MJX-Warp has it: `contacts` is of all environments, and `vmap` leaves it as it is."""
+
+    position: jax.Array
+    contacts: jax.Array
+
+
+batching.register_vmappable(
+    Data,
+    int,
+    int,
+    lambda cont, _, data, axis: Data(cont(data.position, axis), data.contacts),
+    lambda cont, size, data, axis: Data(cont(size, data.position, axis), data.contacts),
+    None,
+)
+
+
+class Shared:
+    """Moves by the action; its contacts are five zeros that a step must be given."""
+
+    action_size = 1
+
+    def reset(self, key):
+        data = Data(jax.random.uniform(key, (2,)), jnp.zeros(5))
+        return BraxState(data, data.position, jnp.float32(0), jnp.float32(0))
+
+    def step(self, state, action):
+        data = state.pipeline_state
+        assert data.contacts.shape == (5,)
+        data = Data(data.position + action + jnp.sum(data.contacts), data.contacts + 1)
+        return state.replace(pipeline_state=data, obs=data.position, reward=data.position[0])
+
+
+def test_what_environments_share_is_no_part_of_their_states():
+    env = WarpEnvironment(Shared())
+    episodes = Episodes(env, num_envs=3, episode_length=2, pool_size=7)
+    state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
+    assert [x.shape for x in jax.tree.leaves(state.pool.inner.pipeline_state)] == [(7, 2)]
+    starts = np.asarray(state.pool.observation)
+    step = jax.jit(lambda state: episodes.step(episodes.start(state), jnp.full((3, 1), 0.5)))
+    for steps, first in ((1, 0), (2, 0), (1, 3)):  # of an episode, and which initial state the first environment's began with
+        state, outcome = step(state)
+        np.testing.assert_allclose(outcome.step.observation, starts[first : first + 3] + 0.5 * steps, rtol=1e-6)
+
+
+def test_an_ordinary_adapter_would_give_each_environment_all_contacts():
+    """Or the test above would show nothing."""
+    shape = jax.eval_shape(jax.vmap(BraxEnvironment(Shared()).reset), jax.ShapeDtypeStruct((7, 2), jnp.uint32))
+    assert [x.shape for x in jax.tree.leaves(shape.inner.pipeline_state)] == [(7, 2), (5,)]
+
+
+@pytest.mark.parametrize("name", ["ant", "Ant-v5", "conftest:Counter"])
+def test_environments_that_have_no_choice_refuse_it(name):
+    with pytest.raises(UsageError, match=f"impl = 'warp': env = '{name}' has no choice of it"):
+        envs.check(name, "warp")
+
+
+def test_without_warp_it_is_refused_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "warp" else object())
+    with pytest.raises(UsageError, match="impl = 'warp': needs NVIDIA Warp: install mjx-sac\\[playground\\]"):
+        envs.check("playground/CartpoleBalance", "warp")
+
+
+@pytest.mark.slow
+def test_both_implementations_move_alike_and_train(tmp_path):
+    pytest.importorskip("mujoco_playground")
+    name, actions = "playground/CartpoleBalance", jnp.array([[1.0], [-1.0], [0.3]])
+    ends = {}
+    for impl in ("jax", "warp"):
+        env = envs.make(name, make_config(impl=impl))
+        state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.PRNGKey(0), 3))
+        for _ in range(20):
+            state, step = jax.jit(jax.vmap(env.step))(state, actions)
+        ends[impl] = np.asarray(step.observation)
+    np.testing.assert_allclose(ends["warp"], ends["jax"], rtol=1e-3, atol=1e-4)
+
+    sizes = {"env": name, "impl": "warp", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
+    run = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
+    assert int(run.metrics["train/n_updates"]) == 64
+    assert np.isfinite(run.metrics["eval/mean_reward"])
