@@ -10,6 +10,7 @@ In this order, most wanted first; what no time is left for is left out, and the 
     precision  gradient updates/s with products at float32's full precision
     pallas     gradient updates with the networks of `pallas_mlp.py` and with ours, in turns: ratio of rates, and of the parameters
                after a round of updates the largest difference
+    xla        gradient updates with options of XLA's that may save launches, one by one: ratio of rates
     options    the epoch with our compiler options and without, in turns: ratio of rates, and whether both leave the same state
 """
 
@@ -30,6 +31,22 @@ import peers
 from mjx_sac import bench, compilation, envs, networks, trainer
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
+
+_GRAPHS = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION"
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "no graphs": {"xla_gpu_enable_command_buffer": ""},
+    "loops in graphs": {"xla_gpu_enable_command_buffer": f"{_GRAPHS},WHILE,CONDITIONAL"},
+    "loops in graphs, unrolled": {
+        "xla_gpu_enable_command_buffer": f"{_GRAPHS},WHILE,CONDITIONAL",
+        "xla_gpu_command_buffer_unroll_loops": True,
+    },
+    "graphs of any size": {"xla_gpu_graph_min_graph_size": 1},
+    "branches of graphs at once": {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"},
+    "a kernel starts before the last has ended": {"xla_gpu_enable_pdl": True},
+    "two turns of a loop as one": {"xla_gpu_enable_while_loop_double_buffering": True},
+}
+"""Of XLA, that may make a small learner faster: they are about CUDA graphs, and about what lies between kernels."""
 
 
 def training(config: Config, seconds: float) -> dict[str, Any]:
@@ -74,6 +91,22 @@ def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
     return {"largest_difference": max(jax.tree.leaves(differences)), "rate_to_ours": bench.ratio(rates["pallas"], rates["ours"])}
 
 
+def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
+    """Gradient updates of programs that differ in XLA's options; why not, where it refuses one."""
+    env = envs.make(config.env, config)
+    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
+    result: dict[str, Any] = {}
+    programs: dict[str, bench.Stage] = {}
+    for name, options in {"ours": {}, **OPTIONS}.items():
+        try:
+            programs[name] = bench.updates(agent, state, options)[1]
+        except jax.errors.JaxRuntimeError as error:
+            result[name] = {"refused": str(error)}
+    _, rates = bench.measure(programs, repeats)
+    return result | {name: {**OPTIONS[name], "rate_to_ours": bench.ratio(rates[name], rates["ours"])} for name in [*programs][1:]}
+
+
 def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     """Epochs of two programs that differ in `compilation.options` alone."""
     env = envs.make(config.env, config)
@@ -97,7 +130,7 @@ def main() -> None:
     """Runs the parts and writes what they found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
-    parser.add_argument("--seconds", type=float, default=450, help="after which no part is begun")
+    parser.add_argument("--seconds", type=float, default=360, help="after which no part is begun")
     parser.add_argument("--iterations", type=int, default=1_000_000, help="of training")
     parser.add_argument(
         "--epoch", type=int, default=12_800, help="iterations per timed epoch; small where there is no GPU, to try this"
@@ -120,6 +153,7 @@ def main() -> None:
         "many_envs": lambda: bench.run(config(1024), args.repeats),
         "precision": lambda: bench.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
         "pallas": lambda: with_pallas(config(128, buffer_size=100_000), args.repeats),
+        "xla": lambda: with_more_options(config(128, buffer_size=100_000), args.repeats),
         "options": lambda: with_and_without_options(config(128), args.repeats),
     }
     result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}

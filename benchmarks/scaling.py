@@ -58,9 +58,9 @@ def main() -> None:
             found = rates(Config(**size, **{name: value}), args.repeats)
             curves[name].append({"value": value, "iterations_per_second": bench.spread(found)})
             print(name, curves[name][-1], flush=True)
+    common.write({"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json)
     if args.png:
         draw(curves, args.png, f"{args.env}: cost of the training epoch")
-    common.write({"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json)
 
 
 def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str) -> None:

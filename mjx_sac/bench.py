@@ -213,12 +213,11 @@ def full(state: ReplayState) -> ReplayState:
     )
 
 
-def updates(agent: Agent, state: RunState) -> tuple[Any, Stage]:
-    """The compiled gradient steps of a vector step, or 16 if those are fewer, and their stage."""
+def updates(agent: Agent, state: RunState, options: Mapping[str, Any] | None = None) -> tuple[Any, Stage]:
+    """The gradient steps of a vector step, or 16 if those are fewer, compiled with XLA's `options` beside ours; and their stage."""
     args = batches(agent, state)
-    compiled = (
-        jax.jit(partial(trainer.run_updates, agent), donate_argnums=0).lower(state.train, *args).compile(compilation.options())
-    )
+    lowered = jax.jit(partial(trainer.run_updates, agent), donate_argnums=0).lower(state.train, *args)
+    compiled = lowered.compile({**compilation.options(), **(options or {})})
     return compiled, _going_round(compiled, state.train, "updates", len(args[1]), *args)
 
 
