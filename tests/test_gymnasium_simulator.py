@@ -5,12 +5,15 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium_envs import Walk, walk
 
+from mjx_sac.envs import host
 from mjx_sac.envs.gymnasium import GymnasiumEnvironment, VectorSimulator
 from mjx_sac.envs.host import HostEpisodes
 from mjx_sac.envs.simulator import BrokenEnvironmentError
@@ -218,3 +221,10 @@ def test_columns_of_rewards_and_flags_are_taken_as_rows():
     simulator.reset(0)
     answer = simulator.step(np.zeros((2, 1), np.float32))
     assert answer.reward.shape == answer.terminated.shape == answer.finite.shape == (2,)
+
+
+def test_what_the_host_returns_must_have_the_shape_that_was_agreed():
+    """The program's own memory is written to, where NumPy would stretch one number over all environments."""
+    call = jax.jit(lambda x: host._call(lambda x: x[:1], jax.ShapeDtypeStruct((2,), jnp.float32), x))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"returned shape \(1,\), not \(2,\)"):
+        jax.block_until_ready(call(jnp.zeros(2)))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
+from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Float, UInt32
 
 from mjx_sac.config import EPISODE_LENGTH, TrainingError, UsageError
@@ -27,6 +28,25 @@ from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError, HostEnvironme
 from mjx_sac.types import Key, Step
 
 logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # it logs tracebacks of what we say in one line
+
+
+def _call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
+    """Has the compiled program call `function` with NumPy arrays, which it must not keep; `shapes` are of what it returns.
+
+    On a CPU it is given the program's own memory: `io_callback`, which makes JAX's arrays of everything first, takes ten times as
+    long, and the device waits for it.
+    """
+    if jax.default_backend() != "cpu":
+        return io_callback(function, shapes, *args)
+
+    def call(_: Any, results: Any, *args: Any) -> None:
+        returned = jax.tree.map(np.asarray, function(*map(np.asarray, args)))
+        for memory, value in zip(jax.tree.leaves(results), jax.tree.leaves(returned), strict=True):
+            if memory.shape != value.shape:
+                raise ValueError(f"returned shape {value.shape}, not {memory.shape}")
+            np.asarray(memory)[...] = value
+
+    return buffer_callback(call, shapes, has_side_effect=True)(*args)
 
 
 class _Host:
@@ -48,10 +68,11 @@ class _Host:
 
     def begin(self, seed: np.ndarray, blank: np.ndarray) -> tuple[Any, np.bool_]:
         """The current observations, and whether new episodes were begun: where the state is blank, or the simulator new."""
+        number = int(np.asarray(seed)[-1]) % 2**31
 
         def reset() -> Any:
             self._simulator = self._simulator or self._make()
-            return self._simulator.reset(int(np.asarray(seed)[-1]) % 2**31)
+            return self._simulator.reset(number)
 
         begun = self._current is None or bool(np.asarray(blank))
         if begun:
@@ -60,7 +81,7 @@ class _Host:
 
     def send(self, action: np.ndarray) -> np.uint32:
         """Has the environments step, and returns 0 at once."""
-        action, simulator = np.asarray(action), self._simulator
+        action, simulator = np.array(action), self._simulator  # a copy: the program goes on, and its memory with it
         assert simulator
         self._pending = self._submit(lambda: simulator.step(action))
         return np.uint32(0)
@@ -170,7 +191,7 @@ class HostEpisodes:
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
         """Begins new episodes in environments that have none: after `init`, and in a process that goes on with a run."""
         shapes = (jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32), jax.ShapeDtypeStruct((), bool))
-        observation, begun = io_callback(self._host.begin, shapes, key, state.pool_next == 0)
+        observation, begun = _call(self._host.begin, shapes, key, state.pool_next == 0)
         return state.replace(env=State(observation, ()), ended=state.ended | begun, pool_next=jnp.ones((), jnp.int32))
 
     def start(self, state: EpisodeState) -> EpisodeState:
@@ -181,14 +202,14 @@ class HostEpisodes:
 
     def send(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, UInt32[Array, ""]]:
         """Has the environments step. The ticket is zero, which the compiler cannot know: whatever needs it comes after."""
-        return state, io_callback(self._host.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
+        return state, _call(self._host.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
 
     def receive(self, state: EpisodeState, ticket: UInt32[Array, ""], after: Any = 0.0) -> tuple[EpisodeState, Outcome]:
         """Waits for the environments, once `after` has been computed."""
         observation = jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32)
         number, flag, count = (jax.ShapeDtypeStruct((self.num_envs,), dtype) for dtype in (jnp.float32, jnp.bool_, jnp.int32))
         shapes = Answer(observation, number, terminated=flag, truncated=flag, finite=flag, steps=count, current=observation)
-        answer = io_callback(self._host.receive, shapes, ticket, after)
+        answer = _call(self._host.receive, shapes, ticket, after)
         valid = answer.finite & (answer.steps > 0)
         step = Step(answer.observation, answer.reward, answer.terminated, answer.truncated)
         state = state.replace(
