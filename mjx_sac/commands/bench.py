@@ -1,5 +1,6 @@
 """`mjx-sac bench`."""
 
+import contextlib
 import importlib
 import json
 import pathlib
@@ -45,7 +46,8 @@ def bench(
     }
     config = build(Config, given)
     envs.check(env)
-    result = measure(config, repeats, [name for name in peers.split(",") if name], peer_python)
+    with contextlib.redirect_stdout(sys.stderr):  # an environment or a peer may print; what is printed here is the tables
+        result = measure(config, repeats, [name for name in peers.split(",") if name], peer_python)
     show(result)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
