@@ -15,6 +15,7 @@ In this order, most wanted first; what no time is left for is left out, and the 
 """
 
 import argparse
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from unittest import mock
 
 import common
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pallas_mlp
 import peers
@@ -49,11 +51,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Of XLA, that may make a small learner faster: they are about CUDA graphs, and about what lies between kernels."""
 
 
-def training(config: Config, seconds: float) -> dict[str, Any]:
-    """Trains until all iterations are done or the time is over; the clock starts when the program is compiled and has warmed up."""
+def start(config: Config) -> tuple[trainer.Agent, trainer.RunState]:
+    """An agent and its state before the first vector step."""
     env = envs.make(config.env, config)
     agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
+    return agent, jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
+
+
+def training(config: Config, seconds: float) -> dict[str, Any]:
+    """Trains until all iterations are done or the time is over; the clock starts when the program is compiled and has warmed up."""
+    agent, state = start(config)
     started = time.perf_counter()
     epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
     compiling = time.perf_counter() - started
@@ -73,19 +80,18 @@ def training(config: Config, seconds: float) -> dict[str, Any]:
 def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
     """Gradient updates of two programs that differ in how the networks are computed; why not, where it cannot be done."""
     pallas_mlp.INTERPRET = jax.default_backend() == "cpu"
-    env = envs.make(config.env, config)
+    agent, state = start(config)
+    state = state.replace(replay=bench.full(state.replay))
     programs: dict[str, bench.Stage] = {}
     trained: dict[str, Any] = {}
     for name, module in {"pallas": pallas_mlp, "ours": networks}.items():
-        with mock.patch.multiple(networks, MLP=module.MLP, Critic=module.Critic):
-            agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-            state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
-            state = state.replace(replay=bench.full(state.replay))
+        with mock.patch.multiple(networks, MLP=module.MLP, Critic=module.Critic):  # both have the same parameters
+            nets = networks.make(config, agent.episodes.env.action_size)
             try:
-                update, programs[name] = bench.updates(agent, state)
+                update, programs[name] = bench.updates(dataclasses.replace(agent, networks=nets), state)
             except jax.errors.JaxRuntimeError as error:  # the chip's shared memory is smaller than an H200's, say
                 return {"refused": str(error)}
-        trained[name] = jax.device_get(update(state.train, *bench.batches(agent, state))[0])
+        trained[name] = jax.device_get(update(jax.tree.map(jnp.copy, state.train), *bench.batches(agent, state))[0])
     differences = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b), initial=0.0)), trained["pallas"], trained["ours"])
     _, rates = bench.measure(programs, repeats)
     return {"largest_difference": max(jax.tree.leaves(differences)), "rate_to_ours": bench.ratio(rates["pallas"], rates["ours"])}
@@ -93,9 +99,7 @@ def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
 
 def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
     """Gradient updates of programs that differ in XLA's options; why not, where it refuses one."""
-    env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
+    agent, state = start(config)
     result: dict[str, Any] = {}
     programs: dict[str, bench.Stage] = {}
     for name, options in {"ours": {}, **OPTIONS}.items():
@@ -109,12 +113,10 @@ def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
 
 def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     """Epochs of two programs that differ in `compilation.options` alone."""
-    env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    init = jax.jit(partial(trainer.init, agent))
-    lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(init(jax.random.PRNGKey(0)))
+    agent, state = start(config)
+    lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state)
     programs = {"with": lowered.compile(compilation.options()), "without": lowered.compile()}
-    states = {name: init(jax.random.PRNGKey(0)) for name in programs}
+    states = {name: jax.tree.map(jnp.copy, state) for name in programs}
     rates: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(repeats + 1):
         for name, program in programs.items():

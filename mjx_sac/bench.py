@@ -86,7 +86,7 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "ratios": {f"{ours}_to_{name}": ratio(timings[ours], timings[name]) for name, (ours, _) in peers.items()},
     }
     if jax.default_backend() != "cpu":  # a CPU launches nothing
-        result["launches_per_update"] = round(launches.count(update.as_text()).launches / config.updates_per_vector_step, 1)
+        result["launches_per_update"] = round(launches.count(update.as_text()).launches / stages["update"].amount, 1)
     return result
 
 

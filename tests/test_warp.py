@@ -76,10 +76,15 @@ def test_environments_that_have_no_choice_refuse_it(name):
         envs.check(name, "warp")
 
 
-def test_without_warp_it_is_refused_before_anything_is_built(monkeypatch):
+@pytest.mark.parametrize(
+    "ask",
+    [lambda name: envs.check(name, "warp"), lambda name: envs.make(name, make_config(impl="warp"))],
+    ids=["train", "eval of a run from elsewhere"],
+)
+def test_without_warp_it_is_refused_before_anything_is_built(monkeypatch, ask):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "warp" else object())
     with pytest.raises(UsageError, match="impl = 'warp': needs NVIDIA Warp: install mjx-sac\\[playground\\]"):
-        envs.check("playground/CartpoleBalance", "warp")
+        ask("playground/CartpoleBalance")
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def evaluate(
     stored = saved.checkpoint(run, step)
     saved.choose(stored, seed_index)
     where = env or stored.config.env
-    envs.check(where)
+    envs.check(where, "jax" if env else stored.config.impl)
     rundir.check_device(device)
     if not as_json:
         say(f"playing {episodes} episodes of {where}{'; compiling it takes half a minute and more' * envs.by_brax(where)}")

@@ -39,7 +39,7 @@ def record(
     """
     out = out or pathlib.Path(f"{run.resolve().name}.mp4")
     config, _ = saved.choose(saved.checkpoint(run, step), seed_index)
-    envs.check(config.env)
+    envs.check(config.env, config.impl)
     rundir.check_device(device)
     film.check(out)
     problem = None if out.suffix == ".html" else gl.choose()  # first of all: whatever imports MuJoCo settles it

@@ -130,6 +130,7 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     if name in _registry:
         return _adapt(name, _registry[name], host)
     if name.startswith("playground/"):
+        _check_installed(name, config.impl)
         from mjx_sac.envs import playground
 
         return playground.make(name.partition("/")[2], config.impl)

@@ -33,8 +33,7 @@ logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # it logs tra
 def _call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
     """Has the compiled program call `function` with NumPy arrays, which it must not keep; `shapes` are of what it returns.
 
-    On a CPU it is given the program's own memory: `io_callback`, which makes JAX's arrays of everything first, takes ten times as
-    long, and the device waits for it.
+    On a CPU it is given the program's own memory: `io_callback` makes JAX's arrays of everything first, and the device waits.
     """
     if jax.default_backend() != "cpu":
         return io_callback(function, shapes, *args)
