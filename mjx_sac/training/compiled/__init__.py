@@ -1,0 +1,1 @@
+"""One XLA program."""
