@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from mjx_sac import provenance
+from mjx_sac.runs import provenance
 
 
 def write(result: dict[str, Any], path: pathlib.Path | None) -> None:

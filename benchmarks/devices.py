@@ -40,21 +40,23 @@ def count(num_devices: int, num_envs: int, batch_size: int, updates: int) -> lis
     from jax.experimental import topologies
     from jax.sharding import AxisType, Mesh
 
-    from mjx_sac import devices, envs, exchanges, networks, population, trainer
+    from mjx_sac import envs, networks
+    from mjx_sac.training.compiled import sharding, population, epoch
+    from mjx_sac.training.host import hlo
     from mjx_sac.config import Config
     from mjx_sac.losses import Losses
 
     config = Config(num_envs=num_envs, batch_size=batch_size, updates_per_iteration=updates / num_envs, log_interval=10 * num_envs)
     env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
     chip = (HERE / "h200.txtpb").read_text()
     topology = topologies.get_topology_desc(
         platform="cuda", topology_name="h200", topology=f"1x1x{num_devices}", target_config=chip
     )
-    mesh = Mesh(np.array(topology.devices), (devices.AXIS,), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(topology.devices), (sharding.AXIS,), axis_types=(AxisType.Auto,))
     shapes = jax.eval_shape(population.init(agent))
     lowered = population.lower(agent, shapes, mesh, platforms=("cuda",))
-    return [tuple(each) for each in exchanges.count(lowered.compile(compiler_options={"xla_gpu_autotune_level": 0}).as_text())]
+    return [tuple(each) for each in hlo.count_exchanges(lowered.compile(compiler_options={"xla_gpu_autotune_level": 0}).as_text())]
 
 
 def seconds(kind: str, size: int, n: int) -> float:
@@ -225,11 +227,11 @@ def main() -> None:
         return
     import common
 
-    from mjx_sac import trainer
+    from mjx_sac.training.compiled import epoch
 
     found = count(8, args.num_envs, args.batch_size, args.updates)
     shape = {"num_envs": args.num_envs, "batch_size": args.batch_size, "updates_per_vector_step": args.updates}
-    shape |= {"updates_per_turn": trainer.UPDATES_PER_TURN}
+    shape |= {"updates_per_turn": epoch.UPDATES_PER_TURN}
     common.write({"benchmark": "devices", "env": "ant", "compiled_for": "8 x H200", **shape, "exchanges": found}, args.json)
 
 

@@ -30,7 +30,10 @@ import numpy as np
 import pallas_mlp
 import peers
 
-from mjx_sac import bench, compilation, envs, networks, trainer
+from mjx_sac import envs, networks
+from mjx_sac.bench import stages
+from mjx_sac.training.host import compile
+from mjx_sac.training.compiled import epoch
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 
@@ -51,18 +54,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Of XLA, that may make a small learner faster: they are about CUDA graphs, and about what lies between kernels."""
 
 
-def start(config: Config) -> tuple[trainer.Agent, trainer.RunState]:
+def start(config: Config) -> tuple[epoch.Experiment, epoch.RunState]:
     """An agent and its state before the first vector step."""
     env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    return agent, jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
+    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    return agent, jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(config.seed))
 
 
 def training(config: Config, seconds: float) -> dict[str, Any]:
     """Trains until all iterations are done or the time is over; the clock starts when the program is compiled and has warmed up."""
     agent, state = start(config)
     started = time.perf_counter()
-    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
+    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state).compile(compile.options())
     compiling = time.perf_counter() - started
     state, _ = jax.block_until_ready(epoch(state))  # the warm-up
     curve = []
@@ -81,41 +84,41 @@ def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
     """Gradient updates of two programs that differ in how the networks are computed; why not, where it cannot be done."""
     pallas_mlp.INTERPRET = jax.default_backend() == "cpu"
     agent, state = start(config)
-    state = state.replace(replay=bench.full(state.replay))
-    programs: dict[str, bench.Stage] = {}
+    state = state.replace(replay=stages.full(state.replay))
+    programs: dict[str, stages.Stage] = {}
     trained: dict[str, Any] = {}
     for name, module in {"pallas": pallas_mlp, "ours": networks}.items():
         with mock.patch.multiple(networks, MLP=module.MLP, Critic=module.Critic):  # both have the same parameters
             nets = networks.make(config, agent.episodes.env.action_size)
             try:
-                update, programs[name] = bench.updates(dataclasses.replace(agent, networks=nets), state)
+                update, programs[name] = stages.updates(dataclasses.replace(agent, networks=nets), state)
             except jax.errors.JaxRuntimeError as error:  # the chip's shared memory is smaller than an H200's, say
                 return {"refused": str(error)}
-        trained[name] = jax.device_get(update(jax.tree.map(jnp.copy, state.train), *bench.batches(agent, state))[0])
+        trained[name] = jax.device_get(update(jax.tree.map(jnp.copy, state.train), *stages.batches(agent, state))[0])
     differences = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b), initial=0.0)), trained["pallas"], trained["ours"])
-    _, rates = bench.measure(programs, repeats)
-    return {"largest_difference": max(jax.tree.leaves(differences)), "rate_to_ours": bench.ratio(rates["pallas"], rates["ours"])}
+    _, rates = stages.measure(programs, repeats)
+    return {"largest_difference": max(jax.tree.leaves(differences)), "rate_to_ours": stages.ratio(rates["pallas"], rates["ours"])}
 
 
 def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
     """Gradient updates of programs that differ in XLA's options; why not, where it refuses one."""
     agent, state = start(config)
     result: dict[str, Any] = {}
-    programs: dict[str, bench.Stage] = {}
+    programs: dict[str, stages.Stage] = {}
     for name, options in {"ours": {}, **OPTIONS}.items():
         try:
-            programs[name] = bench.updates(agent, state, options)[1]
+            programs[name] = stages.updates(agent, state, options)[1]
         except jax.errors.JaxRuntimeError as error:
             result[name] = {"refused": str(error)}
-    _, rates = bench.measure(programs, repeats)
-    return result | {name: {**OPTIONS[name], "rate_to_ours": bench.ratio(rates[name], rates["ours"])} for name in [*programs][1:]}
+    _, rates = stages.measure(programs, repeats)
+    return result | {name: {**OPTIONS[name], "rate_to_ours": stages.ratio(rates[name], rates["ours"])} for name in [*programs][1:]}
 
 
 def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     """Epochs of two programs that differ in `compilation.options` alone."""
     agent, state = start(config)
-    lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state)
-    programs = {"with": lowered.compile(compilation.options()), "without": lowered.compile()}
+    lowered = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state)
+    programs = {"with": lowered.compile(compile.options()), "without": lowered.compile()}
     states = {name: jax.tree.map(jnp.copy, state) for name in programs}
     rates: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(repeats + 1):
@@ -125,7 +128,7 @@ def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
             rates[name].append(config.epoch_iterations / (time.perf_counter() - started))
     pairs = zip(*(jax.tree.leaves(jax.device_get(state)) for state in states.values()), strict=True)
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-    return {"same_state": same, "rate_with_to_without": bench.ratio(rates["with"][1:], rates["without"][1:])}
+    return {"same_state": same, "rate_with_to_without": stages.ratio(rates["with"][1:], rates["without"][1:])}
 
 
 def main() -> None:
@@ -147,13 +150,13 @@ def main() -> None:
         return Config(env=args.env, num_envs=num_envs, log_interval=epoch, warm_up_steps=epoch, **more)
 
     def with_brax(config: Config) -> dict[str, Any]:
-        return bench.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
+        return stages.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
 
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training(config(128, iterations=args.iterations), args.seconds / 3),
         "bench": lambda: with_brax(config(128)),
-        "many_envs": lambda: bench.run(config(1024), args.repeats),
-        "precision": lambda: bench.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
+        "many_envs": lambda: stages.run(config(1024), args.repeats),
+        "precision": lambda: stages.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
         "pallas": lambda: with_pallas(config(128, buffer_size=100_000), args.repeats),
         "xla": lambda: with_more_options(config(128, buffer_size=100_000), args.repeats),
         "options": lambda: with_and_without_options(config(128), args.repeats),

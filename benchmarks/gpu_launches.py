@@ -4,7 +4,7 @@
     python benchmarks/gpu_launches.py --json benchmarks/results/gpu_launches_ant.json
     python benchmarks/gpu_launches.py --pallas --json benchmarks/results/gpu_launches_pallas.json
 
-XLA compiles for an H200 ahead of time, and `mjx_sac.launches` counts. Kernels for matrix products are chosen by measuring on the
+XLA compiles for an H200 ahead of time, and `mjx_sac.training.host.hlo` counts. Kernels for matrix products are chosen by measuring on the
 chip, which cannot be done here, so which ones run is a guess; how many is not.
 """
 
@@ -22,9 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_sac import compilation, envs, networks, population, trainer
+from mjx_sac import envs, networks
+from mjx_sac.training.host import compile
+from mjx_sac.training.compiled import population, epoch
 from mjx_sac.config import Config
-from mjx_sac.launches import Count, Loop, count
+from mjx_sac.training.host.hlo import Launches, Loop, count_launches
 from mjx_sac.losses import Losses
 from mjx_sac.types import Transition
 
@@ -39,19 +41,19 @@ def compile_for_gpu(function: Any, *args: Any, donate_argnums: tuple[int, ...] =
     sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), args)
     traced = jax.jit(function, donate_argnums=donate_argnums, out_shardings=sharding).trace(*shapes)
-    return traced.lower(lowering_platforms=("cuda",)).compile({"xla_gpu_autotune_level": 0, **compilation.options("gpu")})
+    return traced.lower(lowering_platforms=("cuda",)).compile({"xla_gpu_autotune_level": 0, **compile.options("gpu")})
 
 
 def per_update(loop: Loop) -> float:
     """Launches of one gradient update, of the loop over them."""
-    return loop.launches / trainer.UPDATES_PER_TURN
+    return loop.launches / epoch.UPDATES_PER_TURN
 
 
-def updates(config: Config, observation_size: int, action_size: int) -> Count:
+def updates(config: Config, observation_size: int, action_size: int) -> Launches:
     """One scan over the gradient updates of a vector step."""
     nets = networks.make(config, action_size)
-    agent: Any = trainer.Agent(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
-    init = partial(trainer.sac.init, networks=nets, config=config, observation_size=observation_size, action_size=action_size)
+    agent: Any = epoch.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
+    init = partial(epoch.sac.init, networks=nets, config=config, observation_size=observation_size, action_size=action_size)
     n = config.updates_per_vector_step
 
     def shape(*size: int) -> jax.ShapeDtypeStruct:
@@ -60,21 +62,21 @@ def updates(config: Config, observation_size: int, action_size: int) -> Count:
     batches = Transition(shape(observation_size), shape(action_size), shape(), shape(), shape(observation_size))
     keys = jax.ShapeDtypeStruct((n, 2, 2), jnp.uint32)
     state = jax.eval_shape(init, jax.random.PRNGKey(0))
-    return count(compile_for_gpu(partial(trainer.run_updates, agent), state, batches, keys, donate_argnums=(0,)).as_text())
+    return count_launches(compile_for_gpu(partial(epoch.run_updates, agent), state, batches, keys, donate_argnums=(0,)).as_text())
 
 
-def epoch(config: Config) -> tuple[Count, dict[str, int]]:
+def epoch(config: Config) -> tuple[Launches, dict[str, int]]:
     """The training epoch, and bytes: of the state, what of it is updated in place, and what the program needs beside it."""
     env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
     state = jax.eval_shape(population.init(agent))
     compiled = compile_for_gpu(population.epoch(agent), state, donate_argnums=(0,))
     memory = compiled.memory_analysis()
     sizes = {"state": memory.argument_size_in_bytes, "in_place": memory.alias_size_in_bytes, "temporary": memory.temp_size_in_bytes}
-    return count(compiled.as_text()), sizes
+    return count_launches(compiled.as_text()), sizes
 
 
-def physics(config: Config) -> Count:
+def physics(config: Config) -> Launches:
     """A scan over vector steps of the bare environments, without episodes, policy or replay."""
     env = envs.make(config.env, config)
     keys, actions = jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32), jnp.zeros((config.num_envs, env.action_size))
@@ -83,19 +85,19 @@ def physics(config: Config) -> Count:
     def steps(state: Any) -> Any:
         return jax.lax.scan(lambda state, _: (jax.vmap(env.step)(state, actions)[0], None), state, None, length=10)[0]
 
-    return count(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
+    return count_launches(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
 
 
-def episodes(config: Config) -> Count:
+def episodes(config: Config) -> Launches:
     """The same with everything about episodes: new ones where one has ended, time limit, and whether all is finite."""
     env = envs.make(config.env, config)
-    many = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses()).episodes
+    many = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses()).episodes
     actions = jnp.zeros((config.num_envs, env.action_size))
 
     def steps(state: Any) -> Any:
         return jax.lax.scan(lambda state, _: many.step(many.start(state), actions), state, None, length=10)
 
-    return count(compile_for_gpu(steps, jax.eval_shape(many.init), donate_argnums=(0,)).as_text())
+    return count_launches(compile_for_gpu(steps, jax.eval_shape(many.init), donate_argnums=(0,)).as_text())
 
 
 def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def main() -> None:
         return
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
-    turns = config.updates_per_vector_step // trainer.UPDATES_PER_TURN
+    turns = config.updates_per_vector_step // epoch.UPDATES_PER_TURN
     of_updates = next(loop for loop in whole.loops if loop.trips == turns and "cond" in loop.name)
     bare, whole_episodes = (
         next(loop for loop in found.loops if loop.trips == 10).launches for found in (physics(config), episodes(config))

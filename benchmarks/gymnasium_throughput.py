@@ -15,24 +15,26 @@ from functools import partial
 import common
 import peers
 
-from mjx_sac import bench
+from mjx_sac.bench import stages
 
 
 def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Callable[[], float]:
     """A function that runs one epoch and returns iterations/s. The first epoch only warms up."""
     import jax
 
-    from mjx_sac import compilation, envs, networks, trainer
+    from mjx_sac import envs, networks
+    from mjx_sac.training.host import compile
+    from mjx_sac.training.compiled import epoch
     from mjx_sac.config import Config
     from mjx_sac.losses import Losses
 
     config = Config(env=env_name, num_envs=num_envs, log_interval=iterations, warm_up_steps=iterations)
     env = envs.make(env_name, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
+    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
     if not overlap:
         agent.episodes.on_host = False
-    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
-    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
+    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(0))
+    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state).compile(compile.options())
     holder = [jax.block_until_ready(epoch(state)[0])]
 
     def run() -> float:
@@ -64,7 +66,7 @@ def main() -> None:
             rates[name].append(turns[name]())
         print({name: round(values[-1], 1) for name, values in rates.items()}, flush=True)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "peer_python")}
-    ratios = {f"to_{name}": bench.ratio(rates["mjx_sac"], rates[name]) for name in ("sbx", "mjx_sac_serial")}
+    ratios = {f"to_{name}": stages.ratio(rates["mjx_sac"], rates[name]) for name in ("sbx", "mjx_sac_serial")}
     result = {**settings, "ratio": ratios, "iterations_per_second": rates, "peer_versions": versions}
     common.write({"benchmark": "gymnasium_throughput", **result}, args.json)
 

@@ -19,7 +19,7 @@ import sys
 import common
 import numpy as np
 
-from mjx_sac import logger, plot
+from mjx_sac.runs import event_files, plot
 
 HERE = pathlib.Path(__file__).parent
 NAMES = {"brax": "Brax's SAC", "sbx": "SBX's SAC"}
@@ -27,7 +27,7 @@ NAMES = {"brax": "Brax's SAC", "sbx": "SBX's SAC"}
 
 def our_curve(directory: pathlib.Path) -> list[tuple[int, float]]:
     """(iterations, mean evaluation return) of one run."""
-    return sorted(logger.read(directory)["eval/mean_reward"].items())
+    return sorted(event_files.read(directory)["eval/mean_reward"].items())
 
 
 def peer_curve(path: pathlib.Path) -> list[tuple[int, float]]:

@@ -15,7 +15,7 @@ import sys
 import common
 from learning import our_curve, tabulate
 
-from mjx_sac import plot
+from mjx_sac.runs import plot
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 FLAGS = (

@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mjx_sac import bench, envs
-from mjx_sac.bench import Stage
+from mjx_sac import envs
+from mjx_sac.bench import stages
+from mjx_sac.bench.stages import Stage
 from mjx_sac.config import Config, UsageError, nearest
 
 
@@ -104,7 +105,7 @@ def flashbax(config: Config) -> dict[str, tuple[str, Stage]]:
     state = state.replace(experience=experience, is_full=jnp.array(True))
 
     def insert(state: Any, row: Any) -> Any:
-        return jax.lax.scan(lambda s, _: (buffer.add(s, row), None), state, None, length=bench.REPLAY_STEPS)
+        return jax.lax.scan(lambda s, _: (buffer.add(s, row), None), state, None, length=stages.REPLAY_STEPS)
 
     def sample(carry: Any, _: None) -> Any:
         def once(carry: Any, _: None) -> Any:
@@ -113,11 +114,11 @@ def flashbax(config: Config) -> dict[str, tuple[str, Stage]]:
             pairs = jax.lax.optimization_barrier(buffer.sample(state, draw).experience)
             return (state, key), jax.tree.map(lambda x: jnp.sum(x.reshape(draws, -1)[:, 0]), pairs)
 
-        return jax.lax.scan(once, carry, None, length=bench.REPLAY_DRAWS)
+        return jax.lax.scan(once, carry, None, length=stages.REPLAY_DRAWS)
 
     carry = (state, jax.random.PRNGKey(0))
-    adding = bench.stage(insert, state, "transitions", bench.REPLAY_STEPS * n, row)
+    adding = stages.stage(insert, state, "transitions", stages.REPLAY_STEPS * n, row)
     return {
         "flashbax_insert": ("replay_insert", adding),
-        "flashbax_sample": ("replay_sample", bench.stage(sample, carry, "transitions", bench.REPLAY_DRAWS * draws, None)),
+        "flashbax_sample": ("replay_sample", stages.stage(sample, carry, "transitions", stages.REPLAY_DRAWS * draws, None)),
     }

@@ -21,7 +21,7 @@ def main() -> None:
     import jax.numpy as jnp
     from brax.training import replay_buffers, types
 
-    from mjx_sac import replay
+    from mjx_sac.training.compiled import replay
 
     def nbytes(tree: object) -> int:
         return sum(x.nbytes for x in jax.tree.leaves(jax.block_until_ready(tree)))

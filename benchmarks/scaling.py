@@ -12,7 +12,10 @@ from typing import Any
 import common
 import jax
 
-from mjx_sac import bench, compilation, envs, networks, trainer
+from mjx_sac import envs, networks
+from mjx_sac.bench import stages
+from mjx_sac.training.host import compile
+from mjx_sac.training.compiled import epoch
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 
@@ -27,11 +30,11 @@ VALUES: dict[str, list[Any]] = {
 def rates(config: Config, repeats: int) -> list[float]:
     """Iterations/s of as many epochs, after one that only warms up, with a full replay buffer."""
     env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(0))
-    epoch = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state).compile(compilation.options())
+    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(0))
+    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state).compile(compile.options())
     state = epoch(state)[0]
-    state = state.replace(replay=bench.full(state.replay))
+    state = state.replace(replay=stages.full(state.replay))
     found = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -56,7 +59,7 @@ def main() -> None:
         curves[name] = []
         for value in VALUES[name]:
             found = rates(Config(**size, **{name: value}), args.repeats)
-            curves[name].append({"value": value, "iterations_per_second": bench.spread(found)})
+            curves[name].append({"value": value, "iterations_per_second": stages.spread(found)})
             print(name, curves[name][-1], flush=True)
     common.write({"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json)
     if args.png:

@@ -1,21 +1,23 @@
-"""Soft actor-critic with environment, replay buffer and gradient steps in one compiled JAX epoch.
+"""Soft actor-critic with environment, replay buffer and updates in one compiled JAX epoch.
 
 import mjx_sac
 
 result = mjx_sac.train(mjx_sac.resolve({"env": "ant", "iterations": 200_000}))
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mjx_sac.api import Result, train
     from mjx_sac.config import Config, TrainingError, UsageError
-    from mjx_sac.deploy import export_policy
     from mjx_sac.envs import register
-    from mjx_sac.evaluation import evaluate_policy
     from mjx_sac.losses import Losses
-    from mjx_sac.policy import Policy, load_policy
-    from mjx_sac.rundir import resolve
+    from mjx_sac.policy.evaluate import evaluate_policy
+    from mjx_sac.policy.export import export_policy
+    from mjx_sac.policy.policy import Policy, load_policy
+    from mjx_sac.runs.resolve import resolve
+    from mjx_sac.training.host.loop import Result
+    from mjx_sac.training.host.train import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,36 +35,24 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {
+_MODULES = {
     "Config": "config",
-    "UsageError": "config",
-    "Losses": "losses",
-    "Policy": "policy",
-    "load_policy": "policy",
-    "Result": "api",
     "TrainingError": "config",
-    "train": "api",
-    "evaluate_policy": "evaluation",
-    "export_policy": "deploy",
+    "UsageError": "config",
     "register": "envs",
-    "resolve": "rundir",
+    "Losses": "losses",
+    "evaluate_policy": "policy.evaluate",
+    "export_policy": "policy.export",
+    "Policy": "policy.policy",
+    "load_policy": "policy.policy",
+    "resolve": "runs.resolve",
+    "Result": "training.host.loop",
+    "train": "training.host.train",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports on first use: the command line must answer `--help` without importing JAX."""
-    if name not in _HOMES:
+    """Import public names on first use: `mjx-sac --help` must answer without importing JAX."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'mjx_sac' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"mjx_sac.{_HOMES[name]}"), name)
-
-
-def _tell_gymnasium() -> None:
-    """`gymnasium.make("mjx_sac/ant")` works once this package is imported."""
-    from mjx_sac.envs import export, names
-
-    export.register([name for name in names() if name not in ("fast", "swimmer")])  # a test's, and one that does not run
-
-
-_tell_gymnasium()
+    return getattr(importlib.import_module(f"mjx_sac.{_MODULES[name]}"), name)

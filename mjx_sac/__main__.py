@@ -1,5 +1,5 @@
 """`python -m mjx_sac`."""
 
-from mjx_sac.cli import main
+from mjx_sac.cli.app import main
 
 main()

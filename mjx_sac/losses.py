@@ -8,7 +8,7 @@ References:
   Haarnoja et al., 2018, Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,17 @@ from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
 
 class Loss(Protocol):
-    """The signature that every loss has."""
+    """The signature that every loss has; `config` is the algorithm's own `Config`."""
 
     def __call__(
-        self, params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+        self,
+        params: Params,
+        state: TrainState,
+        batch: Transition,
+        key: Key,
+        *,
+        networks: Networks,
+        config: Any,
     ) -> tuple[Scalar, Metrics]: ...
 
 

@@ -1,4 +1,4 @@
-"""What flows between the modules: transitions, and the names of array shapes and of arrays. No logic lives here."""
+"""What flows between modules: transitions, states, and names of array shapes. No logic here."""
 
 from typing import Any, NamedTuple
 
@@ -10,17 +10,19 @@ Params = Any
 """A pytree of network parameters."""
 
 Key = UInt32[Array, " 2"]
-"""A JAX random key in its raw form, which every Brax and MJX environment accepts and a checkpoint stores as is."""
+"""A JAX random key in its raw form, which all Brax and MJX environments accept and a checkpoint
+stores as is."""
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, jax.Array]
-"""Scalars by tag, and from a loss arrays with the batch on their first axis, of which statistics are taken. Over an epoch all are
-averaged, but `*_min` keeps the minimum and `*_max` the maximum."""
+"""Scalars by tag, and from a loss arrays with the batch on their first axis, of which statistics
+are taken. Over an epoch all are averaged, but `*_min` keeps the minimum, `*_max` the maximum."""
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    """The arrays of a pytree under the names that a checkpoint gives them."""
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in jax.tree.leaves_with_path(tree)]
+    """Return the arrays of a pytree under the names that a checkpoint gives them."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), x) for path, x in leaves]
 
 
 class Transition(NamedTuple):
@@ -42,7 +44,7 @@ class Transition(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What an environment answers to one action.
+    """What an environment returns for one action.
 
     Attributes:
       observation: the true next observation, before any reset.
@@ -66,8 +68,9 @@ class TrainState(struct.PyTreeNode):
       target_critic_params: their slow copy.
       log_alpha: logarithm of the temperature.
       actor_optimizer: state of the actor's optimizer; likewise for the other two.
-      since_target_update: gradient steps since the target critics moved. Not a running count, so it never overflows.
-      since_actor_update: the same for the actor and the temperature; None where they move every time.
+      since_target_update: gradient steps since the target critics moved. Not a running count, so
+        it never overflows.
+      since_actor_update: the same for actor and temperature; None where they move every time.
       target_actor_params: slow copy of the actor; None unless the losses want it.
     """
 

@@ -18,7 +18,8 @@ import pytest
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from mjx_sac import algorithm, envs
+from mjx_sac import envs
+from mjx_sac.algorithms import loader
 from mjx_sac.config import Config
 from mjx_sac.envs.base import State, spaces
 from mjx_sac.types import Step
@@ -38,11 +39,12 @@ for _name in ("evaluation", "losses", "metrics", "normalizer", "replay", "sac", 
     _check_shapes(importlib.import_module(f"mjx_sac.{_name}"))
 
 from mjx_sac import losses as losses_lib  # noqa: E402
-from mjx_sac import networks, trainer  # noqa: E402
-from mjx_sac.checkpoint import Checkpoints  # noqa: E402
+from mjx_sac import networks
+from mjx_sac.training.compiled import epoch  # noqa: E402
+from mjx_sac.runs.checkpoint import Checkpoints  # noqa: E402
 from mjx_sac.losses import Losses  # noqa: E402
-from mjx_sac.normalizer import NormalizerState  # noqa: E402
-from mjx_sac.policy import Policy  # noqa: E402
+from mjx_sac.training.compiled.normalizer import NormalizerState  # noqa: E402
+from mjx_sac.policy.policy import Policy  # noqa: E402
 
 SMALL = {
     "env": "counter",
@@ -94,15 +96,15 @@ def _environments():
 
 
 def make_config(**overrides) -> Config:
-    return algorithm.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
+    return loader.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
 
 
-def save_run(directory, environment=None, modules=None, steps=(32,), **overrides) -> trainer.RunState:
+def save_run(directory, environment=None, modules=None, steps=(32,), **overrides) -> epoch.RunState:
     """A run with a checkpoint at each of `steps`: not trained, but with statistics of observations as if it had been."""
     config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
     modules = modules or networks.make(config, environment.action_size)
-    agent = trainer.make_agent(config, environment, modules, Losses())
-    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(1))
+    agent = epoch.make_experiment(config, environment, modules, Losses())
+    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(1))
     state = state.replace(normalizer=statistics(environment.observation_size))
     checkpoints = Checkpoints(directory, config, spaces(environment))
     for step in steps:
@@ -125,9 +127,9 @@ def statistics(size: int) -> NormalizerState:
     return NormalizerState(jnp.float32(100), jnp.arange(size) - 1.0, jnp.arange(1.0, size + 1))
 
 
-def make_agent(env=None, losses=None, file=None, **overrides) -> trainer.Agent:
+def make_experiment(env=None, losses=None, file=None, **overrides) -> epoch.Experiment:
     config = make_config(**overrides, losses=file)
-    env, found = env or Counter(), algorithm.load(config)
+    env, found = env or Counter(), loader.load(config)
     checked = Losses(losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss)  # shapes and all
     losses = losses or (found.losses if file else checked)
-    return trainer.make_agent(config, env, found.networks(config, env.action_size), losses)
+    return epoch.make_experiment(config, env, found.networks(config, env.action_size), losses)

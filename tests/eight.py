@@ -15,12 +15,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-from conftest import Counter, make_agent, make_config  # noqa: E402
+from conftest import Counter, make_experiment, make_config  # noqa: E402
 
 if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
-from mjx_sac import api, exchanges, population, processes  # noqa: E402
+from mjx_sac.training.host import hlo, processes, train
+from mjx_sac.training.compiled import population  # noqa: E402
 
 SHAPE = {"num_envs": 8, "batch_size": 16, "buffer_size": 256, "reset_pool_size": 10, "episodes_per_eval": 0, "log_interval": 64}
 RUN = {**SHAPE, "iterations": 256}
@@ -34,12 +35,12 @@ def difference(a, b) -> float:
 
 
 def train(logdir, num_devices=None, **changes):
-    return api.train(make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices), env=Counter())
+    return train.train(make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices), env=Counter())
 
 
 def split(num_devices: int, **changes) -> dict:
     """A lowered epoch: what it does in place, what its devices hold and what they exchange."""
-    agent = make_agent(**SHAPE, **changes)
+    agent = make_experiment(**SHAPE, **changes)
     mesh = processes.mesh(make_config(**SHAPE, **changes, num_devices=num_devices))
     shapes = jax.eval_shape(population.init(agent, mesh))
     compiled = population.lower(agent, shapes, mesh).compile()
@@ -47,7 +48,7 @@ def split(num_devices: int, **changes) -> dict:
     return {
         "arguments": memory.argument_size_in_bytes,
         "in_place": memory.alias_size_in_bytes,
-        "exchanges": [tuple(each) for each in exchanges.count(compiled.as_text())],
+        "exchanges": [tuple(each) for each in hlo.count_exchanges(compiled.as_text())],
     }
 
 

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
 
 class Walk(gymnasium.Env):

@@ -10,17 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL, make_agent
+from conftest import SMALL, make_experiment
 from test_cli import run
 from test_losses import NETWORKS, batch, real_batch, state
 from test_probes import GAMMA, Probe, trained
 from test_readme import ALGORITHMS
 from test_run import scalars
 
-from mjx_sac import algorithm, api, rundir, sac, saved
+from mjx_sac.runs.resolve import attach, resolve
+from mjx_sac.algorithms import loader, base
+from mjx_sac.training.host import train
+from mjx_sac.runs import stored_policy
 from mjx_sac.config import Config, UsageError
 from mjx_sac.losses import Losses
-from mjx_sac.policy import load_policy
+from mjx_sac.policy.policy import load_policy
 
 LIMITS = {"td3.py": 60, "redq.py": 30, "cql.py": 30}
 FLAGS = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items()]
@@ -95,7 +98,7 @@ class FixedActor:
 
 
 def critic_of(name, key=0, critics=(1.0, 2.0), targets=(3.0, 4.0), **overrides):
-    found = algorithm.find(name)
+    found = loader.find(name)
     s = state(critics=critics, targets=targets).replace(target_actor_params=jnp.float32(0.0))
     settings = {"networks": NETWORKS._replace(actor=FixedActor()), "config": found.config_class(**{**SMALL, **overrides})}
     return found.losses.critic(s.critic_params, s, batch(), jax.random.PRNGKey(key), **settings)
@@ -128,10 +131,10 @@ def test_cql_penalty(files):
 
 
 def test_a_delayed_actor_moves_with_its_target_and_all_of_its_optimizer():
-    agent = make_agent(policy_delay=2, target_delay=2, tau=0.25, losses=Losses(target_actor=True))
+    agent = make_experiment(policy_delay=2, target_delay=2, tau=0.25, losses=Losses(target_actor=True))
     static = {"networks": agent.networks, "config": agent.config, "losses": agent.losses}
-    history = [sac.init(jax.random.PRNGKey(0), 2, 1, **static)]
-    update = jax.jit(lambda train, key: sac.update(train, real_batch(agent.config), key, **static)[0])
+    history = [base.init(jax.random.PRNGKey(0), 2, 1, **static)]
+    update = jax.jit(lambda train, key: base.update(train, real_batch(agent.config), key, **static)[0])
     for i in range(4):
         history.append(update(history[-1], jax.random.split(jax.random.PRNGKey(i))))
     flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])  # noqa: E731
@@ -160,14 +163,14 @@ def test_a_run_goes_on_with_the_losses_it_began_with(files, capsys):
     assert kwargs["losses_sha256"] == hashlib.sha256(MINE.encode()).hexdigest()
 
     on = {"logdir": "run", "env": "counter", "iterations": 96}
-    assert not rundir.attach(rundir.resolve(on)).edited
+    assert not attach(resolve(on)).edited
     mine.write_text(MINE + "# a thought\n")
     code, out, err = train(capsys, "--iterations=96", "--weight=4")
     assert code == 0, err
     assert "mine.py has changed since run was saved" in out
     assert "weight 3.0 -> 4.0" in out
     assert scalars("run")["train/weight"] == {64: 3.0, 96: 4.0}
-    assert not rundir.attach(rundir.resolve(on)).edited
+    assert not attach(resolve(on)).edited
 
     policy = load_policy("run")
     assert policy.config.weight == 4.0
@@ -178,32 +181,32 @@ def test_a_run_goes_on_with_the_losses_it_began_with(files, capsys):
     code, _, err = train(capsys, "--iterations=128")
     assert (code, err.count("\n")) == (2, 1)
     assert "losses = 'mine.py': No such file" in err
-    assert saved.checkpoint("run").iterations == 96  # which does not need the file
+    assert stored_policy.find("run").iterations == 96  # which does not need the file
     with pytest.raises(UsageError, match=r"'mine.py': No such file"):
         load_policy("run")
 
 
 def test_a_module_and_an_attribute(files, monkeypatch):
     pathlib.Path("my_module.py").write_text(MINE.replace("losses = mjx", "heavy = mjx"))
-    config = rundir.resolve({**SMALL, "losses": "my_module:heavy"})
+    config = resolve({**SMALL, "losses": "my_module:heavy"})
     assert (config.weight, config.tau) == (2.0, 0.25)
-    assert algorithm.load(config).losses.critic.__name__ == "critic"
-    assert algorithm.sha256("my_module:heavy") == hashlib.sha256(pathlib.Path("my_module.py").read_bytes()).hexdigest()
-    assert rundir.resolve(SMALL, config_class=type(config)).losses is None
+    assert loader.load(config).losses.critic.__name__ == "critic"
+    assert loader.sha256("my_module:heavy") == hashlib.sha256(pathlib.Path("my_module.py").read_bytes()).hexdigest()
+    assert resolve(SMALL, config_class=type(config)).losses is None
 
 
 def test_a_toml_file_names_losses_and_their_hyperparameters(files):
     pathlib.Path("mine.py").write_text(MINE)
     pathlib.Path("mine.toml").write_text('losses = "mine.py"\nweight = 7.0\n')
-    assert rundir.resolve(SMALL, config_file="mine.toml").weight == 7.0
+    assert resolve(SMALL, config_file="mine.toml").weight == 7.0
     pathlib.Path("mine.toml").write_text('losses = "mine.py"\nwieght = 7.0\n')
     with pytest.raises(UsageError, match=r"wieght: no such hyperparameter; did you mean weight\?"):
-        rundir.resolve(SMALL, config_file="mine.toml")
+        resolve(SMALL, config_file="mine.toml")
 
 
 def test_a_files_own_defaults_come_before_packaged_ones(files):
     pathlib.Path("mine.py").write_text(edit("tau: float = 0.25", "warm_up_steps: int = 123"))
-    config = rundir.resolve({"env": "ant", "losses": "mine.py", "logdir": "new"})
+    config = resolve({"env": "ant", "losses": "mine.py", "logdir": "new"})
     assert (config.warm_up_steps, config.target_entropy) == (123, -4.0)
 
 
@@ -220,7 +223,7 @@ def test_help_shows_the_flags_of_the_file(files, capsys, monkeypatch):
 
 def test_a_configuration_without_the_hyperparameters_is_refused(files):
     with pytest.raises(UsageError, match=r"losses = 'td3.py': needs a configuration with exploration_noise, .*mjx_sac.resolve"):
-        api.train(Config(**SMALL, losses="td3.py"))
+        train.train(Config(**SMALL, losses="td3.py"))
     assert not list(files.glob("run*"))
 
 

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_sac import bench, launches, networks, roofline
+from mjx_sac import networks
+from mjx_sac.bench import stages, roofline
+from mjx_sac.training.host import hlo
 from mjx_sac.config import Config, UsageError
 
 
@@ -35,9 +37,9 @@ def test_rates_are_amounts_over_seconds_and_peers_time_themselves():
 
     def slow():
         calls.append(None)
-        bench.time.sleep(0.05)
+        stages.time.sleep(0.05)
 
-    rates, values = bench.measure({"slow": bench.Stage("x", 5, slow), "peer": bench.Stage("y", 1, lambda: 42.0)}, repeats=2)
+    rates, values = stages.measure({"slow": stages.Stage("x", 5, slow), "peer": stages.Stage("y", 1, lambda: 42.0)}, repeats=2)
     assert len(calls) == 2 + 2 * 6  # to warm up and to see how long it takes; then 0.3 s are six calls
     assert rates["slow"]["median"] == pytest.approx(100, rel=0.2)
     assert rates["slow"]["min"] <= rates["slow"]["median"] <= rates["slow"]["max"]
@@ -76,9 +78,9 @@ ENTRY %main (a: f32[4]) -> f32[4] {
 
 def test_launches_by_hand():
     # The loop: a fusion and an addition, ten times. The longer branch: two. A copy.
-    counted = launches.count(PROGRAM)
+    counted = hlo.count_launches(PROGRAM)
     assert counted.launches == 10 * 2 + 2 + 1
-    assert counted.loops == (launches.Loop("jit(f)/while", 10, 2),)
+    assert counted.loops == (hlo.Loop("jit(f)/while", 10, 2),)
 
 
 POINT = """\

@@ -6,14 +6,14 @@ import sys
 import pytest
 from pydantic import Field
 
-from mjx_sac import cli
+from mjx_sac.cli import app
 from mjx_sac.config import Config
 
 
 def run(capsys, *arguments, **kwargs):
     """Exit code, standard output and standard error."""
     with pytest.raises(SystemExit) as stop:
-        cli.main(list(arguments), **kwargs)
+        app.main(list(arguments), **kwargs)
     captured = capsys.readouterr()
     return stop.value.code, captured.out, captured.err
 

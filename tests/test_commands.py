@@ -12,9 +12,13 @@ import pytest
 import typer
 from conftest import Counter, make_config, save_run
 
-from mjx_sac import cli, commands, envs, evaluation, rundir
+from mjx_sac.runs.directory import write_kwargs
+from mjx_sac.runs.resolve import attach
+from mjx_sac import envs
+from mjx_sac.cli import app, commands
+from mjx_sac.training.compiled import evaluate
 from mjx_sac.config import TrainingError
-from mjx_sac.logger import Logger
+from mjx_sac.runs.event_files import EventWriter
 
 NAMES = ["train", *commands.ALL]
 
@@ -22,7 +26,7 @@ NAMES = ["train", *commands.ALL]
 def run(capsys, *arguments):
     """Exit code, standard output and standard error."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        app.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return stop.value.code, captured.out, captured.err
 
@@ -36,7 +40,7 @@ def test_every_commands_help_shows_an_example_that_is_understood(capsys, monkeyp
     assert example, out
     first, *arguments = shlex.split(example[1])
     assert first == name
-    group = typer.main.get_command(cli.make_app())
+    group = typer.main.get_command(app.make_app())
     group.commands[name].make_context(name, arguments, parent=group.make_context("mjx-sac", [name]))
 
 
@@ -76,7 +80,7 @@ def test_exit_codes_of_failure_and_interruption(capsys, monkeypatch, saved, erro
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(evaluation, "evaluate_policies", fail)
+    monkeypatch.setattr(evaluate, "evaluate_policies", fail)
     got, _, err = run(capsys, "eval", saved)
     assert (got, err.strip()) == (code, f"mjx-sac: {line}")
 
@@ -167,7 +171,7 @@ def test_eval_refuses_what_is_not_there(capsys, saved, flag, value, word):
 def test_evaluation_says_how_episodes_ended_and_counts_each_once(saved):
     from mjx_sac import load_policy
 
-    played = evaluation.evaluate_policy(load_policy(saved), env="split", episodes=40)
+    played = evaluate.evaluate_policy(load_policy(saved), env="split", episodes=40)
     np.testing.assert_array_equal(played["terminated"], played["length"] == 3)
     np.testing.assert_array_equal(played["truncated"], played["length"] == 5)
 
@@ -194,8 +198,8 @@ def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("commands") / "trained"
     config = make_config(logdir=str(directory), iterations=96)
     save_run(directory, steps=(32, 64, 96), iterations=96)
-    rundir.write_kwargs(rundir.attach(config, check_env=False))
-    logger = Logger(directory, 0, pytest.fail)
+    write_kwargs(attach(config, check_env=False))
+    logger = EventWriter(directory, 0, pytest.fail)
     logger.log(32, {"time/fps": 7.0})
     logger.log(64, {"time/fps": 8.0, "eval/mean_reward": 12.0})
     logger.log(96, {"time/fps": 9.0, "eval/mean_reward": 10.0})

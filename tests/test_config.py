@@ -5,8 +5,8 @@ import pathlib
 import pytest
 from pydantic import Field
 
-from mjx_sac import rundir
-from mjx_sac.config import Config, UsageError, build, field_info
+from mjx_sac.runs.resolve import read_toml, resolve
+from mjx_sac.config import Config, UsageError, build, mark
 
 OLD_DEFAULTS = {
     "policy_lr": 3e-4, "q_lr": 3e-4, "alpha_lr": 3e-4, "reward_scale": 1.0, "discount": 0.99, "tau": 5e-3, "target_entropy": None,
@@ -70,8 +70,8 @@ PACKAGED = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.tom
 
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
 def test_every_packaged_configuration_is_valid_and_says_only_what_differs(path):
-    values = rundir.read_toml(path)
-    config = rundir.resolve({"env": path.stem, "logdir": "nowhere"})
+    values = read_toml(path)
+    config = resolve({"env": path.stem, "logdir": "nowhere"})
     defaults = Config(env=path.stem)
     for name, value in values.items():
         assert getattr(config, name) == value
@@ -82,7 +82,7 @@ def test_layers(tmp_path):
     """Defaults, under the file, under the flags."""
     path = tmp_path / "mine.toml"
     path.write_text("tau = 0.01\npolicy_lr = 1e-3\nhidden_sizes = [64, 64]\n")
-    config = rundir.resolve({"policy_lr": "2e-3", "logdir": str(tmp_path / "run")}, config_file=str(path))
+    config = resolve({"policy_lr": "2e-3", "logdir": str(tmp_path / "run")}, config_file=str(path))
     assert (config.tau, config.policy_lr, config.q_lr, config.hidden_sizes) == (0.01, 2e-3, 3e-4, (64, 64))
     assert not (tmp_path / "run").exists(), "resolving writes nothing"
 
@@ -104,7 +104,7 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, text, words):
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError) as error:
-        rundir.resolve({}, config_file=str(path))
+        resolve({}, config_file=str(path))
     assert all(word in str(error.value) for word in words), error.value
 
 
@@ -127,4 +127,4 @@ def test_another_default_keeps_bounds_spelling_help_and_mark():
         build(Mine, {"policy_delay": 0})
     assert Mine.model_fields["policy_delay"].description == Config.model_fields["policy_delay"].description
     assert Mine.model_fields["warm_up_steps"].description == "mine"
-    assert field_info(Mine, "policy_delay", "fixed")
+    assert mark(Mine, "policy_delay", "fixed")

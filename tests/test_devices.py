@@ -9,9 +9,9 @@ import sys
 import pytest
 from conftest import make_config
 
-from mjx_sac import compilation, exchanges, processes
+from mjx_sac.training.host import compile, hlo, processes, device
 from mjx_sac.config import Config, UsageError, build
-from mjx_sac.trainer import UPDATES_PER_TURN
+from mjx_sac.training.compiled.epoch import UPDATES_PER_TURN
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_seeds_shared_by_devices_are_the_same_seeds_and_exchange_only_metrics(an
 
 
 def test_a_gradient_step_sums_its_gradients_in_two_exchanges_and_a_vector_step_moves_its_batches_in_one(answers):
-    found = [exchanges.Exchange(*each) for each in answers["epoch"]["exchanges"]]
+    found = [hlo.Exchange(*each) for each in answers["epoch"]["exchanges"]]
     sums = [each for each in found if each.depth == 2]
     assert [each.kind for each in sums] == ["all-reduce"] * 2 * UPDATES_PER_TURN
     # The numbers of networks 3-8-1 (twice) and 2-8-2, and what goes with them: losses, the temperature's gradient.
@@ -74,8 +74,8 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %d = bf16[5]{0} reduce-scatter(%v), replica_groups=[1,4]<=[4], to_apply=%sum
 }
 """
-    assert exchanges.count(program) == [("all-reduce", 400, 1), ("all-gather", 128, 1), ("reduce-scatter", 40, 1)]
-    assert exchanges.describe(exchanges.count(program)) == "3 exchanges of 568 bytes in all per vector step"
+    assert hlo.count_exchanges(program) == [("all-reduce", 400, 1), ("all-gather", 128, 1), ("reduce-scatter", 40, 1)]
+    assert hlo.describe_exchanges(hlo.count_exchanges(program)) == "3 exchanges of 568 bytes in all per vector step"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_more_devices_than_there_are_is_refused():
         processes.mesh(make_config(num_envs=4, num_devices=4))
 
 
-@pytest.mark.skipif(compilation.cores() < 2, reason="one core")
+@pytest.mark.skipif(device.cores() < 2, reason="one core")
 def test_each_core_of_a_cpu_trains_agents_of_its_own_and_none_waits_for_a_thread_that_never_comes(tmp_path):
     flags = "--num_seeds 2 --num_devices 2 --num_envs 400 --batch_size 8 --hidden_sizes 8 --buffer_size 8000 --warm_up_steps 400"
     command = f"train --env factoring:Factoring {flags} --iterations 12000 --episodes_per_eval 0 --device cpu --logdir {tmp_path}"

@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
-from mjx_sac import cli, doctor, envs, gl
-from mjx_sac.envs import listing
+from mjx_sac import envs
+from mjx_sac.cli import app, doctor_facts
+from mjx_sac.policy import opengl
+from mjx_sac.envs import catalog
 
 WELL = {
     "versions": {"mujoco": "3.17.0", "mujoco-mjx": "3.17.0"},
@@ -28,14 +30,14 @@ WELL = {
 
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
-        cli.main([*arguments])
+        app.main([*arguments])
     captured = capsys.readouterr()
     return stop.value.code, captured.out, captured.err
 
 
 def test_a_machine_that_is_well_has_no_problems():
-    assert doctor.problems(WELL) == []
-    assert [note.partition(":")[0] for note in doctor.notes(WELL)] == ["env = 'swimmer'"]
+    assert doctor_facts.problems(WELL) == []
+    assert [note.partition(":")[0] for note in doctor_facts.notes(WELL)] == ["env = 'swimmer'"]
 
 
 @pytest.mark.parametrize(
@@ -53,34 +55,34 @@ def test_a_machine_that_is_well_has_no_problems():
     ],
 )
 def test_each_problem_is_one_line_with_its_cure(change, words):
-    (problem,) = doctor.problems({**WELL, **change})
+    (problem,) = doctor_facts.problems({**WELL, **change})
     assert words in problem
     assert "\n" not in problem
 
 
 def test_what_only_works_less_well_is_a_note():
     found = {**WELL, "gl": {"egl": "no library"}, "cache": {"directory": "/cache", "bytes": 0, "writable": False}}
-    assert doctor.problems(found) == []
-    assert any("needs no OpenGL" in note for note in doctor.notes(found))
-    assert any("XDG_CACHE_HOME" in note for note in doctor.notes(found))
+    assert doctor_facts.problems(found) == []
+    assert any("needs no OpenGL" in note for note in doctor_facts.notes(found))
+    assert any("XDG_CACHE_HOME" in note for note in doctor_facts.notes(found))
 
 
 def test_an_installed_version_that_is_not_wanted_is_found(monkeypatch):
     """As if MuJoCo 4.0 were installed: we and MJX want 3.17."""
     version = importlib.metadata.version
     monkeypatch.setattr("importlib.metadata.version", lambda name: "4.0.0" if name == "mujoco" else version(name))
-    assert ("mjx-sac", "mujoco==3.17.*", "4.0.0") in doctor.unmet()
+    assert ("mjx-sac", "mujoco==3.17.*", "4.0.0") in doctor_facts.unmet()
 
 
 def test_the_command_tells_all_and_exits_2_where_something_is_broken(capsys, monkeypatch):
-    monkeypatch.setattr(gl, "problem", {"egl": "no library", "osmesa": None}.get)
+    monkeypatch.setattr(opengl, "problem", {"egl": "no library", "osmesa": None}.get)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(doctor, "problems", lambda _: [])
+    monkeypatch.setattr(doctor_facts, "problems", lambda _: [])
     code, out, _ = run(capsys, "doctor")
     assert code == 0
     assert "egl does not work: no library, osmesa works" in out
     assert out.endswith("no problems\n")
-    monkeypatch.setattr(doctor, "problems", lambda _: ["it is broken: mend it"])
+    monkeypatch.setattr(doctor_facts, "problems", lambda _: ["it is broken: mend it"])
     code, out, _ = run(capsys, "doctor")
     assert (code, out.splitlines()[-1]) == (2, "problem: it is broken: mend it")
     found = json.loads(run(capsys, "doctor", "--json")[1])
@@ -90,22 +92,22 @@ def test_the_command_tells_all_and_exits_2_where_something_is_broken(capsys, mon
 
 def test_the_name_of_a_gpu_comes_from_the_drivers_tool(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "NVIDIA H100\nNVIDIA H100\n"))
-    assert doctor.nvidia_gpu() == "NVIDIA H100"
+    assert doctor_facts.nvidia_gpu() == "NVIDIA H100"
 
     def missing(*_, **__):
         raise FileNotFoundError
 
     monkeypatch.setattr(subprocess, "run", missing)
-    assert doctor.nvidia_gpu() is None
+    assert doctor_facts.nvidia_gpu() is None
 
 
 def test_a_gl_backend_is_tried_in_a_process_of_its_own(monkeypatch):
-    assert "invalid value for environment variable MUJOCO_GL: nonsense" in (gl.problem("nonsense") or "")
-    monkeypatch.setattr(gl, "_TRIAL", "import os; raise SystemExit(os.environ['MUJOCO_GL'] != 'right')")
-    gl.problem.cache_clear()
-    assert gl.problem("right") is None
-    assert gl.problem("wrong") == "the process died"
-    gl.problem.cache_clear()
+    assert "invalid value for environment variable MUJOCO_GL: nonsense" in (opengl.problem("nonsense") or "")
+    monkeypatch.setattr(opengl, "_TRIAL", "import os; raise SystemExit(os.environ['MUJOCO_GL'] != 'right')")
+    opengl.problem.cache_clear()
+    assert opengl.problem("right") is None
+    assert opengl.problem("wrong") == "the process died"
+    opengl.problem.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -120,16 +122,16 @@ def test_a_gl_backend_is_tried_in_a_process_of_its_own(monkeypatch):
 )
 def test_the_first_gl_backend_that_works_is_chosen(monkeypatch, given, broken, chosen, words):
     monkeypatch.setattr("sys.modules", {})
-    monkeypatch.setattr(gl, "problem", lambda backend: "broken" if backend in broken else None)
+    monkeypatch.setattr(opengl, "problem", lambda backend: "broken" if backend in broken else None)
     monkeypatch.setenv("MUJOCO_GL", given or "")
     if given is None:
         monkeypatch.delenv("MUJOCO_GL")
-    assert gl.choose() == words
+    assert opengl.choose() == words
     assert os.environ.get("MUJOCO_GL") == chosen
 
 
 def test_environments_are_listed_with_sizes_where_they_are_cheap(capsys):
-    rows = {row.env: row for row in listing.rows()}
+    rows = {row.env: row for row in catalog.rows()}
     assert rows["Pendulum-v1"][2:] == (3, 1, "")
     assert rows["Ant-v5"][2:] == (105, 8, "")
     assert rows["ant"].observation_size is None  # some seconds each

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import Counter, make_config
 
-from mjx_sac import api, envs
+from mjx_sac import envs
+from mjx_sac.training.host import train
 from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.envs.episodes import Episodes
@@ -32,7 +33,7 @@ def test_a_factory_in_a_module():
     [
         ("conftest:Missing", ["AttributeError", "Missing"]),
         ("conftest:make_config.nothing", ["AttributeError"]),
-        ("conftest:make_agent", ["Agent is no environment", "observation_size"]),
+        ("conftest:make_experiment", ["Agent is no environment", "observation_size"]),
     ],
 )
 def test_a_factory_that_gives_no_environment_is_refused_in_one_line(name, words):
@@ -104,6 +105,6 @@ def test_swimmer_which_brax_broke_is_refused():
 def test_ant_trains(tmp_path):
     """MJX physics, checkpoint and evaluation. That it goes on bit for bit is shown in tests/faults."""
     sizes = {"env": "ant", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
-    run = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
+    run = train.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
     assert int(run.metrics["train/n_updates"]) == 64
     assert np.isfinite(run.metrics["eval/mean_reward"])

@@ -9,13 +9,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from mjx_sac import envs
-from mjx_sac.envs import export
+from mjx_sac.envs import to_gymnasium
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _register():
     envs.register("ends-at-3", lambda: Counter(ends_at=3))
-    export.register(["counter", "ends-at-3"])
+    to_gymnasium.register(["counter", "ends-at-3"])
 
 
 @pytest.mark.filterwarnings("ignore:.*value is -?infinity")  # as Gymnasium's own MuJoCo environments have it

@@ -14,10 +14,11 @@ from flax import linen as nn
 from gymnasium import spaces
 
 import mjx_sac
-from mjx_sac import networks, numpy_policy
+from mjx_sac import networks
+from mjx_sac.policy import numpy_policy
 from mjx_sac.config import Config, UsageError
 from mjx_sac.distributions import TanhGaussian
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
 NETWORKS = [("relu", (8, 16), True), ("tanh", (8,), False), ("elu", (16, 8, 4), True), ("gelu", (8, 8), True), ("silu", (8,), True)]
 FORMS = ["npz", "stablehlo", "onnx"]

@@ -11,7 +11,7 @@ from gymnasium_envs import Walk
 
 from mjx_sac import envs
 from mjx_sac.config import Config, UsageError
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
 
 def with_spaces(observation=None, action=None):

@@ -5,10 +5,12 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import make_agent, make_config
+from conftest import make_experiment, make_config
 from gymnasium_envs import boom, hang, walk
 
-from mjx_sac import api, rundir, trainer
+from mjx_sac.runs.directory import steps
+from mjx_sac.training.host import train
+from mjx_sac.training.compiled import epoch
 from mjx_sac.config import TrainingError, UsageError
 
 FAULTS = {
@@ -25,7 +27,7 @@ RUN = {"env": "walk", "num_envs": 2, "iterations": 128, "episode_length": 5, "ba
 
 @pytest.mark.smoke
 def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
-    result = api.train(make_config(**RUN, logdir=str(tmp_path)), env=walk(cut_at=5))
+    result = train.train(make_config(**RUN, logdir=str(tmp_path)), env=walk(cut_at=5))
     replay = jax.tree.map(np.asarray, result.state.replay)
     assert not replay.terminated.any()
     assert result.metrics["rollout/ep_len_mean"] == 5
@@ -43,9 +45,9 @@ def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
 
 
 def test_going_on_starts_new_episodes_and_loses_nothing_else(tmp_path, capsys):
-    first = api.train(make_config(**{**RUN, "iterations": 64}, logdir=str(tmp_path)), env=walk())
+    first = train.train(make_config(**{**RUN, "iterations": 64}, logdir=str(tmp_path)), env=walk())
     assert not np.asarray(first.state.episodes.ended).all()
-    second = api.train(make_config(**{**RUN, "iterations": 96}, logdir=str(tmp_path)), env=walk())
+    second = train.train(make_config(**{**RUN, "iterations": 96}, logdir=str(tmp_path)), env=walk())
     assert "the simulator starts new episodes" in capsys.readouterr().out
     assert second.metrics["train/n_updates"] == 64
     np.testing.assert_array_equal(second.state.normalizer.count, 96)
@@ -59,7 +61,7 @@ def test_going_on_starts_new_episodes_and_loses_nothing_else(tmp_path, capsys):
 
 def test_two_runs_with_one_seed_are_equal(tmp_path):
     config = {"env": "Pendulum-v1", "num_envs": 2, "iterations": 64, "warm_up_steps": 32}
-    one, two = (api.train(make_config(**config, logdir=str(tmp_path / name))) for name in "ab")
+    one, two = (train.train(make_config(**config, logdir=str(tmp_path / name))) for name in "ab")
     for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(two.state), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -69,29 +71,29 @@ def test_an_environment_that_fails_ends_the_run_with_one_line_and_keeps_checkpoi
     function, told = FAULTS[fault]
     config = make_config(**RUN, logdir=str(tmp_path), env_timeout=3.0, episodes_per_eval=0)
     with pytest.raises(TrainingError) as error:
-        api.train(config, env=walk(fault=function))
+        train.train(config, env=walk(fault=function))
     assert told in str(error.value)
     assert "\n" not in str(error.value)
-    assert rundir.steps(tmp_path) == [32, 64, 96]
+    assert steps(tmp_path) == [32, 64, 96]
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_environment_with_a_nan_is_reset_and_counted(tmp_path):
     config = make_config(**RUN, logdir=str(tmp_path), episodes_per_eval=0)
-    result = api.train(config, env=walk(fault=lambda o, r: (o, float("nan"))))
+    result = train.train(config, env=walk(fault=lambda o, r: (o, float("nan"))))
     assert result.metrics["health/nonfinite_steps"] == 2, "once in each environment, in the last epoch"
     assert np.isfinite(result.state.replay.reward).all()
 
 
 def test_no_warm_up_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"warm_up_steps = 0: .* raise it to 2"):
-        api.train(make_config(**RUN, warm_up_steps=0, logdir=str(tmp_path)), env=walk())
+        train.train(make_config(**RUN, warm_up_steps=0, logdir=str(tmp_path)), env=walk())
 
 
 def test_held_actions_count_as_the_steps_they_are(tmp_path):
     """Episodes of 5 steps in repeats of 3: two transitions each, as on the device."""
     config = make_config(**RUN, action_repeat=3, logdir=str(tmp_path))
-    result = api.train(config, env=walk(action_repeat=3))
+    result = train.train(config, env=walk(action_repeat=3))
     assert result.metrics["rollout/ep_len_mean"] == 5
     assert result.metrics["eval/mean_ep_length"] == 5
     assert result.metrics["eval/mean_reward"] == result.metrics["rollout/ep_rew_mean"] == 10
@@ -100,8 +102,8 @@ def test_held_actions_count_as_the_steps_they_are(tmp_path):
 
 def test_learning_waits_for_something_to_learn_from():
     """One vector step of warm-up, three that are not finite: the fifth is the first that finds a transition in the buffer."""
-    agent = make_agent(env=walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3)), num_envs=2, warm_up_steps=2, log_interval=20)
-    state, metrics = jax.jit(partial(trainer.epoch, agent))(trainer.init(agent, jax.random.PRNGKey(0)))
+    agent = make_experiment(env=walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3)), num_envs=2, warm_up_steps=2, log_interval=20)
+    state, metrics = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
     assert (int(metrics["health/nonfinite_steps"]), int(metrics["replay/size"])) == (6, 14)
     assert int(metrics["trained_vector_steps"]) == 10 - 4
     assert int(state.train.actor_optimizer[0].count) == 6 * 2

@@ -13,10 +13,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium_envs import Walk, walk
 
-from mjx_sac.envs import host
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment, VectorSimulator
-from mjx_sac.envs.host import HostEpisodes
-from mjx_sac.envs.simulator import BrokenEnvironmentError
+from mjx_sac.envs.host import callbacks
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment, VectorSimulator
+from mjx_sac.envs.host.callbacks import HostEpisodes
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError
 
 HERE = pathlib.Path(__file__).parent
 
@@ -225,6 +225,6 @@ def test_columns_of_rewards_and_flags_are_taken_as_rows():
 
 def test_what_the_host_returns_must_have_the_shape_that_was_agreed():
     """The program's own memory is written to, where NumPy would stretch one number over all environments."""
-    call = jax.jit(lambda x: host._call(lambda x: x[:1], jax.ShapeDtypeStruct((2,), jnp.float32), x))
+    call = jax.jit(lambda x: callbacks._call(lambda x: x[:1], jax.ShapeDtypeStruct((2,), jnp.float32), x))
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"returned shape \(1,\), not \(2,\)"):
         jax.block_until_ready(call(jnp.zeros(2)))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from gymnasium_envs import Walk, in_worker, walk
 
-from mjx_sac import rundir
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
-from mjx_sac.envs.simulator import BrokenEnvironmentError
+from mjx_sac.runs.directory import steps
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError
 
 HERE = pathlib.Path(__file__).parent
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -173,7 +173,7 @@ def test_async_workers_train_and_never_outlive_the_trainer(tmp_path, number):
     command = [sys.executable, "-m", "mjx_sac", "train", "--env=gymnasium_envs:Walk", *flags, "--iterations=100_000_000"]
     process = subprocess.Popen(command, cwd=HERE, start_new_session=True, **PIPES)
     deadline = time.monotonic() + 240
-    while max(rundir.steps(tmp_path / "run"), default=0) < 64:
+    while max(steps(tmp_path / "run"), default=0) < 64:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)

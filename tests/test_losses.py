@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_agent, make_config
+from conftest import make_experiment, make_config
 
-from mjx_sac import losses, networks, sac
+from mjx_sac import losses, networks
+from mjx_sac.algorithms import base
 from mjx_sac.networks import Networks
 from mjx_sac.types import TrainState, Transition
 
@@ -95,10 +96,10 @@ def real_batch(config, n=8) -> Transition:
 
 
 def updated(steps=1, **overrides):
-    agent = make_agent(**overrides)
+    agent = make_experiment(**overrides)
     static = {"networks": agent.networks, "config": agent.config}
-    train = sac.init(jax.random.PRNGKey(0), 2, 1, **static)
-    update = jax.jit(lambda t, k: sac.update(t, real_batch(agent.config), k, **static, losses=agent.losses))
+    train = base.init(jax.random.PRNGKey(0), 2, 1, **static)
+    update = jax.jit(lambda t, k: base.update(t, real_batch(agent.config), k, **static, losses=agent.losses))
     history, metrics = [train], {}
     for i in range(steps):
         train, metrics = update(train, jax.random.split(jax.random.PRNGKey(i)))
@@ -129,10 +130,10 @@ def test_target_critics_move_by_tau_every_target_delay_updates():
 
 
 def test_a_shorter_target_delay_takes_effect_on_a_state_that_waited_longer():
-    agent = make_agent(target_delay=2)
+    agent = make_experiment(target_delay=2)
     static = {"networks": agent.networks, "config": agent.config}
-    train = sac.init(jax.random.PRNGKey(0), 2, 1, **static).replace(since_target_update=jnp.int32(3))
-    train, _ = sac.update(train, real_batch(agent.config), jax.random.split(jax.random.PRNGKey(0)), **static, losses=agent.losses)
+    train = base.init(jax.random.PRNGKey(0), 2, 1, **static).replace(since_target_update=jnp.int32(3))
+    train, _ = base.update(train, real_batch(agent.config), jax.random.split(jax.random.PRNGKey(0)), **static, losses=agent.losses)
     assert int(train.since_target_update) == 0
 
 
@@ -148,7 +149,7 @@ def test_each_learning_rate_drives_its_own_parameters():
 
 
 def test_critics_are_independent_and_equal_separate_networks():
-    agent = make_agent()
+    agent = make_experiment()
     x, a = jnp.ones((5, 2)), jnp.ones((5, 1))
     params = agent.networks.critic.init(jax.random.PRNGKey(3), x, a)
     q = agent.networks.critic.apply(params, x, a)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mjx_sac import metrics, normalizer
+from mjx_sac.training.compiled import metrics, normalizer
 from mjx_sac.distributions import TanhGaussian
 
 

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from mjx_sac import cli, plot
+from mjx_sac.cli import app
+from mjx_sac.runs import plot
 from mjx_sac.config import UsageError
-from mjx_sac.logger import Logger, read
+from mjx_sac.runs.event_files import EventWriter, read
 
 
 def write_run(directory, values, *, first=1000, commit="a", **config):
@@ -16,7 +17,7 @@ def write_run(directory, values, *, first=1000, commit="a", **config):
     directory.mkdir(parents=True, exist_ok=True)
     described = {"config": {"env": "ant", "logdir": str(directory), **config}, "git_commit": commit}
     (directory / "kwargs.json").write_text(json.dumps(described))
-    logger = Logger(directory, first - 1000, print)
+    logger = EventWriter(directory, first - 1000, print)
     for i, value in enumerate(values):
         logger.log(first + 1000 * i, {"eval/mean_reward": value, "train/actor_loss": -value})
     logger.close()
@@ -25,7 +26,7 @@ def write_run(directory, values, *, first=1000, commit="a", **config):
 
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["plot", *arguments])
+        app.main(["plot", *arguments])
     captured = capsys.readouterr()
     return stop.value.code, captured.out, captured.err
 

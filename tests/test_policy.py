@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_agent, make_policy, save_run
+from conftest import make_experiment, make_policy, save_run
 from flax import linen as nn
 from gymnasium import spaces
 
 import mjx_sac
-from mjx_sac import networks, trainer
+from mjx_sac import networks
+from mjx_sac.training.compiled import epoch
 from mjx_sac.config import UsageError
 from mjx_sac.distributions import TanhGaussian
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
 pytestmark = pytest.mark.smoke
 
@@ -69,11 +70,11 @@ def rewrite_manifest(directory, **changes) -> None:
 @pytest.mark.parametrize("normalize_observations", [True, False])
 def test_it_acts_as_the_trainers_policy_does(copy, run, normalize_observations):
     state = run[1]
-    config = make_agent(normalize_observations=normalize_observations).config
+    config = make_experiment(normalize_observations=normalize_observations).config
     rewrite_manifest(copy, config=config.model_dump(mode="json"))
     policy = mjx_sac.load_policy(copy)
-    agent = make_agent(normalize_observations=normalize_observations)
-    expected = trainer.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None)
+    agent = make_experiment(normalize_observations=normalize_observations)
+    expected = epoch.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None)
     action, nothing = policy.predict(OBSERVATIONS)
     assert isinstance(action, np.ndarray)
     assert (action.shape, action.dtype, nothing) == ((6, 1), np.float32, None)
@@ -96,8 +97,8 @@ def test_apply_is_pure_for_jit_and_vmap_and_samples_with_a_key(run):
     expected, _ = policy.predict(OBSERVATIONS)
     np.testing.assert_allclose(jax.jit(jax.vmap(policy.apply))(OBSERVATIONS), expected, atol=1e-6)
     key = jax.random.PRNGKey(5)
-    agent = make_agent()
-    sample = trainer.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key)
+    agent = make_experiment()
+    sample = epoch.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key)
     np.testing.assert_allclose(policy.apply(OBSERVATIONS, key), sample, atol=1e-6)
     samples = [policy.predict(OBSERVATIONS[0], deterministic=False)[0] for _ in range(3)]
     assert len(np.unique(samples)) == 3

@@ -7,10 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_agent, make_config
+from conftest import make_experiment, make_config
 from typer.testing import CliRunner
 
-from mjx_sac import api, cli, load_policy, logger, population, rundir, trainer
+from mjx_sac.runs.directory import clear, steps, write_kwargs
+from mjx_sac.runs.resolve import attach, resolve
+from mjx_sac import load_policy
+from mjx_sac.training.host import train
+from mjx_sac.cli import app
+from mjx_sac.runs import event_files
+from mjx_sac.training.compiled import population, epoch
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, critic_loss
 
@@ -32,8 +38,8 @@ def assert_alike(many, one, agent, rtol=1e-5, atol=1e-5):
 def seeds(tmp_path_factory):
     """Three seeds trained side by side, and the same one after another."""
     where = tmp_path_factory.mktemp("seeds")
-    many = api.train(make_config(logdir=str(where / "many"), seed=3, num_seeds=3))
-    return where, many, [api.train(make_config(logdir=str(where / f"one-{seed}"), seed=seed)) for seed in SEEDS]
+    many = train.train(make_config(logdir=str(where / "many"), seed=3, num_seeds=3))
+    return where, many, [train.train(make_config(logdir=str(where / f"one-{seed}"), seed=seed)) for seed in SEEDS]
 
 
 def test_each_agent_is_the_run_with_its_seed(seeds):
@@ -52,7 +58,7 @@ def test_each_agent_has_its_curves_and_its_configuration(seeds):
     where, _, alone = seeds
     assert not list((where / "many").glob("events*"))
     for seed, one in zip(SEEDS, alone, strict=True):
-        found, wanted = logger.read(where / "many" / f"seed_{seed}"), logger.read(where / f"one-{seed}")
+        found, wanted = event_files.read(where / "many" / f"seed_{seed}"), event_files.read(where / f"one-{seed}")
         same = [tag for tag in wanted if not tag.startswith(("time/", "checkpoint/"))]
         for tag in same:
             assert list(found[tag]) == list(wanted[tag])
@@ -64,9 +70,9 @@ def test_each_agent_has_its_curves_and_its_configuration(seeds):
 def test_a_run_that_goes_on_is_the_uninterrupted_one(seeds, tmp_path):
     _, many, _ = seeds
     config = make_config(logdir=str(tmp_path / "run"), seed=3, num_seeds=3)
-    api.train(config, callbacks=[lambda iterations, *_: iterations < 64])
-    assert rundir.steps(tmp_path / "run") == [32, 64]
-    resumed = api.train(config)
+    train.train(config, callbacks=[lambda iterations, *_: iterations < 64])
+    assert steps(tmp_path / "run") == [32, 64]
+    resumed = train.train(config)
     for a, b in zip(jax.tree.leaves(resumed.state), jax.tree.leaves(many.state), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -77,20 +83,20 @@ def test_numbers_differ_inside_one_program(tmp_path):
         {"tau": 0.5, "discount": 0.5, "target_entropy": -1.0},
         {"policy_lr": 0.1, "initial_alpha": 0.25, "target_entropy": -3.0},
     )
-    many = api.train(make_config(logdir=str(tmp_path / "many"), members=members))
-    assert many.agent.config.member_names() == (
+    many = train.train(make_config(logdir=str(tmp_path / "many"), members=members))
+    assert many.agent.config.agent_names() == (
         "discount=0.5,target_entropy=-1,tau=0.5",
         "initial_alpha=0.25,policy_lr=0.1,target_entropy=-3",
     )
     for i, member in enumerate(members):
-        one = api.train(make_config(logdir=str(tmp_path / str(i)), **member))
+        one = train.train(make_config(logdir=str(tmp_path / str(i)), **member))
         assert_alike(many, one, i, 2e-4, 2e-4)
 
 
 @pytest.mark.smoke
 def test_one_branch_for_all_agents():
     """A predicate for each agent would turn `cond` into a `select` that runs both branches: then even warming up would cost."""
-    agent = make_agent(num_seeds=3)
+    agent = make_experiment(num_seeds=3)
     shapes = jax.eval_shape(population.init(agent))
     program = str(jax.make_jaxpr(population.epoch(agent))(shapes))
     assert " cond[" in program
@@ -99,7 +105,7 @@ def test_one_branch_for_all_agents():
 
 
 def test_an_agent_without_data_waits_while_others_learn():
-    agent = make_agent(num_seeds=2, warm_up_steps=0)
+    agent = make_experiment(num_seeds=2, warm_up_steps=0)
     state = population.init(agent)()
     has, none = 0, 1
     size = state.replay.size.at[has].set(4)
@@ -107,8 +113,8 @@ def test_an_agent_without_data_waits_while_others_learn():
     keys = jax.random.split(jax.random.PRNGKey(0), (2, 2))
     axes = population._AXES
     learn = jax.vmap(
-        lambda state, key: trainer.learn(agent, state, key[0], key[1], state.warm_up_left == 0),
-        in_axes=(axes, 0), out_axes=(axes, 0, 0), axis_name=trainer.AGENTS,
+        lambda state, key: epoch.learn(agent, state, key[0], key[1], state.warm_up_left == 0),
+        in_axes=(axes, 0), out_axes=(axes, 0, 0), axis_name=epoch.AGENTS,
     )  # fmt: skip
     new, _, trained = jax.jit(learn)(state, keys)
     assert trained.tolist() == [True, False]
@@ -125,20 +131,20 @@ def diverging(at, params, state, batch, key, *, networks, config):
 
 def test_an_agent_that_is_lost_does_not_stop_the_others(tmp_path, capsys):
     config = make_config(logdir=str(tmp_path / "run"), members=({"q_lr": 0.5}, {"q_lr": 0.001}))
-    result = api.train(config, losses=Losses(critic=partial(diverging, jnp.float32(0.5))))
+    result = train.train(config, losses=Losses(critic=partial(diverging, jnp.float32(0.5))))
     out = capsys.readouterr().out
     assert out.count("q_lr=0.5 is lost, the others go on: train/") == 1
     assert "without q_lr=0.5" in out
     assert np.isnan(result.metrics["eval/mean_reward"][0])
     assert np.isfinite(result.metrics["eval/mean_reward"][1])
-    assert max(logger.read(tmp_path / "run" / "q_lr=0.5")["replay/size"]) == 32, "until it was lost"
+    assert max(event_files.read(tmp_path / "run" / "q_lr=0.5")["replay/size"]) == 32, "until it was lost"
     assert load_policy(tmp_path / "run").config.q_lr == 0.001, "the best is one that is left"
     with pytest.raises(TrainingError, match="all 2 agents are lost"):
-        api.train(config, overwrite=True, losses=Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {})))
+        train.train(config, overwrite=True, losses=Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {})))
 
 
 def invoke(*arguments):
-    result = CliRunner().invoke(cli.make_app(), [str(argument) for argument in arguments], standalone_mode=False)
+    result = CliRunner().invoke(app.make_app(), [str(argument) for argument in arguments], standalone_mode=False)
     if result.exception:
         raise result.exception
     return result.stdout
@@ -150,7 +156,7 @@ def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
     for i, one in enumerate(alone):
         policy = load_policy(where / "many", seed_index=i)
         assert policy.config.seed == SEEDS[i]
-        action = trainer.policy(one.agent, one.state.train.actor_params, one.state.normalizer, observation, None)
+        action = epoch.policy(one.agent, one.state.train.actor_params, one.state.normalizer, observation, None)
         np.testing.assert_allclose(policy.predict(observation)[0], action, 1e-4, 1e-5)
     best = int(np.argmax(many.metrics["eval/mean_reward"]))
     assert load_policy(where / "many").config.seed == SEEDS[best]
@@ -180,10 +186,10 @@ def test_overwrite_removes_the_agents_of_the_older_run_only(tmp_path):
     logdir = tmp_path / "run"
     (logdir / "seed_9").mkdir(parents=True)
     (logdir / "seed_9" / "mine").touch()
-    run = rundir.attach(make_config(logdir=str(logdir), num_seeds=2))
-    rundir.write_kwargs(run)
+    run = attach(make_config(logdir=str(logdir), num_seeds=2))
+    write_kwargs(run)
     assert (logdir / "seed_1" / "kwargs.json").exists()
-    rundir.clear(logdir)
+    clear(logdir)
     assert sorted(path.name for path in logdir.iterdir()) == ["seed_9"]
 
 
@@ -202,11 +208,11 @@ def test_overwrite_removes_the_agents_of_the_older_run_only(tmp_path):
 )
 def test_bad_input(flags, message, tmp_path):
     with pytest.raises(UsageError, match=message):
-        api.train(rundir.resolve({"env": "counter", **flags, "logdir": str(tmp_path / "run")}))
+        train.train(resolve({"env": "counter", **flags, "logdir": str(tmp_path / "run")}))
     assert not (tmp_path / "run").exists()
 
 
 def test_memory_counts_all_agents(tmp_path):
     config = make_config(logdir=str(tmp_path / "run"), num_seeds=1000, buffer_size=10**9)
     with pytest.raises(UsageError, match=r"for 1000 agents .* lower buffer_size or num_seeds"):
-        api.train(config)
+        train.train(config)

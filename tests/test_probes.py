@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_agent
+from conftest import make_experiment
 
-from mjx_sac import trainer
+from mjx_sac.training.compiled import epoch
 from mjx_sac.envs.base import State
 from mjx_sac.types import Step
 
@@ -46,15 +46,15 @@ def trained(env, **overrides):
         "normalize_observations": False, "num_envs": 8, "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048,
         "warm_up_steps": 256, "log_interval": 3456, "iterations": 3456, "episode_length": 10,
     }  # fmt: skip
-    agent = make_agent(env, **{**settings, **overrides})
-    state, _ = jax.jit(partial(trainer.epoch, agent))(trainer.init(agent, jax.random.PRNGKey(0)))
+    agent = make_experiment(env, **{**settings, **overrides})
+    state, _ = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
 
     def q(observation, action):
         args = (jnp.array([[observation]]), jnp.array([[action]]))
         return float(jnp.min(agent.networks.critic.apply(state.train.critic_params, *args)))
 
     def policy(observation):
-        return float(trainer.policy(agent, state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)[0, 0])
+        return float(epoch.policy(agent, state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)[0, 0])
 
     return q, policy
 

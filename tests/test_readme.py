@@ -8,7 +8,7 @@ import shlex
 import pytest
 import typer
 
-from mjx_sac.config import Config, field_info
+from mjx_sac.config import Config, mark
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
@@ -20,7 +20,7 @@ def flag_tables() -> str:
         value = field.default
         default = "auto" if value is None else ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
         row = f"| `--{name}` | {default} | {field.description} |"
-        groups.setdefault(field_info(Config, name, "group"), []).append(row)
+        groups.setdefault(mark(Config, name, "group"), []).append(row)
     return "\n\n".join(f"| {group} | default | |\n|---|---|---|\n" + "\n".join(rows) for group, rows in groups.items())
 
 
@@ -45,16 +45,16 @@ def test_the_readmes_python_runs(snippet, monkeypatch, tmp_path):
     from conftest import SMALL, Counter
 
     import mjx_sac
-    from mjx_sac import api
-    from mjx_sac.envs import export
+    from mjx_sac.training.host import train
+    from mjx_sac.envs import to_gymnasium
 
     def train(config, **kwargs):
         env = Counter() if config.env == "ant" else None
-        return api.train(config.model_copy(update={k: v for k, v in SMALL.items() if k != "env"}), env=env, **kwargs)
+        return train.train(config.model_copy(update={k: v for k, v in SMALL.items() if k != "env"}), env=env, **kwargs)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mjx_sac, "train", train, raising=False)
-    export.register(["counter"])
+    to_gymnasium.register(["counter"])
     if "load_policy" in snippet:
         train(Config(env="ant", logdir="runs/ant"))
     exec(compile(snippet.replace("mjx_sac/ant", "mjx_sac/counter"), "README.md", "exec"), {"__name__": "readme"})
@@ -68,17 +68,18 @@ COMMANDS = re.findall(PREFIX + r"(mjx-sac train[^#\n]*)", README.read_text(), fl
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_readmes_train_commands_are_understood(command, monkeypatch, tmp_path):
     """Everything up to the training itself, in a directory that has the files the command names."""
-    from mjx_sac import api, cli
+    from mjx_sac.training.host import train
+    from mjx_sac.cli import app
 
     trained = []
-    monkeypatch.setattr(api, "train", lambda config, **_: trained.append(config))
+    monkeypatch.setattr(train, "train", lambda config, **_: trained.append(config))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as if every extra were installed
     monkeypatch.chdir(tmp_path)
     pathlib.Path("mine.toml").write_text("tau = 0.01\n")
     for name, text in ALGORITHMS.items():
         pathlib.Path(name).write_text(text)
     with pytest.raises(SystemExit) as stop:
-        cli.main(shlex.split(command)[1:])
+        app.main(shlex.split(command)[1:])
     assert stop.value.code == 0
     assert "--help" in command or trained[0].env in command
 
@@ -88,16 +89,16 @@ OTHERS = re.findall(r"^(mjx-sac (?!train)[a-z][^#\n]*)", README.read_text(), fla
 
 @pytest.mark.parametrize("command", OTHERS)
 def test_the_readmes_other_commands_have_those_flags(command):
-    from mjx_sac import cli
+    from mjx_sac.cli import app
 
     name, *arguments = shlex.split(command)[1:]
-    app = typer.main.get_command(cli.make_app())
+    app = typer.main.get_command(app.make_app())
     with app.commands[name].make_context(name, arguments):
         pass
 
 
 def test_every_command_is_in_the_readme():
-    from mjx_sac import commands
+    from mjx_sac.cli import commands
 
     assert {shlex.split(command)[1] for command in OTHERS} >= commands.ALL.keys() - {"bench"}
     assert "`mjx-sac bench`" in README.read_text()

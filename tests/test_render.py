@@ -16,10 +16,12 @@ from conftest import make_config
 from flax import struct
 from test_viewer import scene
 
-from mjx_sac import cli, envs, film, gl, render
+from mjx_sac import envs
+from mjx_sac.cli import app
+from mjx_sac.policy import video, opengl, record
 from mjx_sac.config import UsageError
 from mjx_sac.envs.base import State
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.types import Step
 
 SLIDER = """
@@ -84,8 +86,8 @@ def decoded(path):
 
 def test_a_film_shows_whole_episodes_at_their_own_speed(tmp_path):
     """Two episodes of four images each, 10 a second. Pictures are cut to even sizes, and brightness survives within 3."""
-    log = render.record(policy("flash"), tmp_path / "f.mp4", episodes=2)
-    assert log == [render.Episode(1.5, 3, True)] * 2
+    log = record.record(policy("flash"), tmp_path / "f.mp4", episodes=2)
+    assert log == [record.Episode(1.5, 3, True)] * 2
     frames, rate = decoded(tmp_path / "f.mp4")
     assert rate == 10
     assert {frame.shape for frame in frames} == {(16, 32, 3)}
@@ -93,7 +95,7 @@ def test_a_film_shows_whole_episodes_at_their_own_speed(tmp_path):
 
 
 def test_a_film_ends_after_the_seconds_asked_for(tmp_path):
-    assert render.record(policy("flash"), tmp_path / "f.mp4", seconds=0.2) == [render.Episode(1.0, 2, False)]
+    assert record.record(policy("flash"), tmp_path / "f.mp4", seconds=0.2) == [record.Episode(1.0, 2, False)]
     assert len(decoded(tmp_path / "f.mp4")[0]) == 3
 
 
@@ -102,13 +104,13 @@ def test_actions_are_held_as_in_training(tmp_path):
     actions = iter([1.0, 2.0])
     held = policy("flash", action_repeat=2)
     held.predict = lambda _: (np.full(1, next(actions)), None)
-    assert render.record(held, tmp_path / "f.gif")[0].episode_return == 4.0
+    assert record.record(held, tmp_path / "f.gif")[0].episode_return == 4.0
 
 
 def test_a_gif_keeps_the_speed(tmp_path):
     from PIL import Image
 
-    render.record(policy("flash"), tmp_path / "f.gif")
+    record.record(policy("flash"), tmp_path / "f.gif")
     with Image.open(tmp_path / "f.gif") as image:
         assert (image.n_frames, image.info["duration"], image.info["loop"]) == (4, 100, 0)
 
@@ -122,8 +124,8 @@ def test_a_gif_keeps_the_speed(tmp_path):
     ],
 )
 def test_more_frames_than_are_seen_are_left_out_at_the_same_speed(dt, suffix, period, shown):
-    assert film.period(dt, suffix) == pytest.approx(period)
-    assert list(film.thinned(range(shown[-1] + 1), dt, period)) == shown
+    assert video.period(dt, suffix) == pytest.approx(period)
+    assert list(video.thinned(range(shown[-1] + 1), dt, period)) == shown
 
 
 class Inner(struct.PyTreeNode):
@@ -150,7 +152,7 @@ class Slider:
 
 def test_a_page_holds_the_motion_and_all_it_needs(tmp_path):
     envs.register("slider", Slider)
-    assert render.record(policy("slider"), tmp_path / "s.html") == [render.Episode(3.0, 3, True)]
+    assert record.record(policy("slider"), tmp_path / "s.html") == [record.Episode(3.0, 3, True)]
     text = (tmp_path / "s.html").read_text()
     assert "slider after 128 iterations" in text
     assert re.search(r"@license[^/]*Three.js Authors", text)
@@ -177,21 +179,21 @@ def test_a_page_holds_the_motion_and_all_it_needs(tmp_path):
 def test_what_cannot_be_recorded_is_one_line(monkeypatch, tmp_path, name, file, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=re.escape(words)) as error:
-        render.record(policy(name), pathlib.Path(file))
+        record.record(policy(name), pathlib.Path(file))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_cameras_are_chosen_by_name_or_follow():
     model = mujoco.MjModel.from_xml_string(SLIDER)
-    assert render._camera(model, "side") == "side"
-    assert render._camera(model, None).type == mujoco.mjtCamera.mjCAMERA_FREE
+    assert record._camera(model, "side") == "side"
+    assert record._camera(model, None).type == mujoco.mjtCamera.mjCAMERA_FREE
     with pytest.raises(UsageError, match="did you mean side"):
-        render._camera(model, "sid")
+        record._camera(model, "sid")
     tracking = SLIDER.replace('name="side"', 'name="side" mode="trackcom"')
-    assert render._camera(mujoco.MjModel.from_xml_string(tracking), None) == 0
+    assert record._camera(mujoco.MjModel.from_xml_string(tracking), None) == 0
     floating = re.sub("<camera[^>]*>", "", SLIDER).replace('<joint type="slide" axis="1 0 0"/>', "<freejoint/>")
-    assert render._camera(mujoco.MjModel.from_xml_string(floating), None).type == mujoco.mjtCamera.mjCAMERA_TRACKING
+    assert record._camera(mujoco.MjModel.from_xml_string(floating), None).type == mujoco.mjtCamera.mjCAMERA_TRACKING
 
 
 def test_without_opengl_the_line_names_the_way_out(monkeypatch):
@@ -200,16 +202,16 @@ def test_without_opengl_the_line_names_the_way_out(monkeypatch):
 
     monkeypatch.setattr(mujoco, "Renderer", broken)
     with pytest.raises(UsageError, match=r"MUJOCO_GL: cannot draw \(no display\).*\.html, which needs no OpenGL"):
-        render._renderer(mujoco.MjModel.from_xml_string(SLIDER), None)
+        record._renderer(mujoco.MjModel.from_xml_string(SLIDER), None)
 
 
 def test_the_command_refuses_before_anything_is_built(capsys, monkeypatch, tmp_path):
-    from mjx_sac import saved
+    from mjx_sac.runs import stored_policy
 
-    monkeypatch.setattr(saved, "checkpoint", lambda *_: types.SimpleNamespace(config=make_config(env="ant")))
-    monkeypatch.setattr(gl, "choose", lambda: "egl: no library")
+    monkeypatch.setattr(stored_policy, "checkpoint", lambda *_: types.SimpleNamespace(config=make_config(env="ant")))
+    monkeypatch.setattr(opengl, "choose", lambda: "egl: no library")
     with pytest.raises(SystemExit) as stop:
-        cli.main(["record", str(tmp_path)])
+        app.main(["record", str(tmp_path)])
     assert stop.value.code == 2
     assert "no OpenGL here (egl: no library)" in capsys.readouterr().err
 
@@ -217,7 +219,7 @@ def test_the_command_refuses_before_anything_is_built(capsys, monkeypatch, tmp_p
 def test_gymnasiums_own_camera_is_checked(tmp_path):
     env = GymnasiumEnvironment("Ant-v5", lambda **k: gymnasium.make("Ant-v5", **k))
     with pytest.raises(UsageError, match="camera = 'side': the model has no such camera"):
-        render._on_host(policy("Ant-v5"), env, render._Plan(1, 1.0, 1, []), False, "side")
+        record._on_host(policy("Ant-v5"), env, record._Plan(1, 1.0, 1, []), False, "side")
 
 
 DRAW = f"""
@@ -238,7 +240,7 @@ for x in (-0.8, 0.8):
 
 def test_mujoco_draws_what_is_left_to_the_left_and_what_is_right_to_the_right():
     """In a process of its own: here MuJoCo was imported before a way to OpenGL was chosen."""
-    if all(map(gl.problem, gl.BACKENDS)):
+    if all(map(opengl.problem, opengl.BACKENDS)):
         pytest.skip("no OpenGL here")
     environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
     out = subprocess.run([sys.executable, "-c", DRAW], env=environment, capture_output=True, text=True, check=True).stdout
@@ -252,7 +254,7 @@ def test_ant_is_recorded(tmp_path):
     """A Brax environment: 0.15 s are three steps of 0.05 s."""
     still = policy("ant")
     still.apply = lambda _: jnp.zeros(8)
-    (episode,) = render.record(still, tmp_path / "a.html", seconds=0.15)
+    (episode,) = record.record(still, tmp_path / "a.html", seconds=0.15)
     assert (episode.length, episode.ended) == (3, False)
     played = scene((tmp_path / "a.html").read_text())
     assert played["dt"] == pytest.approx(0.05)

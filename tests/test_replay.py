@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mjx_sac import replay
+from mjx_sac.training.compiled import replay
 from mjx_sac.types import Transition
 
 pytestmark = pytest.mark.smoke

@@ -14,7 +14,10 @@ import pytest
 from conftest import SMALL, Counter, make_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mjx_sac import api, cli, rundir
+from mjx_sac.runs.directory import steps
+from mjx_sac.runs.resolve import resolve
+from mjx_sac.training.host import train
+from mjx_sac.cli import app
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, actor_loss, critic_loss
 
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.smoke
 def finished(tmp_path_factory):
     """One uninterrupted run of four epochs."""
     directory = tmp_path_factory.mktemp("finished") / "run"
-    return directory, api.train(make_config(logdir=str(directory)))
+    return directory, train.train(make_config(logdir=str(directory)))
 
 
 def test_curves_have_the_tags_people_know_over_iterations(finished):
@@ -54,7 +57,7 @@ def test_curves_have_the_tags_people_know_over_iterations(finished):
 
 @pytest.mark.parametrize(("warm_up", "phases"), [(32, ["warm-up", "training"]), (8, ["warm-up, then training", "training"])])
 def test_each_epoch_says_what_it_does(tmp_path, capsys, warm_up, phases):
-    api.train(make_config(logdir=str(tmp_path), iterations=64, warm_up_steps=warm_up))
+    train.train(make_config(logdir=str(tmp_path), iterations=64, warm_up_steps=warm_up))
     lines = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line in ("warm-up", "warm-up, then training", "training")] == phases
 
@@ -75,8 +78,8 @@ def test_hyperparameters_are_in_the_hparams_tab(finished):
 
 def test_a_run_that_goes_on_ends_where_the_uninterrupted_one_does(finished, tmp_path):
     directory, whole = finished
-    first = api.train(make_config(logdir=str(tmp_path), iterations=64))
-    second = api.train(make_config(logdir=str(tmp_path)))
+    first = train.train(make_config(logdir=str(tmp_path), iterations=64))
+    second = train.train(make_config(logdir=str(tmp_path)))
     for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(second.state), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first.state.key, second.state.key)
@@ -95,9 +98,9 @@ def test_a_run_goes_on_after_interruption_between_checkpoints(tmp_path, finished
 
     config = make_config(logdir=str(tmp_path), checkpoint_interval=64)
     with pytest.raises(KeyboardInterrupt):
-        api.train(config, callbacks=[stop])
-    assert rundir.steps(tmp_path)[-1] == 64
-    result = api.train(config)
+        train.train(config, callbacks=[stop])
+    assert steps(tmp_path)[-1] == 64
+    result = train.train(config)
     for a, b in zip(jax.tree.leaves(finished[1].state), jax.tree.leaves(result.state), strict=True):
         np.testing.assert_array_equal(a, b)
     events = EventAccumulator(str(tmp_path)).Reload().Scalars("time/fps")
@@ -106,9 +109,9 @@ def test_a_run_goes_on_after_interruption_between_checkpoints(tmp_path, finished
 
 def test_a_finished_run_says_so_and_starts_nothing(finished, capsys, monkeypatch):
     directory, _ = finished
-    monkeypatch.setattr(api, "train", None)
+    monkeypatch.setattr(train, "train", None)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["train", "--env", "counter", "--logdir", str(directory)])
+        app.main(["train", "--env", "counter", "--logdir", str(directory)])
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert "is finished: 128 of 128" in out
@@ -126,7 +129,7 @@ def test_a_finished_run_says_so_and_starts_nothing(finished, capsys, monkeypatch
 def test_another_run_in_the_directory_is_refused_field_by_field(finished, capsys, flags, words):
     directory, _ = finished
     with pytest.raises(SystemExit) as stop:
-        cli.main(["train", "--env", "counter", "--logdir", str(directory), "--iterations", "256", *flags])
+        app.main(["train", "--env", "counter", "--logdir", str(directory), "--iterations", "256", *flags])
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert all(word in err for word in words), err
@@ -139,26 +142,26 @@ def test_an_environment_of_other_shapes_is_refused_array_by_array(finished):
         action_size = 3
 
     with pytest.raises(UsageError, match=r"train\.actor_params.* is float32\[2\], this run's float32\[6\]"):
-        api.train(make_config(logdir=str(directory), iterations=256), env=Wider())
+        train.train(make_config(logdir=str(directory), iterations=256), env=Wider())
 
 
 def test_flags_left_out_keep_what_the_run_was_started_with(finished):
     directory, _ = finished
-    config = rundir.resolve({"env": "counter", "logdir": str(directory), "iterations": 256})
+    config = resolve({"env": "counter", "logdir": str(directory), "iterations": 256})
     assert (config.hidden_sizes, config.num_envs, config.iterations) == ((8,), 4, 256)
 
 
 def test_overwrite_starts_anew_and_leaves_other_files_alone(tmp_path):
-    api.train(make_config(logdir=str(tmp_path), iterations=64))
+    train.train(make_config(logdir=str(tmp_path), iterations=64))
     (tmp_path / "notes.txt").write_text("mine")
-    api.train(make_config(logdir=str(tmp_path), iterations=96, tau=0.1), overwrite=True)
+    train.train(make_config(logdir=str(tmp_path), iterations=96, tau=0.1), overwrite=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert list(scalars(tmp_path)["time/fps"]) == [32, 64, 96]
     assert json.loads((tmp_path / "kwargs.json").read_text())["config"]["tau"] == 0.1
 
 
 def test_max_to_keep_and_checkpoint_interval(tmp_path):
-    api.train(make_config(logdir=str(tmp_path), iterations=256, checkpoint_interval=64, max_to_keep=2))
+    train.train(make_config(logdir=str(tmp_path), iterations=256, checkpoint_interval=64, max_to_keep=2))
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [192, 256]
 
 
@@ -169,9 +172,9 @@ def test_a_callback_sees_every_epoch_and_can_end_the_run(tmp_path):
         seen.append((iterations, metrics["train/n_updates"]))
         return iterations < 64
 
-    api.train(make_config(logdir=str(tmp_path)), callbacks=[callback])
+    train.train(make_config(logdir=str(tmp_path)), callbacks=[callback])
     assert seen == [(32, 0), (64, 32)]
-    assert rundir.steps(tmp_path)[-1] == 64
+    assert steps(tmp_path)[-1] == 64
 
 
 def test_a_loss_of_ones_own_with_a_metric_of_its_own_is_logged(tmp_path):
@@ -179,7 +182,7 @@ def test_a_loss_of_ones_own_with_a_metric_of_its_own_is_logged(tmp_path):
         loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
         return 0.0 * loss, {**metrics, "train/mine": loss * 0 + 7.0}
 
-    result = api.train(make_config(logdir=str(tmp_path), iterations=64), losses=Losses(critic=mine))
+    result = train.train(make_config(logdir=str(tmp_path), iterations=64), losses=Losses(critic=mine))
     assert scalars(tmp_path)["train/mine"] == {64: 7.0}
     critics = result.state.train.critic_params
     targets = result.state.train.target_critic_params
@@ -193,8 +196,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
         return loss / 0.0, {**metrics, "train/critic_loss": loss / 0.0}
 
     with pytest.raises(TrainingError, match=r"train/\w+ is (inf|nan) after 64 iterations"):
-        api.train(make_config(logdir=str(tmp_path)), losses=Losses(critic=breaks))
-    assert rundir.steps(tmp_path)[-1] == 32
+        train.train(make_config(logdir=str(tmp_path)), losses=Losses(critic=breaks))
+    assert steps(tmp_path)[-1] == 32
 
 
 def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_path):
@@ -206,18 +209,18 @@ def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_
 
     config = make_config(logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32)
     with pytest.raises(TrainingError, match="train/parameters is nan after 36 iterations"):
-        api.train(config, losses=Losses(actor=breaks))
-    assert rundir.steps(tmp_path)[-1] == 32
+        train.train(config, losses=Losses(actor=breaks))
+    assert steps(tmp_path)[-1] == 32
 
 
 def test_a_directory_that_cannot_be_made_is_named():
     with pytest.raises(UsageError, match=r"logdir = '/proc/nothing'.* choose another --logdir"):
-        api.train(make_config(logdir="/proc/nothing"))
+        train.train(make_config(logdir="/proc/nothing"))
 
 
 def test_what_changed_is_told_and_takes_effect(tmp_path, capsys):
-    api.train(make_config(logdir=str(tmp_path), iterations=64, target_delay=3))
-    result = api.train(make_config(logdir=str(tmp_path), iterations=96, target_delay=2))
+    train.train(make_config(logdir=str(tmp_path), iterations=64, target_delay=3))
+    result = train.train(make_config(logdir=str(tmp_path), iterations=96, target_delay=2))
     assert "iterations 64 -> 96, target_delay 3 -> 2" in capsys.readouterr().out
     assert int(result.state.train.since_target_update) < 2
 
@@ -232,7 +235,7 @@ def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number)
         [*command, "--iterations=100_000_000"], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 240
-    while max(rundir.steps(tmp_path / "run"), default=0) < 96:
+    while max(steps(tmp_path / "run"), default=0) < 96:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -241,7 +244,7 @@ def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "mjx-sac: interrupted; the same command goes on from the newest checkpoint"
 
-    reached = rundir.steps(tmp_path / "run")[-1]
+    reached = steps(tmp_path / "run")[-1]
     assert reached % 32 == 0
     again = subprocess.run([*command, f"--iterations={reached + 64}"], cwd=here, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import make_config
 
-from mjx_sac import search
+from mjx_sac.sweep import search
 from mjx_sac.config import UsageError
-from mjx_sac.search import Choice, Range, Told
+from mjx_sac.sweep.search import Choice, Range, Told
 
 
 def parse(*texts, given=()):

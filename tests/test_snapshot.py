@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mjx_sac import snapshot
+from mjx_sac.runs import array_store
 
 pytestmark = pytest.mark.smoke
 
@@ -28,11 +28,11 @@ def arrays(draw):
 @given(named=st.dictionaries(st.text("abc.", min_size=1, max_size=4), arrays(), max_size=5), piece=st.sampled_from([16, 64, 2**20]))
 def test_what_is_written_comes_back_bit_for_bit(named, piece):
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "_PIECE", piece)
-        snapshot.write(pathlib.Path(directory), named, {"iterations": 7}, None)
-        patch.setattr(snapshot, "_PIECE", 2**20)  # an older or newer version may cut otherwise
-        assert snapshot.verify(pathlib.Path(directory))["iterations"] == 7
-        back = dict(snapshot.read(pathlib.Path(directory)))
+        patch.setattr(array_store, "_PIECE", piece)
+        array_store.write(pathlib.Path(directory), named, {"iterations": 7}, None)
+        patch.setattr(array_store, "_PIECE", 2**20)  # an older or newer version may cut otherwise
+        assert array_store.verify(pathlib.Path(directory))["iterations"] == 7
+        back = dict(array_store.read(pathlib.Path(directory)))
     assert list(back) == list(named)
     for name, array in named.items():
         assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
@@ -40,22 +40,22 @@ def test_what_is_written_comes_back_bit_for_bit(named, piece):
 
 
 def test_zeros_take_no_room_and_what_is_the_same_is_written_once(tmp_path):
-    rows = snapshot._PIECE // 4  # of one float32: a piece each
+    rows = array_store._PIECE // 4  # of one float32: a piece each
     ring = np.zeros((4 * rows, 1), np.float32)
     ring[:rows] = 1.0
     first, second = tmp_path / "1", tmp_path / "2"
     first.mkdir()
     second.mkdir()
-    written = snapshot.write(first, {"ring": ring}, {}, None)
-    assert written == (snapshot._PIECE, snapshot._PIECE), "three of four pieces are zeros"
+    written = array_store.write(first, {"ring": ring}, {}, None)
+    assert written == (array_store._PIECE, array_store._PIECE), "three of four pieces are zeros"
     ring[rows : 2 * rows] = 2.0
-    written = snapshot.write(second, {"ring": ring}, {}, first)
-    assert written == (2 * snapshot._PIECE, snapshot._PIECE), "the first piece is linked"
-    (_, back), *_ = snapshot.read(second)
+    written = array_store.write(second, {"ring": ring}, {}, first)
+    assert written == (2 * array_store._PIECE, array_store._PIECE), "the first piece is linked"
+    (_, back), *_ = array_store.read(second)
     np.testing.assert_array_equal(back, ring)
 
 
 def test_minus_zero_is_not_taken_for_zero(tmp_path):
-    array = np.full(snapshot._PIECE, -0.0, np.float32)
-    snapshot.write(tmp_path, {"x": array}, {}, None)
-    assert np.signbit(dict(snapshot.read(tmp_path))["x"]).all()
+    array = np.full(array_store._PIECE, -0.0, np.float32)
+    array_store.write(tmp_path, {"x": array}, {}, None)
+    assert np.signbit(dict(array_store.read(tmp_path))["x"]).all()

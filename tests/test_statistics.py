@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mjx_sac import statistics
+from mjx_sac.policy import statistics
 
 pytestmark = pytest.mark.smoke
 

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from conftest import SMALL, make_config
 
-from mjx_sac import cli, job, programs, rundir, search, snapshot, sweep, sweep_plot
+from mjx_sac.runs.directory import steps
+from mjx_sac.cli import app
+from mjx_sac.sweep import job, search, sweep, plot
+from mjx_sac.training.host import programs
+from mjx_sac.runs import array_store
 from mjx_sac.config import TrainingError, UsageError
-from mjx_sac.job import Job, Outcome
+from mjx_sac.sweep.job import Job, Outcome
 
 FLAGS = [f"--{name}={search.show(value)}" for name, value in SMALL.items() if name != "env"]
 
@@ -192,7 +196,7 @@ def test_pictures_show_every_setting_and_the_best(tmp_path, monkeypatch, params)
     how = {"search": "random", "trials": 6} if ".." in params[0] else {}
     plan = make_plan(tmp_path, *params, num_seeds=2, **how)
     played, _ = play(plan, score=lambda config: math.nan if config.seed and config.tau == 0.1 else config.tau + config.seed)
-    sweep_plot.draw(plan.space, played.trials, plan.metric, "title", tmp_path / "sweep.png")
+    plot.draw(plan.space, played.trials, plan.metric, "title", tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     axes = kept[0].axes[0]
     best = max(trial.score for trial in played.trials if math.isfinite(trial.score))
@@ -213,7 +217,7 @@ def test_pictures_show_every_setting_and_the_best(tmp_path, monkeypatch, params)
 
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["sweep", *map(str, arguments)])
+        app.main(["sweep", *map(str, arguments)])
     captured = capsys.readouterr()
     return stop.value.code, captured.out, captured.err
 
@@ -230,7 +234,7 @@ def swept(tmp_path_factory):
         make = programs.Programs.__init__
         patch.setattr(programs.Programs, "__init__", lambda self, *a: (made.append(a), make(self, *a))[1])
         with pytest.raises(SystemExit) as stop:
-            cli.main(["sweep", "--env", "counter", *FLAGS, *GRID, "--logdir", str(directory)])
+            app.main(["sweep", "--env", "counter", *FLAGS, *GRID, "--logdir", str(directory)])
     assert stop.value.code == 0
     return directory, made
 
@@ -268,8 +272,8 @@ def test_survivors_go_on_from_their_very_state(capsys, tmp_path):
     code, out, _ = run(capsys, "--env", "counter", *FLAGS, *space, *how, "--logdir", tmp_path)
     assert code == 0
     assert "25% saved by the pruner" in out  # of 4 * 128: 2 * 64
-    read = {name: dict(snapshot.read(tmp_path / name / "checkpoints" / "64" / "state")) for name in ("wave_0", "wave_0,rung_1")}
-    assert rundir.steps(tmp_path / "wave_0,rung_1") == [64, 96, 128]
+    read = {name: dict(array_store.read(tmp_path / name / "checkpoints" / "64" / "state")) for name in ("wave_0", "wave_0,rung_1")}
+    assert steps(tmp_path / "wave_0,rung_1") == [64, 96, 128]
     kept = json.loads((tmp_path / "sweep.json").read_text())["jobs"]["wave_0,rung_1"]["trials"]
     for name, array in read["wave_0,rung_1"].items():
         parent = read["wave_0"][name]
@@ -319,14 +323,14 @@ def test_a_metric_that_is_not_there_gets_the_nearest(swept):
 
 def test_only_numbers_that_stopped_being_finite_end_a_setting_for_good(monkeypatch, tmp_path):
     """A full disk, say, ends the sweep, and the same command goes on."""
-    from mjx_sac import api
+    from mjx_sac.training.host import train
     from mjx_sac.config import NonFiniteError
 
     def fail(error):
         def train(config, **_):
             raise error
 
-        monkeypatch.setattr(api, "train", train)
+        monkeypatch.setattr(train, "train", train)
         return job.run(Job("all", (0,), make_config(logdir=str(tmp_path))), "eval/mean_reward")
 
     assert fail(NonFiniteError("nan")).error == "nan"

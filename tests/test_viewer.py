@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_sac import film, viewer
+from mjx_sac.policy import video, viewer
 from mjx_sac.config import UsageError
 
 
@@ -137,9 +137,9 @@ def test_a_trimesh_without_three_is_refused_before_anything_is_played(monkeypatc
     with pytest.raises(
         UsageError, match=rf"^trimesh = \S+: holds no three.js.*trimesh=={viewer.TRIMESH}, or record an .mp4"
     ) as error:
-        film.check(tmp_path / "s.html")
+        video.check(tmp_path / "s.html")
     assert "\n" not in str(error.value)
-    film.check(tmp_path / "s.mp4")
+    video.check(tmp_path / "s.mp4")
 
 
 def test_the_trimesh_named_as_the_way_out_is_the_one_tested_here():

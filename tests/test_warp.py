@@ -10,7 +10,8 @@ from brax.envs.base import State as BraxState
 from conftest import make_config
 from jax.interpreters import batching
 
-from mjx_sac import api, envs
+from mjx_sac import envs
+from mjx_sac.training.host import train
 from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.envs.episodes import Episodes
@@ -101,6 +102,6 @@ def test_both_implementations_move_alike_and_train(tmp_path):
     np.testing.assert_allclose(ends["warp"], ends["jax"], rtol=1e-3, atol=1e-4)
 
     sizes = {"env": name, "impl": "warp", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
-    run = api.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
+    run = train.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
     assert int(run.metrics["train/n_updates"]) == 64
     assert np.isfinite(run.metrics["eval/mean_reward"])

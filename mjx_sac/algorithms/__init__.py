@@ -1,1 +1,9 @@
-"""Algorithms."""
+"""Algorithms beside soft actor-critic, one file each, and what all of them share.
+
+An algorithm is a module with `losses`, a `mjx_sac.Losses`. It may also define `Config`, a subclass
+of `mjx_sac.Config` with more fields or other defaults, and `networks(config, action_size)`, which
+returns `mjx_sac.networks.Networks`.
+"""
+
+PACKAGED = ("cql", "redq", "td3")
+"""What `--losses NAME` finds in this package."""

@@ -1,4 +1,4 @@
-"""Soft actor-critic as pure functions: `init` a state, `act` with it, `update` it by one gradient step."""
+"""The default gradient step, which an algorithm's losses plug into: `init` a state, `update` it."""
 
 from typing import Any, cast
 
@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int32, UInt32
 
-from mjx_sac import normalizer
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
 AdamStep = tuple[Int32[Array, ""], Float[Array, " moments"]]
@@ -40,24 +38,6 @@ def init(
         since_actor_update=jnp.zeros((), jnp.int32) if config.policy_delay > 1 else None,
         target_actor_params=jax.tree.map(jnp.copy, actor_params) if losses and losses.target_actor else None,
     )
-
-
-def act(
-    actor_params: Params, observation: Float[Array, "*batch observation"], key: Key | None, *, networks: Networks
-) -> Float[Array, "*batch action"]:
-    """An action in [-1, 1] for a normalised observation: a sample, or the mode where `key` is None."""
-    distribution = networks.actor.apply(actor_params, observation)
-    return distribution.mode() if key is None else distribution.sample(key)[0]
-
-
-def policy(
-    actor_params: Params, stats: NormalizerState, observation: Array, key: Key | None, *, networks: Networks, config: Config
-) -> Array:
-    """`act` for raw observations."""
-    if config.normalize_observations:
-        observation = normalizer.normalize(stats, observation)
-    with jax.default_matmul_precision(config.matmul_precision):
-        return act(actor_params, observation, key, networks=networks)
 
 
 def update(

@@ -1,11 +1,11 @@
-"""An algorithm of one's own, as `losses` in the configuration names it. Importing this does not import JAX; a losses file will.
+"""Find and load the algorithm that `losses` names: packaged, a file, or `module:attribute`.
 
-A losses file is Python that defines `losses`, a `mjx_sac.Losses`. It may also define `Config`, a subclass with more
-hyperparameters or other defaults, and `networks(config, action_size)`, which returns `mjx_sac.networks.Networks`.
+Importing this imports no JAX; a losses file does.
 """
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import pathlib
@@ -16,21 +16,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mjx_sac.algorithms import PACKAGED
 from mjx_sac.config import Config, UsageError
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
     from mjx_sac.networks import Networks
-    from mjx_sac.trainer import Agent
 
 
 class Algorithm(NamedTuple):
-    """What a losses file gives.
+    """What a losses file defines.
 
     Attributes:
       losses: the three losses.
       config_class: the hyperparameters.
-      networks: makes actor and critics.
+      networks: makes actor and critics from (config, action_size).
       sha256: of the file; None for soft actor-critic.
     """
 
@@ -40,11 +40,11 @@ class Algorithm(NamedTuple):
     sha256: str | None
 
 
-_found: dict[str, Algorithm] = {}
+_loaded: dict[str, Algorithm] = {}
 
 
 def load(config: Config) -> Algorithm:
-    """The algorithm that `config.losses` names, or soft actor-critic.
+    """Return the algorithm that `config.losses` names, or soft actor-critic.
 
     Raises:
       UsageError: there is none, or `config` lacks its hyperparameters.
@@ -57,65 +57,56 @@ def load(config: Config) -> Algorithm:
     algorithm = find(config.losses)
     missing = algorithm.config_class.model_fields.keys() - type(config).model_fields.keys()
     if missing:
-        fields = ", ".join(sorted(missing))
-        raise UsageError(f"losses = {config.losses!r}: needs a configuration with {fields}: make it with mjx_sac.resolve")
+        raise UsageError(
+            f"losses = {config.losses!r}: needs a configuration with "
+            f"{', '.join(sorted(missing))}: make it with mjx_sac.resolve"
+        )
     return algorithm
 
 
 def config_class(losses: Any, default: type[Config] = Config) -> type[Config]:
-    """The configuration that an algorithm wants, which says what flags there are. JAX is imported only where it has a file."""
-    return find(losses).config_class if isinstance(losses, str) and losses.lower() not in ("none", "auto") else default
+    """Return the configuration class of an algorithm: its fields are the flags there are."""
+    named = isinstance(losses, str) and losses.lower() not in ("none", "auto")
+    return find(losses).config_class if named else default
 
 
 def sha256(losses: str | None) -> str | None:
-    """Of the file as it was when it was last loaded; an editor may have changed it since."""
-    return (_found.get(losses) or find(losses)).sha256 if losses else None
+    """Return the hash of the losses file as last loaded; an editor may have changed it since."""
+    return (_loaded.get(losses) or find(losses)).sha256 if losses else None
 
 
 def find(losses: str) -> Algorithm:
-    """Loads a file, again where it has changed, or the module of `module:attribute`, once.
+    """Load an algorithm: a file again where it has changed, a module once.
 
     Raises:
       UsageError: one line, with the place in the file where it has one.
     """
-    name, attribute = _split(losses)
-    source, file = _source(losses)
+    module_name, attribute = _split(losses)
+    source, file = source_of(losses)
     digest = hashlib.sha256(source).hexdigest()
-    found = _found.get(losses)
-    if found is None or (found.sha256 != digest and not name):
-        try:
-            module = importlib.import_module(name) if name else _execute(source, file)
-        except (Exception, SystemExit) as error:
-            raise _blame(losses, error, file) from error
-        found = _check(losses, module, attribute, digest)
-        found = _found[losses] = found._replace(networks=partial(_make_networks, losses, file, found.networks))
-    return found
-
-
-def _make_networks(losses: str, file: str, factory: Any, config: Config, action_size: int) -> "Networks":
-    from mjx_sac.networks import Networks
-
+    found = _loaded.get(losses)
+    if found and (found.sha256 == digest or module_name):
+        return found
     try:
-        made = factory(config, action_size)
-    except Exception as error:
-        raise _blame(losses, error, file) from error
-    if not isinstance(made, Networks):
-        raise UsageError(f"losses = {losses!r}: networks: returns a {type(made).__name__}, no mjx_sac.networks.Networks")
-    return made
+        module = importlib.import_module(module_name) if module_name else _import_file(file)
+    except (Exception, SystemExit) as error:
+        raise usage_error_at(losses, error, file) from error
+    found = _read(losses, module, attribute, digest)
+    networks = partial(_make_networks, losses, file, found.networks)
+    _loaded[losses] = found._replace(networks=networks)
+    return _loaded[losses]
 
 
-def _split(losses: str) -> tuple[str | None, str]:
-    """Module and attribute; no module where it is a file."""
-    module, colon, attribute = losses.partition(":")
-    return (module, attribute) if colon and not losses.endswith(".py") else (None, "losses")
+def source_of(losses: str) -> tuple[bytes, str]:
+    """Return content and name of the file that `losses` names.
 
-
-def _source(losses: str) -> tuple[bytes, str]:
-    """A file's content and name."""
+    Raises:
+      UsageError: there is no such file or module.
+    """
     module, file = _split(losses)[0], losses
     try:
         if module:
-            if "" not in sys.path:  # a module of the user's may lie in the directory the command was started in
+            if "" not in sys.path:  # the user's module may lie in the current directory
                 sys.path.insert(0, "")
             spec = importlib.util.find_spec(module)
             if not (spec and spec.origin):
@@ -127,97 +118,103 @@ def _source(losses: str) -> tuple[bytes, str]:
     except (ImportError, ValueError) as error:
         reason = str(error)
     raise UsageError(
-        f"losses = {losses!r}: {reason}: name a file, from the directory you are in, or module:attribute; a run remembers the "
-        f"name it began with"
+        f"losses = {losses!r}: {reason}: name one of {', '.join(PACKAGED)}, a file, from the "
+        f"directory you are in, or module:attribute; a run remembers the name it began with"
     )
 
 
-def _execute(source: bytes, file: str) -> types.ModuleType:
-    """What `import` would make of it, but always of these very bytes."""
-    directory = str(pathlib.Path(file).absolute().parent)
-    if directory not in sys.path:
-        sys.path.append(directory)  # for modules beside it
-    module = types.ModuleType(f"losses_{pathlib.Path(file).stem}")
-    module.__file__ = file
-    sys.modules[module.__name__] = module  # annotations of its classes are looked up there
-    exec(compile(source, file, "exec"), module.__dict__)
-    return module
-
-
-def _check(losses: str, module: types.ModuleType, attribute: str, digest: str) -> Algorithm:
-    from mjx_sac import networks as ours
-    from mjx_sac.losses import Losses
-
-    def wrong(message: str) -> UsageError:
-        return UsageError(f"losses = {losses!r}: {message}")
-
-    triple, hyperparameters = getattr(module, attribute, None), getattr(module, "Config", Config)
-    if not isinstance(triple, Losses):
-        found = "no such name" if triple is None or inspect.ismodule(triple) else f"a {type(triple).__name__}"
-        raise wrong(f"`{attribute}` is {found} there: write {attribute} = mjx_sac.Losses(critic=..., actor=..., temperature=...)")
-    if not (isinstance(hyperparameters, type) and issubclass(hyperparameters, Config)):
-        raise wrong("`Config` is no subclass of mjx_sac.Config")
-    factory = getattr(module, "networks", ours.make)
-    factory = ours.make if factory is ours else factory  # `from mjx_sac import networks` is no factory
-    try:
-        _fits("networks", "(config, action_size)", factory, 0, 0)
-        for name in ("critic", "actor", "temperature"):
-            signature = "(params, state, batch, key, *, networks, config)"
-            _fits(name, signature, getattr(triple, name), 0, 0, 0, 0, networks=0, config=0)
-    except TypeError as error:
-        raise wrong(str(error)) from None
-    return Algorithm(triple, hyperparameters, factory, digest)
-
-
-def _fits(name: str, signature: str, function: Any, *positional: int, **keywords: int) -> None:
-    try:
-        inspect.signature(function).bind(*positional, **keywords)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: {error}: its signature must be {signature}") from None
-
-
-def check(agent: "Agent") -> None:
-    """Traces one gradient step of an algorithm with a file: what is wrong inside a loss shows before anything is compiled.
-
-    Raises:
-      UsageError: one line, with the place in the file where it has one; the whole traceback is its cause.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from mjx_sac import sac
-    from mjx_sac.types import Transition
-
-    name, config, env = agent.config.losses, agent.config, agent.episodes.env
-    if name is None:
-        return
-    shapes = ((env.observation_size,), (env.action_size,), (), (), (env.observation_size,))
-    static: dict[str, Any] = {"networks": agent.networks, "config": config, "losses": agent.losses}
-
-    def step(key: Any) -> Any:
-        state = sac.init(key, env.observation_size, env.action_size, **static)
-        batch = Transition(*(jnp.zeros((config.batch_size, *shape)) for shape in shapes))
-        for how in (key, None):
-            action = sac.act(state.actor_params, batch.observation, how, networks=agent.networks)
-            if action.shape != batch.action.shape:
-                raise ValueError(f"the actor's actions have shape {action.shape}, not {batch.action.shape}")
-        return sac.update(state, batch, jax.random.split(key), **static)[1]
-
-    try:
-        metrics = jax.eval_shape(step, jax.random.PRNGKey(0))
-    except Exception as error:
-        raise _blame(name, error, _source(name)[1]) from error
-    odd = [tag for tag, value in metrics.items() if value.shape and (value.shape[0] != config.batch_size or not value.size)]
-    if odd:
-        want = f"a scalar, or an array with the batch's {config.batch_size} rows on its first axis"
-        raise UsageError(f"losses = {name!r}: metric {odd[0]} has shape {metrics[odd[0]].shape}: make it {want}")
-
-
-def _blame(losses: str, error: BaseException, file: str) -> UsageError:
-    """One line, with the last place in the file that the error passed through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+def usage_error_at(losses: str, error: BaseException, file: str) -> UsageError:
+    """Return `error` as one line, with the last place in the file that it passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
     if isinstance(error, SyntaxError) and error.filename == file:
         lines, error = [error.lineno], SyntaxError(error.msg)
     place = f"line {lines[-1]}: " if lines else ""
     message = next(iter(str(error).splitlines()), "")
     return UsageError(f"losses = {losses!r}: {place}{type(error).__name__}: {message}")
+
+
+def _split(losses: str) -> tuple[str | None, str]:
+    """Return module and attribute; no module where `losses` is a file."""
+    if losses in PACKAGED:
+        return f"mjx_sac.algorithms.{losses}", "losses"
+    module, colon, attribute = losses.partition(":")
+    return (module, attribute) if colon and not losses.endswith(".py") else (None, "losses")
+
+
+class _FreshLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source as it is now: a cached one is as new only to the second."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import_file(file: str) -> types.ModuleType:
+    path = pathlib.Path(file).absolute()
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # for modules beside it
+    name = f"losses_{path.stem}"
+    loader = _FreshLoader(name, file)
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _read(losses: str, module: types.ModuleType, attribute: str, digest: str) -> Algorithm:
+    """Return what a module defines, checked."""
+    from mjx_sac import networks as default_networks
+    from mjx_sac.losses import Losses
+
+    def wrong(message: str) -> UsageError:
+        return UsageError(f"losses = {losses!r}: {message}")
+
+    triple, config_class = getattr(module, attribute, None), getattr(module, "Config", Config)
+    if not isinstance(triple, Losses):
+        absent = triple is None or inspect.ismodule(triple)
+        raise wrong(
+            f"`{attribute}` is {'no such name' if absent else f'a {type(triple).__name__}'} "
+            f"there: write {attribute} = mjx_sac.Losses(critic=..., actor=..., temperature=...)"
+        )
+    if not (isinstance(config_class, type) and issubclass(config_class, Config)):
+        raise wrong("`Config` is no subclass of mjx_sac.Config")
+    factory: Any = getattr(module, "networks", None)
+    if factory is None or inspect.ismodule(factory):  # as after `from mjx_sac import networks`
+        factory = default_networks.make
+    try:
+        _check_signature("networks", "(config, action_size)", factory, 0, 0)
+        for name in ("critic", "actor", "temperature"):
+            expected = "(params, state, batch, key, *, networks, config)"
+            loss = getattr(triple, name)
+            _check_signature(name, expected, loss, 0, 0, 0, 0, networks=0, config=0)
+    except TypeError as error:
+        raise wrong(str(error)) from None
+    return Algorithm(triple, config_class, factory, digest)
+
+
+def _check_signature(
+    name: str, expected: str, function: Any, *positional: int, **keywords: int
+) -> None:
+    try:
+        inspect.signature(function).bind(*positional, **keywords)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: {error}: its signature must be {expected}") from None
+
+
+def _make_networks(
+    losses: str, file: str, factory: Any, config: Config, action_size: int
+) -> "Networks":
+    """Call the module's `networks`, with what goes wrong in one line."""
+    from mjx_sac.networks import Networks
+
+    try:
+        made = factory(config, action_size)
+    except Exception as error:
+        raise usage_error_at(losses, error, file) from error
+    if not isinstance(made, Networks):
+        raise UsageError(
+            f"losses = {losses!r}: networks: returns a {type(made).__name__}, "
+            f"no mjx_sac.networks.Networks"
+        )
+    return made

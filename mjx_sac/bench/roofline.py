@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mjx_sac import networks, sac
+from mjx_sac import networks
+from mjx_sac.algorithms import base
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.types import Transition
@@ -55,11 +56,11 @@ def xla_flops(config: Config, observation_size: int, action_size: int) -> float:
     """XLA's own count for one gradient step: everything in it, the matrix products and all else."""
     nets = networks.make(config, action_size)
     fixed = {"networks": nets, "config": config}
-    init = partial(sac.init, observation_size=observation_size, action_size=action_size, **fixed)
+    init = partial(base.init, observation_size=observation_size, action_size=action_size, **fixed)
     state = jax.eval_shape(init, jax.random.PRNGKey(0))
     n = config.batch_size
     sizes = ((n, observation_size), (n, action_size), (n,), (n,), (n, observation_size))
     batch: Any = Transition(*(jnp.zeros(size) for size in sizes))
     keys = jnp.zeros((2, 2), jnp.uint32)
-    compiled = jax.jit(partial(sac.update, losses=Losses(), **fixed)).lower(state, batch, keys).compile()
+    compiled = jax.jit(partial(base.update, losses=Losses(), **fixed)).lower(state, batch, keys).compile()
     return float((compiled.cost_analysis() or {}).get("flops", math.nan))

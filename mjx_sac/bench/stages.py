@@ -18,14 +18,19 @@ import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array
 
-from mjx_sac import compilation, envs, evaluation, launches, networks, replay, report, roofline, trainer
-from mjx_sac.checkpoint import Checkpoints
+from mjx_sac import envs, networks
+from mjx_sac.training.host import compile, hlo, monitor
+from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.compiled import evaluate as evaluate_lib
+from mjx_sac.training.compiled import replay, sharding
+from mjx_sac.bench import roofline
+from mjx_sac.runs.checkpoint import Checkpoints, restore
 from mjx_sac.config import Config
 from mjx_sac.envs.base import spaces
-from mjx_sac.logger import Logger
+from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.losses import Losses
-from mjx_sac.replay import ReplayState
-from mjx_sac.trainer import Agent, RunState
+from mjx_sac.training.compiled.replay import ReplayState
+from mjx_sac.training.compiled.epoch import Experiment, RunState
 from mjx_sac.types import Transition
 
 _SECONDS = 0.3
@@ -60,15 +65,15 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
       Plain numbers, strings, lists and dicts, for JSON.
     """
     env = envs.make(config.env, config)
-    agent = trainer.make_agent(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.jit(partial(trainer.init, agent))(jax.random.PRNGKey(config.seed))
-    epoch, compiling = compile_epoch(agent, state)
+    experiment = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.jit(partial(epoch_lib.init, experiment))(jax.random.PRNGKey(config.seed))
+    epoch, compiling = compile_epoch(experiment, state)
     state = epoch(state)[0]  # the warm-up
     stages = {"epoch": _going_round(epoch, state, "iterations", config.epoch_iterations)}
-    if not agent.episodes.on_host:
-        stages |= {"environment": _environment(agent, state), "evaluation": _evaluation(agent, state)}
-    stages |= _replay(agent, state.replay)
-    update, stages["update"] = updates(agent, state)
+    if not experiment.episodes.on_host:
+        stages |= {"environment": _environment(experiment, state), "evaluation": _evaluation(experiment, state)}
+    stages |= _replay(experiment, state.replay)
+    update, stages["update"] = updates(experiment, state)
     n = config.hidden_sizes[-1]
     stages |= {"matmul": _matmul(2048, 2048), "matmul_of_a_layer": _matmul(config.batch_size, n)}
     peers = peers or {}
@@ -80,13 +85,13 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "roofline": roofline.roofline(config, env.observation_size, env.action_size, rates),
         "replay_bytes_per_transition": sum(x.nbytes for x in jax.tree.leaves(state.replay)) / config.buffer_size,
         "compile_seconds": compiling,
-        "checkpoint": _checkpoint(agent, state, repeats),
+        "checkpoint": _checkpoint(experiment, state, repeats),
         "host_seconds_per_epoch": _host_seconds(config, state, epoch, repeats),
         "peak_memory_bytes": _peak_memory(),
         "ratios": {f"{ours}_to_{name}": ratio(timings[ours], timings[name]) for name, (ours, _) in peers.items()},
     }
     if jax.default_backend() != "cpu":  # a CPU launches nothing
-        result["launches_per_update"] = round(launches.count(update.as_text()).launches / stages["update"].amount, 1)
+        result["launches_per_update"] = round(hlo.count_launches(update.as_text()).launches / stages["update"].amount, 1)
     return result
 
 
@@ -108,7 +113,7 @@ def measure(stages: Mapping[str, Stage], repeats: int) -> tuple[dict[str, Any], 
     return {name: {"unit": f"{stages[name].unit}/s", **spread(values)} for name, values in rates.items()}, rates
 
 
-def compile_epoch(agent: Agent, state: RunState) -> tuple[Any, dict[str, float]]:
+def compile_epoch(experiment: Experiment, state: RunState) -> tuple[Any, dict[str, float]]:
     """The compiled epoch, and what tracing and compiling it took with an empty cache and with one that has it."""
     seconds: dict[str, float] = {}
     before = jax.config.values["jax_compilation_cache_dir"]
@@ -118,9 +123,9 @@ def compile_epoch(agent: Agent, state: RunState) -> tuple[Any, dict[str, float]]
             jax.clear_caches()
             compilation_cache.reset_cache()
             started = time.perf_counter()
-            lowered = jax.jit(partial(trainer.epoch, agent), donate_argnums=0).lower(state)
+            lowered = jax.jit(partial(epoch_lib.epoch, experiment), donate_argnums=0).lower(state)
             seconds[f"trace_{kind}"] = time.perf_counter() - started
-            compiled = lowered.compile(compilation.options())
+            compiled = lowered.compile(compile.options())
             seconds[f"total_{kind}"] = time.perf_counter() - started
         jax.config.update("jax_compilation_cache_dir", before)
         compilation_cache.reset_cache()
@@ -129,7 +134,7 @@ def compile_epoch(agent: Agent, state: RunState) -> tuple[Any, dict[str, float]]
 
 def stage(function: Any, state: Any, unit: str, amount: float, *rest: Any) -> Stage:
     """Compiles `(state, *rest) -> (state, more)` to donate its state, which goes round from call to call."""
-    compiled = jax.jit(function, donate_argnums=0).lower(state, *rest).compile(compilation.options())
+    compiled = jax.jit(function, donate_argnums=0).lower(state, *rest).compile(compile.options())
     return _going_round(compiled, state, unit, amount, *rest)
 
 
@@ -142,16 +147,16 @@ def _going_round(compiled: Any, state: Any, unit: str, amount: float, *rest: Any
     return Stage(unit, amount, call)
 
 
-def _environment(agent: Agent, state: RunState) -> Stage:
+def _environment(experiment: Experiment, state: RunState) -> Stage:
     """Vector steps with random actions, new episodes included."""
-    n, steps = agent.config.num_envs, 64
+    n, steps = experiment.config.num_envs, 64
 
     def rollout(carry: Any, _: None) -> Any:
         def step(carry: Any, _: None) -> Any:
             episodes, key = carry
             key, draw = jax.random.split(key)
-            action = jax.random.uniform(draw, (n, agent.episodes.env.action_size), minval=-1.0)
-            return (agent.episodes.step(agent.episodes.start(episodes), action)[0], key), None
+            action = jax.random.uniform(draw, (n, experiment.episodes.env.action_size), minval=-1.0)
+            return (experiment.episodes.step(experiment.episodes.start(episodes), action)[0], key), None
 
         return jax.lax.scan(step, carry, None, length=steps)
 
@@ -159,20 +164,20 @@ def _environment(agent: Agent, state: RunState) -> Stage:
     return stage(rollout, carry, "steps", n * steps, None)
 
 
-def _evaluation(agent: Agent, state: RunState) -> Stage:
-    episodes = max(agent.config.episodes_per_eval, 1)
+def _evaluation(experiment: Experiment, state: RunState) -> Stage:
+    episodes = max(experiment.config.episodes_per_eval, 1)
 
     def evaluate(key: Any, actor_params: Any, stats: Any) -> Any:
         key, draw = jax.random.split(key)
-        return key, evaluation.evaluate(agent, actor_params, stats, draw, episodes=episodes)
+        return key, evaluate_lib.evaluate(experiment, actor_params, stats, draw, episodes=episodes)
 
     args = (jax.random.PRNGKey(0), state.train.actor_params, state.normalizer)
     return stage(evaluate, args[0], "episodes", episodes, *args[1:])
 
 
-def _replay(agent: Agent, state: ReplayState) -> dict[str, Stage]:
+def _replay(experiment: Experiment, state: ReplayState) -> dict[str, Stage]:
     """A full buffer of random numbers: pages of zeros that were never written are faster than real ones."""
-    config = agent.config
+    config = experiment.config
     filled = full(state)
     row = replay.sample(filled, jax.random.PRNGKey(0), (config.num_envs,), config.discount)
     shape = (config.updates_per_vector_step, config.batch_size)
@@ -213,18 +218,18 @@ def full(state: ReplayState) -> ReplayState:
     )
 
 
-def updates(agent: Agent, state: RunState, options: Mapping[str, Any] | None = None) -> tuple[Any, Stage]:
+def updates(experiment: Experiment, state: RunState, options: Mapping[str, Any] | None = None) -> tuple[Any, Stage]:
     """The gradient steps of a vector step, or 16 if those are fewer, compiled with XLA's `options` beside ours; and their stage."""
-    args = batches(agent, state)
-    lowered = jax.jit(partial(trainer.run_updates, agent), donate_argnums=0).lower(state.train, *args)
-    compiled = lowered.compile({**compilation.options(), **(options or {})})
+    args = batches(experiment, state)
+    lowered = jax.jit(partial(epoch_lib.run_updates, experiment), donate_argnums=0).lower(state.train, *args)
+    compiled = lowered.compile({**compile.options(), **(options or {})})
     return compiled, _going_round(compiled, state.train, "updates", len(args[1]), *args)
 
 
-def batches(agent: Agent, state: RunState) -> tuple[Transition, Array]:
+def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]:
     """What `updates` learns from: batches, and keys for as many gradient steps."""
-    n = max(agent.config.updates_per_vector_step, 16)
-    rows = replay.sample(state.replay, jax.random.PRNGKey(0), (n, agent.config.batch_size), agent.config.discount)
+    n = max(experiment.config.updates_per_vector_step, 16)
+    rows = replay.sample(state.replay, jax.random.PRNGKey(0), (n, experiment.config.batch_size), experiment.config.discount)
     return rows, jax.random.split(jax.random.PRNGKey(0), (n, 2))
 
 
@@ -257,21 +262,23 @@ def _shares(config: Config, rates: dict[str, Any]) -> dict[str, float]:
     return {**shares, "rest": 1.0 - sum(shares.values())}
 
 
-def _checkpoint(agent: Agent, state: RunState, repeats: int) -> dict[str, Any]:
+def _checkpoint(experiment: Experiment, state: RunState, repeats: int) -> dict[str, Any]:
     """Of the state after warm-up. A run's later ones share files with those before; `checkpoint/...` in its curves says so."""
     saving: list[float] = []
     loading: list[float] = []
     size = 0.0
     for i in range(repeats):
         with tempfile.TemporaryDirectory() as directory:
-            checkpoints = Checkpoints(Path(directory), agent.config, spaces(agent.episodes.env))
+            header = {"config": experiment.config.model_dump(mode="json"), "spaces": spaces(experiment.episodes.env)}
+            checkpoints = Checkpoints(Path(directory), experiment.config.max_to_keep, header, fetch=sharding.fetch)
             started = time.perf_counter()
-            checkpoints.save(i + 1, state)
+            checkpoints.save(i + 1, {"state": state, "policy": (state.train.actor_params, state.normalizer)})
             checkpoints.wait()
             saving.append(time.perf_counter() - started)
             size = checkpoints.cost["checkpoint/bytes"]
             started = time.perf_counter()
-            jax.block_until_ready(checkpoints.restore(i + 1, jax.eval_shape(lambda: state)))
+            like = jax.eval_shape(lambda: state)
+            jax.block_until_ready(restore(Path(directory), i + 1, like, lambda _, x: sharding.place(x, None)))
             loading.append(time.perf_counter() - started)
             checkpoints.close()
     return {"bytes": size, "save_seconds": spread(saving), "load_seconds": spread(loading)}
@@ -282,10 +289,10 @@ def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> 
     metrics = jax.block_until_ready(epoch(jax.tree.map(jnp.copy, state))[1])
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
-        logger = Logger(Path(directory), 0, print)
+        logger = EventWriter(Path(directory), 0, print)
         for i in range(repeats):
             started = time.perf_counter()
-            logger.log(i, report.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0))
+            logger.log(i, monitor.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0))
             seconds.append(time.perf_counter() - started)
         logger.close()
     return spread(seconds)

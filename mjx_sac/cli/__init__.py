@@ -1,1 +1,5 @@
 """The command line."""
+
+from mjx_sac.cli.app import main
+
+__all__ = ["main"]

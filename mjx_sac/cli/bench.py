@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac import envs, provenance, rundir
+from mjx_sac import envs
+from mjx_sac.runs import provenance
 from mjx_sac.config import Config, UsageError, build
 
 
@@ -56,18 +57,18 @@ def bench(
 
 def measure(config: Config, repeats: int, peers: list[str], peer_python: str | None) -> dict[str, Any]:
     """`bench.run`, with peers, versions, device and the command."""
-    from mjx_sac import compilation
+    from mjx_sac.training.host import device
 
-    compilation.set_up(config.device)
-    from mjx_sac import bench
+    device.set_up(config.device)
+    from mjx_sac.bench import stages
 
-    stages = _peers().load(peers, config, repeats, peer_python) if peers else {}
-    return {"benchmark": "bench", **bench.run(config, repeats, stages), "measured_with": provenance.measured_with()}
+    others = _peers().load(peers, config, repeats, peer_python) if peers else {}
+    return {"benchmark": "bench", **stages.run(config, repeats, others), "measured_with": provenance.measured_with()}
 
 
 def _peers() -> Any:
     """`benchmarks/peers.py`, which only a clone of the repository has."""
-    directory = pathlib.Path(rundir.__file__).parents[1] / "benchmarks"
+    directory = pathlib.Path(__file__).parents[2] / "benchmarks"
     if not (directory / "peers.py").is_file():
         raise UsageError("peers: they are in a clone of the repository, not in the installed package: run `mjx-sac bench` there")
     sys.path.insert(0, str(directory))

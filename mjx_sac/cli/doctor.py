@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac.console import say
+from mjx_sac.training.host.console import print_line
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False) -> None:
@@ -15,26 +15,26 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = Fa
 
     Example: mjx-sac doctor
     """
-    from mjx_sac import doctor as doctors
+    from mjx_sac.cli import doctor_facts as doctors
 
     found = doctors.facts()
     problems, notes = doctors.problems(found), doctors.notes(found)
     if as_json:
-        say(json.dumps({**found, "problems": problems, "notes": notes}, indent=1))
+        print_line(json.dumps({**found, "problems": problems, "notes": notes}, indent=1))
     else:
         for name, text in _shown(found).items():
-            say(f"{name:18}{text}")
+            print_line(f"{name:18}{text}")
         for kind, lines in (("note", notes), ("problem", problems)):
             for line in lines:
-                say(f"{kind}: {line}")
+                print_line(f"{kind}: {line}")
         if not problems:
-            say("no problems")
+            print_line("no problems")
     if problems:
         raise typer.Exit(2)
 
 
 def _shown(found: dict[str, Any]) -> dict[str, str]:
-    from mjx_sac.memory import show
+    from mjx_sac.training.host.memory import show
 
     free, cache = found["memory_free"], found["cache"]
     writable = "" if cache["writable"] else ", not writable"

@@ -12,7 +12,9 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from mjx_sac import envs, gl, provenance
+from mjx_sac import envs
+from mjx_sac.policy import opengl
+from mjx_sac.runs import provenance
 from mjx_sac.config import UsageError
 
 _LITTLE = 2e9
@@ -27,7 +29,7 @@ def facts() -> dict[str, Any]:
         **_devices(),
         "nvidia_gpu": nvidia_gpu(),
         "cuda_plugins": [name for name in ("jax_cuda12_plugin", "jax_cuda13_plugin") if importlib.util.find_spec(name)],
-        "gl": {backend: gl.problem(backend) for backend in dict.fromkeys((*_chosen_gl(), *gl.BACKENDS))},
+        "gl": {backend: opengl.problem(backend) for backend in dict.fromkeys((*_chosen_gl(), *opengl.BACKENDS))},
         "gl_chosen": next(iter(_chosen_gl()), None),
         "cache": _cache(),
         "disk_free": shutil.disk_usage(".").free,
@@ -72,7 +74,7 @@ def notes(found: dict[str, Any]) -> list[str]:
     """What works less well than it could, with its cure, and known limits."""
     lines: list[str] = []
     if all(found["gl"].values()):
-        lines.append(f"no OpenGL, so `record` writes .html alone: {gl.WAY_OUT}")
+        lines.append(f"no OpenGL, so `record` writes .html alone: {opengl.WAY_OUT}")
     if not found["cache"]["writable"]:
         lines.append(f"compiled programs are not kept ({found['cache']['directory']} cannot be written to): set XDG_CACHE_HOME")
     try:
@@ -103,7 +105,7 @@ def unmet() -> Iterator[tuple[str, str, str]]:
 def _devices() -> dict[str, Any]:
     import jax
 
-    from mjx_sac import memory
+    from mjx_sac.training.host import memory
 
     try:
         devices = jax.devices()
@@ -136,10 +138,10 @@ def _chosen_gl() -> list[str]:
 def _cache() -> dict[str, Any]:
     import jax
 
-    from mjx_sac import compilation
+    from mjx_sac.training.host import device
 
     try:
-        directory = pathlib.Path(jax.config.values["jax_compilation_cache_dir"] or compilation.cache())
+        directory = pathlib.Path(jax.config.values["jax_compilation_cache_dir"] or device.cache())
     except RuntimeError as error:
         return {"directory": f"({error})", "bytes": 0, "writable": False}
     existing = next(path for path in (directory, *directory.parents) if path.exists())

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mjx_sac.config import UsageError
-from mjx_sac.console import say
+from mjx_sac.training.host.console import print_line
 
 
 def envs(
@@ -20,11 +20,11 @@ def envs(
 
     Example: mjx-sac envs --search ant
     """
-    from mjx_sac.envs import listing
+    from mjx_sac.envs import catalog
 
-    rows = listing.rows(search)
+    rows = catalog.rows(search)
     if as_json:
-        say(json.dumps([row._asdict() for row in rows], indent=1))
+        print_line(json.dumps([row._asdict() for row in rows], indent=1))
         return
     if not rows:
         raise UsageError(f"search = {search!r}: no environment's name contains it; `mjx-sac envs` lists all")
@@ -33,7 +33,7 @@ def envs(
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     for name, observation, action, engine, missing in lines:
         text = f"{name:{widths[0]}}  {observation:>{widths[1]}}  {action:>{widths[2]}}  {engine:{widths[3]}}  {missing}"
-        say(text.rstrip())
+        print_line(text.rstrip())
 
 
 def _size(size: int | None) -> str:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac import envs, rundir, saved
-from mjx_sac.console import say
+from mjx_sac.runs.resolve import check_device
+from mjx_sac import envs
+from mjx_sac.runs import stored_policy
+from mjx_sac.training.host.console import print_line
 
 
 def evaluate(
@@ -31,19 +33,20 @@ def evaluate(
 
     Example: mjx-sac eval runs/ant --episodes 100
     """
-    stored = saved.checkpoint(run, step)
-    saved.choose(stored, seed_index)
+    stored = stored_policy.find(run, step)
+    stored_policy.choose_agent(stored, seed_index)
     where = env or stored.config.env
     envs.check(where, "jax" if env else stored.config.impl)
-    rundir.check_device(device)
+    check_device(device)
     if not as_json:
-        say(f"playing {episodes} episodes of {where}{'; compiling it takes half a minute and more' * envs.by_brax(where)}")
+        print_line(f"playing {episodes} episodes of {where}{'; compiling it takes half a minute and more' * envs.by_brax(where)}")
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
-        from mjx_sac import compilation, statistics
-        from mjx_sac.evaluation import evaluate_policies
-        from mjx_sac.policy import load_policy
+        from mjx_sac.training.host.device import set_up
+        from mjx_sac.policy import statistics
+        from mjx_sac.policy.evaluate import evaluate_policies
+        from mjx_sac.policy.policy import load_policy
 
-        compilation.set_up(device, stored.config.deterministic)
+        set_up(device, stored.config.deterministic)
         chosen = range(stored.config.num_agents) if seed_index is None else [seed_index]
         policies = [load_policy(run, step, seed_index=index) for index in chosen]
         played = evaluate_policies(policies, env=env, backend=backend, episodes=episodes, deterministic=not stochastic, seed=seed)
@@ -52,9 +55,9 @@ def evaluate(
     if len(described) == 1:
         result = {**how, "seed": seed, **described[0]}
     else:
-        agents = dict(zip(stored.config.member_names(), described, strict=True))
+        agents = dict(zip(stored.config.agent_names(), described, strict=True))
         result = {**how, "seed": seed, "episodes": episodes, **statistics.across(agents), "agents": agents}
-    say(json.dumps(result) if as_json else _lines(result) if len(described) == 1 else _table(result))
+    print_line(json.dumps(result) if as_json else _lines(result) if len(described) == 1 else _table(result))
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from mjx_sac import saved
+from mjx_sac.runs import stored_policy
 from mjx_sac.config import UsageError
-from mjx_sac.console import say
+from mjx_sac.training.host.console import print_line
 
 _HOW = {
     "stablehlo": "jax.export.deserialize(bytearray(open({out!r}, 'rb').read())).call(observation)",
@@ -34,17 +34,17 @@ def export(
 
     Example: mjx-sac export runs/ant --format onnx --out ant.onnx
     """
-    stored = saved.checkpoint(run, step)
-    saved.choose(stored, seed_index)
+    stored = stored_policy.find(run, step)
+    stored_policy.choose_agent(stored, seed_index)
     if form == "onnx" and not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
         raise UsageError("format = 'onnx': needs onnx and onnxruntime: install the extra, as in `uv run --extra onnx mjx-sac ...`")
-    from mjx_sac import compilation
-    from mjx_sac.deploy import export_policy
-    from mjx_sac.policy import load_policy
+    from mjx_sac.training.host.device import set_up
+    from mjx_sac.policy.export import export_policy
+    from mjx_sac.policy.policy import load_policy
 
-    compilation.set_up("cpu")
+    set_up("cpu")
     path = out or pathlib.Path(f"policy.{form}")
     difference = export_policy(load_policy(run, step, seed_index=seed_index), path, form)
     sizes = f"{path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at {stored.iterations:,} iterations"
-    say(f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range")
-    say(_HOW[form].format(out=str(path)))
+    print_line(f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range")
+    print_line(_HOW[form].format(out=str(path)))

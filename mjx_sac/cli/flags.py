@@ -6,40 +6,53 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from mjx_sac.config import Config, field_info
+from mjx_sac.config import Config, mark
+from mjx_sac.runs.resolve import Found
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
 
 
 class Flags(NamedTuple):
-    """What such a command gets beside its own options.
+    """What a command that trains gets beside its own options.
 
     Attributes:
-      given: the hyperparameters on the command line, as typed: `Config` knows types and bounds, and its message names them.
-      config_class: whose fields the flags were.
+      given: the hyperparameters on the command line, as typed: `Config` knows types and bounds,
+        and its messages name them.
+      found: what lies where they point.
       losses: those that a script of the user's passed to `cli.main`.
     """
 
     given: dict[str, Any]
-    config_class: type[Config]
+    found: Found
     losses: "Losses | None"
 
 
 def _option(spelling: str, group: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(spelling, help=text, metavar=metavar, rich_help_panel=group, show_default=False)
+    return typer.Option(
+        spelling, help=text, metavar=metavar, rich_help_panel=group, show_default=False
+    )
 
 
-ConfigFile = Annotated[str | None, _option("--config", "Run", "TOML file with hyperparameters; flags override it", "FILE")]
-Overwrite = Annotated[bool, _option("--overwrite", "Run", "start anew where a run exists, deleting it")]
+ConfigFile = Annotated[
+    str | None,
+    _option("--config", "Run", "TOML file with hyperparameters; flags override it", "FILE"),
+]
+Overwrite = Annotated[
+    bool, _option("--overwrite", "Run", "restart where a run exists, deleting it")
+]
 
 
 def bind(
-    command: Callable[..., None], config_class: type[Config], losses: "Losses | None", interrupted: Callable[[bool], None]
+    command: Callable[..., None],
+    config_class: type[Config],
+    found: Found | None,
+    losses: "Losses | None",
+    interrupted: Callable[[bool], None],
 ) -> Callable[..., None]:
-    """`command` as Typer wants it: its parameter `flags`, if it has one, becomes an option per hyperparameter.
+    """Return `command` as Typer wants it: its parameter `flags` becomes an option per field.
 
-    Such a command trains; on Ctrl-C `interrupted` is told whether it was to `--overwrite`.
+    Such a command trains; on Ctrl-C `interrupted` is called with whether it was to `--overwrite`.
     """
     own = inspect.signature(command).parameters
     if "flags" not in own:
@@ -48,12 +61,16 @@ def bind(
     def bound(**values: Any) -> None:
         flags = {name: values.pop(name) for name in config_class.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
+        assert found
         try:
-            command(Flags(given, config_class, losses), **values)
+            command(Flags(given, found, losses), **values)
         except KeyboardInterrupt:
             interrupted(values["overwrite"])
 
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags"] + _parameters(config_class)
+    parameters = [
+        *(p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags"),
+        *_parameters(config_class),
+    ]
     bound.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     bound.__annotations__ = {p.name: p.annotation for p in parameters}
     bound.__doc__ = command.__doc__
@@ -61,22 +78,25 @@ def bind(
 
 
 def _parameters(config_class: type[Config]) -> list[inspect.Parameter]:
-    """One option per field. Values stay strings here."""
+    """Return one option per field. Values stay strings here."""
     parameters: list[inspect.Parameter] = []
     for name, field in config_class.model_fields.items():
         default = "auto" if field.default is None else show(field.default)
         text = f"{field.description or name.replace('_', ' ')} (default {default})"
-        group = field_info(config_class, name, "group") or "Algorithm"
+        group = mark(config_class, name, "group") or "Algorithm"
         if field.annotation is bool:
             kind: Any = Annotated[bool | None, _option(f"--{name}/--no_{name}", group, text)]
         else:
-            kind = Annotated[str | None, _option(f"--{name}", group, text, _metavar(field.annotation))]
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+            metavar = _metavar(field.annotation)
+            kind = Annotated[str | None, _option(f"--{name}", group, text, metavar)]
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        )
     return parameters
 
 
 def show(value: Any) -> str:
-    """A hyperparameter's value as it is typed."""
+    """Return a hyperparameter's value as it is typed."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -84,4 +104,7 @@ def _metavar(annotation: Any) -> str:
     text = str(annotation)
     if "Literal" in text:
         return text.partition("[")[2].rstrip("]").replace("'", "").replace(", ", "|")
-    return "N,N,..." if "tuple" in text else "INT" if "int" in text else "FLOAT" if "float" in text else "TEXT"
+    for part, metavar in (("tuple", "N,N,..."), ("int", "INT"), ("float", "FLOAT")):
+        if part in text:
+            return metavar
+    return "TEXT"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mjx_sac.config import Config
-from mjx_sac.console import say
+from mjx_sac.training.host.console import print_line
 
 
 def info(
@@ -17,15 +17,15 @@ def info(
 
     Example: mjx-sac info runs/ant
     """
-    from mjx_sac.inspection import inspect
+    from mjx_sac.runs.info import inspect
 
     found = inspect(run)
     if as_json:
-        say(json.dumps(found))
+        print_line(json.dumps(found))
         return
     before = ""
     for name, line in _lines(found):
-        say(f"{name if name != before else '':<12} {line}")
+        print_line(f"{name if name != before else '':<12} {line}")
         before = name
 
 

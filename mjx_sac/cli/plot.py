@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mjx_sac import saved
+from mjx_sac.runs import stored_policy
 from mjx_sac.config import UsageError, agent_names
-from mjx_sac.console import say
+from mjx_sac.training.host.console import print_line
 
 
 def plot(
@@ -26,14 +26,14 @@ def plot(
 
     Example: mjx-sac plot runs/ant-0 runs/ant-1 runs/ant-2 --out ant.png
     """
-    from mjx_sac import logger
-    from mjx_sac import plot as plots
+    from mjx_sac.runs import event_files
+    from mjx_sac.runs import plot as plots
 
     if out.suffix not in plots.PICTURES + plots.NUMBERS:
         raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(plots.PICTURES + plots.NUMBERS)}")
     runs = [agent for run in runs for agent in _agents(run)]
     described = {str(run): _described(run) for run in runs}
-    curves = _chosen({str(run): logger.read(run) for run in runs}, metric)
+    curves = _chosen({str(run): event_files.read(run) for run in runs}, metric)
     configs = [described[run]["config"] for run in curves]
     groups: dict[str, dict[str, Any]] = {}
     for label, (run, curve) in zip(plots.group(configs), curves.items(), strict=True):
@@ -44,8 +44,8 @@ def plot(
     for label, group in groups.items():
         last = plots.summarise([*group.values()])
         if len(last.x):
-            say(f"{label}: {last.mean[-1]:,.4g} ({last.low[-1]:,.4g} to {last.high[-1]:,.4g}) at {last.x[-1]:,.0f} iterations")
-    say(f"{out}: {metric}, {_count(len(curves), 'run')} in {_count(len(groups), 'group')}")
+            print_line(f"{label}: {last.mean[-1]:,.4g} ({last.low[-1]:,.4g} to {last.high[-1]:,.4g}) at {last.x[-1]:,.0f} iterations")
+    print_line(f"{out}: {metric}, {_count(len(curves), 'run')} in {_count(len(groups), 'group')}")
 
 
 def _agents(run: pathlib.Path) -> list[pathlib.Path]:
@@ -62,7 +62,7 @@ def _described(run: pathlib.Path) -> dict[str, Any]:
         below = sorted(path.parent for path in run.glob("*/kwargs.json"))
         if below:
             raise UsageError(f"run = {str(run)!r}: no run itself, but {_count(len(below), 'run')} lie in it: say {run}/*") from None
-        return {"config": saved.checkpoint(run).config.model_dump(mode="json")}
+        return {"config": stored_policy.find(run).config.model_dump(mode="json")}
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"run = {str(run)!r}: its kwargs.json is damaged: going on with the run writes it anew") from None
 
@@ -77,7 +77,7 @@ def _chosen(found: dict[str, dict[str, dict[int, float]]], metric: str) -> dict[
         near = sorted(known, key=lambda tag: -difflib.SequenceMatcher(None, metric, tag).ratio())
         raise UsageError(f"metric = {metric!r}: no run has it; nearest first, there are {', '.join(near)}")
     for run in (run for run, curves in found.items() if metric not in curves):
-        say(f"{run}: has no {metric} yet, left out")
+        print_line(f"{run}: has no {metric} yet, left out")
     return {run: sorted(curves[metric].items()) for run, curves in found.items() if metric in curves}
 
 

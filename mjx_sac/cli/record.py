@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
-from mjx_sac import envs, film, gl, rundir, saved
+from mjx_sac.runs.resolve import check_device
+from mjx_sac import envs
+from mjx_sac.policy import video, opengl
+from mjx_sac.runs import stored_policy
 from mjx_sac.config import UsageError
-from mjx_sac.console import say
+from mjx_sac.training.host.console import print_line
 
 
 def record(
@@ -38,23 +41,24 @@ def record(
     Example: mjx-sac record runs/ant --out ant.mp4
     """
     out = out or pathlib.Path(f"{run.resolve().name}.mp4")
-    config, _ = saved.choose(saved.checkpoint(run, step), seed_index)
+    config, _ = stored_policy.choose_agent(stored_policy.find(run, step), seed_index)
     envs.check(config.env, config.impl)
-    rundir.check_device(device)
-    film.check(out)
-    problem = None if out.suffix == ".html" else gl.choose()  # first of all: whatever imports MuJoCo settles it
+    check_device(device)
+    video.check(out)
+    problem = None if out.suffix == ".html" else opengl.choose()  # first of all: whatever imports MuJoCo settles it
     if problem and envs.by_brax(config.env):
-        raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {gl.WAY_OUT}")
-    from mjx_sac import compilation, render
-    from mjx_sac.policy import load_policy
+        raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {opengl.WAY_OUT}")
+    from mjx_sac.training.host.device import set_up
+    from mjx_sac.policy import record
+    from mjx_sac.policy.policy import load_policy
 
-    compilation.set_up(device)
+    set_up(device)
     policy = load_policy(run, step, seed_index=seed_index)
     first = "; compiling it takes half a minute and more" if envs.by_brax(config.env) else ""
-    say(f"playing {config.env} as trained for {policy.iterations:,} iterations{first}")
+    print_line(f"playing {config.env} as trained for {policy.iterations:,} iterations{first}")
     started = time.perf_counter()
-    log = render.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
+    log = record.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
     for i, episode in enumerate(log):
         how = "ended" if episode.ended else "cut off"
-        say(f"episode {i + 1}: return {episode.episode_return:,.1f}, {how} after {episode.length:,} steps")
-    say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB in {time.perf_counter() - started:.0f} s")
+        print_line(f"episode {i + 1}: return {episode.episode_return:,.1f}, {how} after {episode.length:,} steps")
+    print_line(f"{out}: {out.stat().st_size / 1e6:,.1f} MB in {time.perf_counter() - started:.0f} s")

@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mjx_sac import envs, rundir, search
-from mjx_sac import sweep as sweeps
+from mjx_sac.runs.directory import lock, steps
+from mjx_sac.runs.resolve import attach, configure
+from mjx_sac import envs
+from mjx_sac.sweep import search
+from mjx_sac.sweep import sweep as sweeps
 from mjx_sac.config import Config, UsageError, build
-from mjx_sac.console import say
-from mjx_sac.flags import ConfigFile, Flags, Overwrite, show
-from mjx_sac.sweep import Plan, Sweep
+from mjx_sac.training.host.console import print_line
+from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite, show
+from mjx_sac.sweep.sweep import Plan, Sweep
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
@@ -55,30 +58,30 @@ def sweep(
     Example: mjx-sac sweep --env ant --param policy_lr=1e-4,3e-4,1e-3 --param tau=0.005,0.01 --num_seeds 2
     """
     base = _base(flags, config)
-    given = {*flags.given, *(rundir.read_toml(pathlib.Path(config), None) if config else ())}
+    given = {*flags.given, *flags.found.file}
     space = search.parse(param or [], base, given)
     plan = Plan(base, space, how, trials or 16, metric, pruner, population, workers or (2 if ray else 1))
     _check(plan, trials, ray, workers)
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         plan = dataclasses.replace(plan, on_host=_on_host(base))
-        with rundir.lock(plan.directory):
+        with lock(plan.directory):
             if overwrite:
                 sweeps.clear(plan.directory)
             found = Sweep(plan)
             found.run(_executor(plan, flags, ray))
             _write(found)
-    say(json.dumps(found.summary()) if as_json else _lines(found))
+    print_line(json.dumps(found.summary()) if as_json else _lines(found))
 
 
 def _base(flags: Flags, config: str | None) -> Config:
     """What all settings share; the directory is `runs/<env>-sweep` unless it is named."""
-    explicit = {**(rundir.read_toml(pathlib.Path(config), None) if config else {}), **flags.given}
+    explicit = {**flags.found.file, **flags.given}
     where = build(Config, {name: explicit[name] for name in ("env", "logdir") if name in explicit})
     logdir = where.logdir or f"{where.run_dir}-sweep"
     given = {**flags.given, "logdir": logdir}
-    base = rundir.resolve(given, config_file=config, overwrite=True, config_class=flags.config_class)
-    rundir.attach(base, overwrite=True)
-    if rundir.steps(pathlib.Path(logdir)):
+    base = configure(flags.found, given)
+    attach(base, overwrite=True)
+    if steps(pathlib.Path(logdir)):
         raise UsageError(f"logdir = {logdir!r}: holds a run, no sweep: choose another --logdir")
     if base.members:
         raise UsageError("members: a sweep makes them itself: say --param name=value,value,...")
@@ -100,9 +103,9 @@ def _check(plan: Plan, trials: int | None, ray: str | None, workers: int | None)
     if workers and not ray:
         raise UsageError(f"workers = {workers}: they are Ray's: say --ray local too, or side by side in one process --population")
     if ray:
-        from mjx_sac import sweep_ray
+        from mjx_sac.sweep import ray as ray_executor
 
-        sweep_ray.check(ray)
+        ray_executor.check(ray)
 
 
 def _on_host(base: Config) -> bool:
@@ -116,14 +119,14 @@ def _executor(plan: Plan, flags: Flags, ray: str | None) -> sweeps.Execute:
     losses = None if plan.base.losses else flags.losses
     if not ray:
         return sweeps.local(plan.metric, losses)
-    from mjx_sac import sweep_ray
+    from mjx_sac.sweep import ray as ray_executor
 
-    return sweep_ray.executor(plan, ray, losses)
+    return ray_executor.executor(plan, ray, losses)
 
 
 def _write(found: Sweep) -> None:
     """`sweep.csv` and `sweep.png` beside `sweep.json`."""
-    from mjx_sac import sweep_plot
+    from mjx_sac.sweep import plot
 
     plan, rows = found.plan, found.summary()["trials"]
     names = [parameter.name for parameter in plan.space]
@@ -136,7 +139,7 @@ def _write(found: Sweep) -> None:
             writer.writerow([row["trial"], *settings, *("" if row[name] is None else row[name] for name in columns)])
     seeds = f", mean of {plan.base.num_seeds} seeds" if plan.base.num_seeds > 1 else ""
     title = f"{plan.base.env}: {len(rows)} settings, {plan.base.iterations:,} iterations{seeds}"
-    sweep_plot.draw(plan.space, found.trials, plan.metric, title, plan.directory / "sweep.png")
+    plot.draw(plan.space, found.trials, plan.metric, title, plan.directory / "sweep.png")
 
 
 def _lines(found: Sweep) -> str:

@@ -1,1 +1,5 @@
-""""""
+"""Where transitions come from: names, adapters, episodes. Importing it imports no JAX."""
+
+from mjx_sac.envs.registry import by_brax, check, is_gym_id, make, names, register, registered
+
+__all__ = ["by_brax", "check", "is_gym_id", "make", "names", "register", "registered"]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mjx_sac.config import Config, UsageError, nearest
+from mjx_sac.config import EPISODE_LENGTH, Config, UsageError, nearest
 
 if TYPE_CHECKING:
     from mjx_sac.envs.base import Environment
-    from mjx_sac.envs.simulator import HostEnvironment
+    from mjx_sac.envs.host.protocol import HostEnvironment
 
 _registry: dict[str, Callable[[], "Environment"]] = {}
 
@@ -48,6 +48,21 @@ def registered() -> list[str]:
     return [*_registry]
 
 
+def register_with_gymnasium() -> None:
+    """Make `gymnasium.make("mjx_sac/ant")` work: Gymnasium's entry point, called at its import."""
+    from gymnasium.envs import registration
+
+    for name in _BRAX_NAMES:
+        if name not in ("fast", "swimmer"):  # a test's, and one that does not run
+            registration.register(
+                f"mjx_sac/{name}",
+                entry_point="mjx_sac.envs.to_gymnasium:DeviceEnv",
+                vector_entry_point="mjx_sac.envs.to_gymnasium:DeviceVectorEnv",
+                max_episode_steps=EPISODE_LENGTH,
+                kwargs={"name": name},
+            )
+
+
 def is_gym_id(name: str) -> bool:
     """Whether `--env name` means Gymnasium's id as it stands."""
     return name not in _registry and name not in _BRAX_NAMES and _gym_id(name) == name
@@ -73,7 +88,7 @@ def check(name: str, impl: str = "jax") -> None:
     if name.startswith("playground/"):
         _check_installed(name, impl)
     elif gym_id := _gym_id(name):
-        from mjx_sac.envs import gymnasium
+        from mjx_sac.envs.host import gymnasium
 
         if ":" in name:
             _check_module(gym_id)
@@ -135,7 +150,7 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
 
         return playground.make(name.partition("/")[2], config.impl)
     if gym_id := _gym_id(name):
-        from mjx_sac.envs import gymnasium
+        from mjx_sac.envs.host import gymnasium
 
         return gymnasium.make(gym_id, **host)
     if ":" in name:
@@ -157,7 +172,7 @@ def _adapt(name: str, factory: Callable[[], Any], host: dict[str, Any]) -> "Envi
     """Ours as it is; Brax's, Playground's and Gymnasium's through their adapters."""
     env = factory()
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
-        from mjx_sac.envs.gymnasium import GymnasiumEnvironment
+        from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
         return GymnasiumEnvironment(name, factory, example=env, **host)
     from mjx_sac.envs.base import Environment

@@ -11,19 +11,6 @@ from gymnasium.vector.utils import batch_space
 from mjx_sac.config import EPISODE_LENGTH
 
 
-def register(names: list[str]) -> None:
-    """Makes `mjx_sac/<name>` known to Gymnasium. Importing `mjx_sac` does it for Brax's environments; JAX is imported later."""
-    for name in names:
-        if f"mjx_sac/{name}" not in gymnasium.registry:
-            gymnasium.register(
-                f"mjx_sac/{name}",
-                entry_point="mjx_sac.envs.export:DeviceEnv",
-                vector_entry_point="mjx_sac.envs.export:DeviceVectorEnv",
-                max_episode_steps=EPISODE_LENGTH,
-                kwargs={"name": name},
-            )
-
-
 def _spaces(env: Any) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
     """Observations and actions of one environment."""
     observation = gymnasium.spaces.Box(-np.inf, np.inf, (env.observation_size,), np.float32)

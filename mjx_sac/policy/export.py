@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_sac import networks, normalizer, numpy_policy
+from mjx_sac import networks
+from mjx_sac.training.compiled import normalizer
+from mjx_sac.policy import numpy_policy
 from mjx_sac.config import UsageError
-from mjx_sac.policy import Policy
+from mjx_sac.policy.policy import Policy
 
 _OPSET, _IR = 13, 8  # of 2021: every runtime still in use reads them
 

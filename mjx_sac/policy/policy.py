@@ -10,11 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mjx_sac import algorithm, envs, sac, saved, snapshot
+from mjx_sac import envs
+from mjx_sac.algorithms import loader
+from mjx_sac.runs import stored_policy, array_store
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.base import spaces as spaces_of
 from mjx_sac.networks import Networks
-from mjx_sac.normalizer import NormalizerState
+from mjx_sac.runs.stored_policy import StoredPolicy
+from mjx_sac.training.compiled import acting
+from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Params, named_leaves
 
 
@@ -68,7 +72,7 @@ class Policy:
           A flat action within the environment's bounds.
         """
         raw = jnp.asarray(observation, jnp.float32)
-        action = sac.policy(self.actor_params, self.normalizer, raw, key, networks=self.networks, config=self._exact)
+        action = acting.policy(self.actor_params, self.normalizer, raw, key, networks=self.networks, config=self._exact)
         bounds = self.bounds()
         action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
         return jnp.rint(action) if self.whole_numbers else action
@@ -151,20 +155,20 @@ def load_policy(
     Raises:
       UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone, or it has other networks.
     """
-    stored = saved.checkpoint(run, step)
-    config, index = saved.choose(stored, seed_index)
+    stored = stored_policy.find(run, step)
+    config, index = stored_policy.choose_agent(stored, seed_index)
     try:
-        arrays = {name: array if index is None else array[index] for name, array in snapshot.read(stored.policy)}
-    except snapshot.DamagedError as error:
-        raise saved.unusable(error, stored.directory, stored.iterations) from None
+        arrays = {name: array if index is None else array[index] for name, array in array_store.read(stored.path)}
+    except array_store.DamagedError as error:
+        raise stored_policy.unusable(error, stored.directory, stored.iterations) from None
     spaces = stored.manifest.get("spaces") or _older_spaces(stored, arrays)
-    networks = networks or algorithm.load(stored.config).networks(stored.config, math.prod(spaces["action"]["shape"]))
+    networks = networks or loader.load(stored.config).networks(stored.config, math.prod(spaces["action"]["shape"]))
     stats = NormalizerState(*(jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")))
     params = _restore(stored, networks, arrays, stats.mean.shape)
     return Policy(config, stored.iterations, spaces, networks, params, stats)
 
 
-def _restore(stored: saved.Stored, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Params:
+def _restore(stored: StoredPolicy, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Params:
     like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}
     if {name: array.shape for name, array in arrays.items()} != wanted:
@@ -172,7 +176,7 @@ def _restore(stored: saved.Stored, networks: Networks, arrays: dict[str, np.ndar
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in wanted])
 
 
-def _older_spaces(stored: saved.Stored, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _older_spaces(stored: StoredPolicy, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Of an older checkpoint, which does not say: an environment that may have other bounds than [-1, 1] is asked."""
     head = arrays.get("actor_params.params.MLP_0.Head_0.bias")
     if head is None or not envs.by_brax(stored.config.env):

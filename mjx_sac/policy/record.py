@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac import envs, film, gl, viewer
+from mjx_sac import envs
+from mjx_sac.policy import video, opengl, viewer
 from mjx_sac.config import EPISODE_LENGTH, UsageError, nearest
-from mjx_sac.envs.gymnasium import GymnasiumEnvironment
-from mjx_sac.policy import Policy
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.policy.policy import Policy
 
 SIZE = (640, 480)
 
@@ -63,14 +64,14 @@ def record(
     Raises:
       UsageError: what should be recorded cannot be drawn, or `out` cannot be written.
     """
-    film.check(out)
+    video.check(out)
     env: Any = envs.make(policy.config.env, policy.config)
     limits = (policy.config.episode_length, getattr(env, "time_limit", None))
     plan = _Plan(episodes, seconds, min(filter(None, limits), default=EPISODE_LENGTH), [])
     prepare = _on_host if isinstance(env, GymnasiumEnvironment) else _on_device
     motion = prepare(policy, env, plan, out.suffix == ".html", camera)
-    period = film.period(motion.dt, out.suffix)
-    moments = film.thinned(motion.moments, motion.dt, period)
+    period = video.period(motion.dt, out.suffix)
+    moments = video.thinned(motion.moments, motion.dt, period)
     if out.suffix == ".html":
         # Copies: the environment goes on in place.
         bodies = [tuple(np.array(part) for part in motion.bodies(moment)) for moment in moments]
@@ -78,7 +79,7 @@ def record(
         title = f"{policy.config.env} after {policy.iterations:,} iterations"
         out.write_text(viewer.page(motion.model, positions, rotations, period, title))
     else:
-        film.write(map(motion.image, moments), out, period)
+        video.write(map(motion.image, moments), out, period)
     return plan.log
 
 
@@ -183,7 +184,7 @@ def _renderer(model: Any, camera: str | None) -> Callable[[Any], np.ndarray]:
     try:
         renderer = mujoco.Renderer(model, height, width)
     except Exception as error:  # whatever a GL library raises
-        raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {gl.WAY_OUT}") from None
+        raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
 
     def image(data: Any) -> np.ndarray:
         renderer.update_scene(data, camera=view)
@@ -233,7 +234,7 @@ def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool,
         try:
             return np.asarray(shown.render())
         except Exception as error:
-            way_out = f": {gl.WAY_OUT}" if model else ""
+            way_out = f": {opengl.WAY_OUT}" if model else ""
             raise UsageError(f"env = {env.name!r}: cannot draw itself: {error}{way_out}") from None
 
     moments = _play(plan, dt, policy.config.action_repeat, reset=reset, act=lambda x: policy.predict(x)[0], step=step)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mjx_sac import viewer
+from mjx_sac.policy import viewer
 from mjx_sac.config import UsageError
 
 FORMATS = (".mp4", ".gif", ".html")

@@ -41,7 +41,7 @@ class Written(NamedTuple):
 def write(
     directory: pathlib.Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], older: pathlib.Path | None
 ) -> Written:
-    """Writes `arrays` and whatever the JSON `header` says of them, linking files that the snapshot `older` has too.
+    """Write `arrays` and the JSON `header`, linking files that the store `older` has too.
 
     Raises:
       OSError: the disk is full or not writable. What is in `directory` then must be thrown away.
@@ -107,13 +107,15 @@ def verify(directory: pathlib.Path) -> dict[str, Any]:
     return body
 
 
-def read(directory: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays, one at a time.
+def read(
+    directory: pathlib.Path, body: dict[str, Any] | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays one at a time, by name; `body` is the manifest where it has been read.
 
     Raises:
       DamagedError: as `verify`.
     """
-    body = manifest(directory)
+    body = body or manifest(directory)
     packed = _load(directory / body["packed"])
     for name, leaf in body["leaves"].items():
         dtype, shape = np.dtype(leaf["dtype"]), tuple(leaf["shape"])

@@ -1,12 +1,18 @@
-"""Checkpoints through Orbax: everything a run needs to go on, and apart from it the policy. Nothing is pickled."""
+"""Write and restore checkpoints: Orbax commits them, `array_store` holds them, nothing is pickled.
+
+A checkpoint is a directory named by iterations, with two parts: `state`, all that a run needs to
+resume, and `policy`, what acting needs.
+"""
 
 # pyright: basic
 import contextlib
 import dataclasses
 import logging
 import pathlib
+import re
 import shutil
 import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,27 +20,29 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mjx_sac import processes, provenance, rundir, snapshot, spread
-from mjx_sac.config import Config, TrainingError, UsageError
-from mjx_sac.trainer import RunState
+from mjx_sac.config import TrainingError, UsageError
+from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
 from mjx_sac.types import named_leaves
 
 _DELETING = "deleting-"
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what it raises too, and we say in one line
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what we report
+
+Arrays = dict[str, np.ndarray]
 
 
 class _Handler(ocp.AsyncCheckpointHandler):
-    """One item of a checkpoint as a snapshot, written in the background.
+    """Writes one part of a checkpoint in the background.
 
     Attributes:
-      older: the item to link unchanged files from.
+      older: the same part of an older checkpoint, to link unchanged files from.
       written: sizes and seconds of the last write.
     """
 
     def __init__(self) -> None:
         self.older: pathlib.Path | None = None
-        self.written: tuple[snapshot.Written, float] | None = None
+        self.written: tuple[array_store.Written, float] | None = None
         self._pool = ThreadPoolExecutor(1)
 
     async def async_save(self, directory: Any, args: "_Save") -> list[Any]:
@@ -42,11 +50,12 @@ class _Handler(ocp.AsyncCheckpointHandler):
 
     def save(self, directory: Any, args: "_Save") -> None:
         started = time.perf_counter()
-        written = snapshot.write(pathlib.Path(directory), args.arrays, args.header, self.older)
+        path = pathlib.Path(directory)
+        written = array_store.write(path, args.arrays, args.header, self.older)
         self.written = (written, time.perf_counter() - started)
 
-    def restore(self, directory: Any, args: Any = None) -> dict[str, np.ndarray]:
-        return dict(snapshot.read(pathlib.Path(directory)))
+    def restore(self, directory: Any, args: Any = None) -> Arrays:
+        return dict(array_store.read(pathlib.Path(directory)))
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -55,7 +64,7 @@ class _Handler(ocp.AsyncCheckpointHandler):
 @ocp.args.register_with_handler(_Handler, for_save=True)
 @dataclasses.dataclass
 class _Save(ocp.args.CheckpointArgs):
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     header: dict[str, Any]
 
 
@@ -66,15 +75,31 @@ class _Restore(ocp.args.CheckpointArgs):
 
 
 class Checkpoints:
-    """The checkpoints of one run, named by iterations. Writing happens in the background."""
+    """The checkpoints of one run, written in the background."""
 
-    def __init__(self, directory: pathlib.Path, config: Config, spaces: dict[str, Any]) -> None:
-        """`spaces` are the environment's, see `envs.base.spaces`."""
-        self._path = (directory / "checkpoints").absolute()
-        self._handlers = {name: _Handler() for name in rundir.ITEMS}
-        self._max_to_keep, self._description = config.max_to_keep, {**provenance.description(config), "spaces": spaces}
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        max_to_keep: int,
+        header: Mapping[str, Any],
+        *,
+        fetch: Callable[[Iterable[tuple[str, Any]]], Arrays] = dict,
+        writes: bool = True,
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+          directory: the run's.
+          max_to_keep: how many to keep.
+          header: what every manifest says, for JSON.
+          fetch: copies named arrays to the host; all processes call it.
+          writes: False for processes that only send their parts.
+        """
+        self._directory, self._path = directory, (directory / "checkpoints").absolute()
+        self._max_to_keep, self._header, self._fetch = max_to_keep, header, fetch
+        self._handlers = {name: _Handler() for name in ITEMS}
         self._stalled = 0.0
-        self._manager = self._make_manager() if processes.primary() else None
+        self._manager = self._make_manager() if writes else None
 
     def _make_manager(self) -> ocp.CheckpointManager:
         self._path.mkdir(parents=True, exist_ok=True)
@@ -82,57 +107,64 @@ class Checkpoints:
             create=False,
             cleanup_tmp_directories=True,
             lightweight_initialize=True,
-            # Or our handler would have to know how to wait for the directory it writes into.
+            # Otherwise our handler would have to wait for the directory it writes into.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}
+            ),
         )
-        for left in self._path.glob(f"{_DELETING}*"):  # by a process that was killed over it
+        for left in self._path.glob(f"{_DELETING}*"):  # by a process killed while deleting
             shutil.rmtree(left, ignore_errors=True)
-        return ocp.CheckpointManager(self._path, options=options, item_handlers=dict(self._handlers))
+        return ocp.CheckpointManager(
+            self._path, options=options, item_handlers=dict(self._handlers)
+        )
 
-    def save(self, iterations: int, state: RunState, returns: np.ndarray | None = None) -> None:
-        """Copies the state to the host and has it written; `state` may be donated as soon as this returns. All processes must call
-        it, and process 0 writes.
+    def save(
+        self, iterations: int, items: Mapping[str, Any], returns: Iterable[float] | None = None
+    ) -> None:
+        """Copy to the host and write in the background; what is saved may then be donated.
+
+        All processes must call it.
 
         Args:
           iterations: names the checkpoint.
-          state: what to keep.
-          returns: of every agent of a population, by which its best one is known.
+          items: "state" and "policy", each a pytree of arrays.
+          returns: of each agent, by which the best is known.
 
         Raises:
-          TrainingError: this or the checkpoint before could not be written.
+          TrainingError: this checkpoint or the one before could not be written.
         """
         started = time.perf_counter()
         self.wait()
-        policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
-        scores = None if returns is None else [float(score) if np.isfinite(score) else None for score in returns]
-        header = {"iterations": iterations, "returns": scores, **self._description}
-        items = {
-            name: _Save(spread.fetch(named_leaves(tree)), header) for name, tree in zip(rundir.ITEMS, (state, policy), strict=True)
-        }
+        scores = None if returns is None else [float(x) if np.isfinite(x) else None for x in returns]
+        header = {"iterations": iterations, "returns": scores, **self._header}
+        saves = {name: _Save(self._fetch(named_leaves(items[name])), header) for name in ITEMS}
         if self._manager is None:
             return
         for name, handler in self._handlers.items():
             handler.older = self._older(name)
         try:
-            self._manager.save(iterations, args=ocp.args.Composite(**items))
+            self._manager.save(iterations, args=ocp.args.Composite(**saves))
         except OSError as error:
             raise self._failed(error) from error
         self._stalled = time.perf_counter() - started
 
     def _older(self, item: str) -> pathlib.Path | None:
-        """The checkpoint that the next one shares files with.
+        """Return the checkpoint that the next one shares files with.
 
-        Never the one right before it, which must survive damage to the newest, unless no more than one is kept.
+        Never the one right before it, which must survive damage to the newest, unless only one is
+        kept.
         """
-        steps = rundir.steps(self._path.parent)
+        there = steps(self._directory)
         behind = min(2, self._max_to_keep)
-        return self._path / str(steps[-behind]) / item if len(steps) >= behind else None
+        return self._path / str(there[-behind]) / item if len(there) >= behind else None
 
     @property
     def cost(self) -> dict[str, float]:
-        """Of the newest checkpoint on disk: bytes, bytes among them that no older one had, seconds that writing took in the
-        background, seconds that training stood still for the copy to the host and the checkpoint before.
+        """Metrics of the newest checkpoint on disk; empty before the first.
+
+        Bytes, bytes that no older one had, seconds of writing in the background, and seconds for
+        which training stood still: for the copy to the host and the checkpoint before.
         """
         written = [handler.written for handler in self._handlers.values() if handler.written]
         if len(written) < len(self._handlers):
@@ -144,31 +176,8 @@ class Checkpoints:
             "checkpoint/stall_seconds": self._stalled,
         }
 
-    def restore(self, iterations: int, like: RunState, shardings: Any = None) -> RunState:
-        """The state saved at `iterations`.
-
-        Args:
-          iterations: the checkpoint.
-          like: a `RunState` (of arrays or shapes) such as the run would start with.
-          shardings: where its parts are to lie; left out, on the default device.
-
-        Raises:
-          UsageError: it is damaged, or was saved by another environment or other networks: every differing array is named.
-        """
-        path = self._path / str(iterations)
-        try:
-            found = {
-                name: (tuple(leaf["shape"]), leaf["dtype"]) for name, leaf in snapshot.manifest(path / "state")["leaves"].items()
-            }
-            _compare(path, {name: (x.shape, np.dtype(x.dtype).name) for name, x in named_leaves(like)}, found)
-            where = dict(named_leaves(jax.tree.broadcast(shardings, like))) if shardings else {}
-            arrays = {name: spread.place(x, where.get(name)) for name, x in snapshot.read(path / "state")}
-        except snapshot.DamagedError as error:
-            raise rundir.damaged(error) from None
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in named_leaves(like)])
-
     def wait(self) -> None:
-        """Returns when everything saved so far is on disk.
+        """Return when everything saved so far is on disk.
 
         Raises:
           TrainingError: it cannot be written.
@@ -182,18 +191,21 @@ class Checkpoints:
         self._delete_oldest()
 
     def _delete_oldest(self) -> None:
-        """Renamed first (Orbax does not): a process that is killed meanwhile leaves nothing that looks like a checkpoint."""
-        for step in rundir.steps(self._path.parent)[: -self._max_to_keep]:
+        """Rename first (Orbax does not): a kill then leaves nothing that looks like a checkpoint."""
+        for step in steps(self._directory)[: -self._max_to_keep]:
             leaving = self._path / f"{_DELETING}{step}"
             with contextlib.suppress(OSError):  # the next save tries again
                 (self._path / str(step)).replace(leaving)
                 shutil.rmtree(leaving)
 
     def _failed(self, error: OSError) -> TrainingError:
-        return TrainingError(f"checkpoint in {self._path} cannot be written ({error.strerror or error}); those before are intact")
+        reason = error.strerror or error
+        return TrainingError(
+            f"checkpoint in {self._path} cannot be written ({reason}); those before are intact"
+        )
 
     def close(self) -> None:
-        """Lets go of Orbax's threads. What could not be written `save` or `wait` has told."""
+        """Stop background threads. Write errors were already raised by `save` or `wait`."""
         with contextlib.suppress(OSError):
             if self._manager:
                 self._manager.close()
@@ -201,19 +213,56 @@ class Checkpoints:
             handler.close()
 
 
+def restore(
+    directory: pathlib.Path,
+    step: int,
+    like: Any,
+    place: Callable[[str, np.ndarray], Any],
+    manifest: dict[str, Any] | None = None,
+) -> Any:
+    """Return the state saved at `step` iterations; every file of the checkpoint is verified.
+
+    Args:
+      directory: the run's.
+      step: iterations of the checkpoint.
+      like: a pytree of arrays or shapes such as the run would start with.
+      place: puts a named array where the run needs it.
+      manifest: of the state, where it has been read already.
+
+    Raises:
+      UsageError: another environment or other networks saved it: differing arrays are named.
+      array_store.DamagedError: a file of it is not what was written.
+    """
+    path = checkpoint_path(directory, step)
+    array_store.verify(path / "policy")
+    manifest = manifest or array_store.manifest(path / "state")
+    leaves = {_renamed(name): leaf for name, leaf in manifest["leaves"].items()}
+    found = {name: (tuple(leaf["shape"]), leaf["dtype"]) for name, leaf in leaves.items()}
+    wanted = {name: (x.shape, np.dtype(x.dtype).name) for name, x in named_leaves(like)}
+    _compare(path, wanted, found)
+    stored = ((_renamed(name), x) for name, x in array_store.read(path / "state", manifest))
+    arrays = {name: place(name, x) for name, x in stored}
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def _renamed(name: str) -> str:
+    """Return an array's name today; older checkpoints have `numbers.tau`, say."""
+    return re.sub(r"^numbers\.", "hyperparameters.", name)
+
+
 def _compare(path: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
     differing = [
-        f"{name} is {_show(found.get(name))}, this run's {_show(wanted.get(name))}"
+        f"{name} is {_describe(found.get(name))}, this run's {_describe(wanted.get(name))}"
         for name in sorted(wanted.keys() | found.keys())
         if wanted.get(name) != found.get(name)
     ]
     if differing:
         more = f" and {len(differing) - 8} more" if len(differing) > 8 else ""
         raise UsageError(
-            f"checkpoint {path} does not fit: {'; '.join(differing[:8])}{more}: choose another --logdir, or start anew "
-            f"with --overwrite"
+            f"checkpoint {path} does not fit: {'; '.join(differing[:8])}{more}: choose another "
+            f"--logdir, or restart with --overwrite"
         )
 
 
-def _show(leaf: tuple[tuple[int, ...], str] | None) -> str:
+def _describe(leaf: tuple[tuple[int, ...], str] | None) -> str:
     return "missing" if leaf is None else f"{leaf[1]}{list(leaf[0])}"

@@ -16,7 +16,7 @@ from tensorboardX.summary import hparams
 from mjx_sac.config import UsageError
 
 
-class Logger:
+class EventWriter:
     """Event files in the run's own directory, so that `tensorboard --logdir runs` shows one curve per run.
 
     What is logged is on disk when `log` returns: a checkpoint's curves are never behind it. (`SummaryWriter` writes from a thread,

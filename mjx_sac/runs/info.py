@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
-from mjx_sac import logger, rundir, saved, snapshot
+from mjx_sac.runs import array_store, event_files, stored_policy
+from mjx_sac.runs.directory import ITEMS, steps
 from mjx_sac.config import Config, agent_names
 
 Curves = dict[str, dict[int, float]]
@@ -26,9 +27,9 @@ def inspect(run: str | pathlib.Path) -> dict[str, Any]:
     description = _description(directory)
     config = description["config"]
     defaults = Config().model_dump(mode="json")
-    agents = {name: logger.read(directory / name) for name in agent_names(config)}
-    curves = _mean(agents) if agents else logger.read(directory)
-    checkpoints = [_checkpoint(directory / "checkpoints" / str(step)) for step in rundir.steps(directory)]
+    agents = {name: event_files.read(directory / name) for name in agent_names(config)}
+    curves = _mean(agents) if agents else event_files.read(directory)
+    checkpoints = [_checkpoint(directory / "checkpoints" / str(step)) for step in steps(directory)]
     whole = [checkpoint["iterations"] for checkpoint in checkpoints if not checkpoint["damaged"]]
     logged = [max(curve) for curve in curves.values()]
     return {
@@ -63,16 +64,16 @@ def _description(directory: pathlib.Path) -> dict[str, Any]:
         found = json.loads((directory / "kwargs.json").read_text())
         if {"env", "iterations"} <= found["config"].keys():
             return found
-    return saved.checkpoint(directory).manifest
+    return stored_policy.find(directory).manifest
 
 
 def _checkpoint(path: pathlib.Path) -> dict[str, Any]:
     """Damage that its manifests show; whole files are only read by those who use them."""
     damaged = None
     try:
-        for item in rundir.ITEMS:
-            snapshot.manifest(path / item)
-    except snapshot.DamagedError as error:
+        for item in ITEMS:
+            array_store.manifest(path / item)
+    except array_store.DamagedError as error:
         damaged = str(error)
     return {"iterations": int(path.name), "bytes": _bytes(path.rglob("*")), "damaged": damaged}
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from mjx_sac import algorithm
+from mjx_sac.algorithms import loader
 from mjx_sac.config import Config
 
 _PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -17,7 +17,7 @@ _PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax",
 def description(config: Config) -> dict[str, Any]:
     """The resolved configuration, package versions, git commit, and the losses file's SHA-256 where there is one."""
     described = {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
-    return {**described, "losses_sha256": algorithm.sha256(config.losses)} if config.losses else described
+    return {**described, "losses_sha256": loader.sha256(config.losses)} if config.losses else described
 
 
 def measured_with() -> dict[str, Any]:

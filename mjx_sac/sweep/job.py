@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac import rundir, snapshot
+from mjx_sac.runs.directory import ITEMS, steps
+from mjx_sac.runs import array_store
 from mjx_sac.config import Config, NonFiniteError, UsageError, nearest
 
 Curve = list[tuple[int, float]]
@@ -64,14 +65,14 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
       UsageError: it cannot be trained, or `metric` is none of its curves.
       TrainingError: training failed for another reason than numbers that stopped being finite; it can go on.
     """
-    from mjx_sac import api
+    from mjx_sac.training.host import train
 
     began, error = time.time(), None
     if job.parent:
         graft(pathlib.Path(job.parent), job.config, job.kept)
     for config in alone(job.config) if job.on_host else (job.config,):
         try:
-            api.train(config, losses=None if config.losses else losses)
+            train.train(config, losses=None if config.losses else losses)
         except NonFiniteError as problem:
             error = str(problem)
     curves, scores = measure(job.config, metric)
@@ -80,7 +81,7 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
 
 def alone(config: Config) -> list[Config]:
     """A run for every agent, each where a population would have its curves."""
-    names = config.member_names() or ("",)
+    names = config.agent_names() or ("",)
     return [
         agent.model_copy(update={"logdir": str(pathlib.Path(config.run_dir) / name)})
         for name, agent in zip(names, config.population(), strict=True)
@@ -93,10 +94,10 @@ def measure(config: Config, metric: str) -> tuple[list[Curve], list[float]]:
     Raises:
       UsageError: no agent has that metric.
     """
-    from mjx_sac import logger
+    from mjx_sac.runs import event_files
 
     directory = pathlib.Path(config.run_dir)
-    found = [logger.read(directory / name) for name in config.member_names() or ("",)]
+    found = [event_files.read(directory / name) for name in config.agent_names() or ("",)]
     known = sorted({tag for curves in found for tag in curves})
     if known and metric not in known:
         raise UsageError(f"metric = {metric!r}: no run has it{nearest(metric, known) or '; there are ' + ', '.join(known)}")
@@ -117,18 +118,18 @@ def graft(parent: pathlib.Path, config: Config, kept: tuple[int, ...]) -> None:
     It is made of the arrays on disk: all but the counter that agents share have an axis of agents first.
     """
     directory = pathlib.Path(config.run_dir) / "checkpoints"
-    if rundir.steps(directory.parent):
+    if steps(directory.parent):
         return  # it has been going on already
-    iterations = rundir.steps(parent)[-1]
+    iterations = steps(parent)[-1]
     temporary = directory / "grafting"
     shutil.rmtree(temporary, ignore_errors=True)
-    for item in rundir.ITEMS:
+    for item in ITEMS:
         source = parent / "checkpoints" / str(iterations) / item
         (temporary / item).mkdir(parents=True)
-        header = {name: value for name, value in snapshot.manifest(source).items() if name not in ("schema", "leaves", "packed")}
+        header = {name: value for name, value in array_store.manifest(source).items() if name not in ("schema", "leaves", "packed")}
         header["returns"] = [header["returns"][i] for i in kept] if header.get("returns") else None
-        arrays = {name: np.ascontiguousarray(x[list(kept)]) if x.ndim else x for name, x in snapshot.read(source)}
-        snapshot.write(temporary / item, arrays, {**header, "config": config.model_dump(mode="json")}, None)
+        arrays = {name: np.ascontiguousarray(x[list(kept)]) if x.ndim else x for name, x in array_store.read(source)}
+        array_store.write(temporary / item, arrays, {**header, "config": config.model_dump(mode="json")}, None)
     temporary.replace(directory / str(iterations))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mjx_sac import search
-from mjx_sac.search import Choice, Parameter
-from mjx_sac.trials import Trial, ranked
+from mjx_sac.sweep import search
+from mjx_sac.sweep.search import Choice, Parameter
+from mjx_sac.sweep.trials import Trial, ranked
 
 _COLORS = "viridis"
 _BEST = "#D55E00"

@@ -14,11 +14,11 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from mjx_sac import job as jobs
+from mjx_sac.sweep import job as jobs
 from mjx_sac.config import TrainingError, UsageError
-from mjx_sac.console import say
-from mjx_sac.job import Job
-from mjx_sac.sweep import Done, Execute, Plan, describe
+from mjx_sac.training.host.console import print_line
+from mjx_sac.sweep.job import Job
+from mjx_sac.sweep.sweep import Done, Execute, Plan, describe
 
 _RESTARTS = 2
 """Of a job whose worker has died."""
@@ -59,7 +59,7 @@ def executor(plan: Plan, address: str, losses: Any) -> Execute:
         if todo:
             _connect(address, plan.workers)
             for one in todo:
-                say(f"{one.name}: {describe(one)}, by {plan.workers} workers")
+                print_line(f"{one.name}: {describe(one)}, by {plan.workers} workers")
             _fit([_absolute(one) for one in todo], plan, losses, lambda i, outcome: done(todo[i], outcome))
 
     return execute
@@ -102,12 +102,12 @@ def _fit(todo: list[Job], plan: Plan, losses: Any, done: Any) -> None:
             if "outcome" in result:
                 outcome, i = jobs.from_json(result["outcome"]), result["config"]["job"]
                 done(i, outcome)
-                say(f"{todo[i].name}: done by {outcome.process} in {outcome.seconds:,.0f} s")
+                print_line(f"{todo[i].name}: done by {outcome.process} in {outcome.seconds:,.0f} s")
             else:
                 errors.append((UsageError if result["kind"] == "UsageError" else TrainingError)(result["message"]))
 
         def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            say(f"{todo[trial.config['job']].name}: its worker has died; another goes on")
+            print_line(f"{todo[trial.config['job']].name}: its worker has died; another goes on")
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it would show the dead worker's traceback
     there = ray.cluster_resources()

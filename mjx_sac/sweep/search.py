@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac.config import Config, UsageError, build, field_info, nearest
+from mjx_sac.config import Config, UsageError, build, mark, nearest
 
 Settings = dict[str, Any]
 """Values of the hyperparameters that vary."""
@@ -106,7 +106,7 @@ def _check_name(name: str, config_class: type[Config], given: set[str], known: s
         raise UsageError(f"param {name}: no such hyperparameter{nearest(name, list(fields))}")
     if name == "seed":
         raise UsageError("param seed: every setting is trained with the same seeds: --num_seeds says how many")
-    if name == "losses" or field_info(config_class, name, "group") in ("Run", "Output"):
+    if name == "losses" or mark(config_class, name, "group") in ("Run", "Output"):
         raise UsageError(f"param {name}: the same for the whole sweep: give it as --{name}")
     if name in known:
         raise UsageError(f"param {name}: there twice: put all its values into one --param")

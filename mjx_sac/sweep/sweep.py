@@ -17,13 +17,13 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mjx_sac import job as jobs
-from mjx_sac import search
-from mjx_sac.config import Config, UsageError, field_info
-from mjx_sac.console import say
-from mjx_sac.job import Job, Outcome
-from mjx_sac.search import Parameter, Settings, Told
-from mjx_sac.trials import Trial, ranked, row, score_at
+from mjx_sac.sweep import job as jobs
+from mjx_sac.sweep import search
+from mjx_sac.config import Config, UsageError, mark
+from mjx_sac.training.host.console import print_line
+from mjx_sac.sweep.job import Job, Outcome
+from mjx_sac.sweep.search import Parameter, Settings, Told
+from mjx_sac.sweep.trials import Trial, ranked, row, score_at
 
 FILE = "sweep.json"
 SIDE_BY_SIDE = 8
@@ -164,7 +164,7 @@ class Sweep:
         self.jobs[one.name] = {"trials": one.trials, "agent_iterations": agents, **jobs.to_json(outcome)}
         self.save()
         if outcome.error:
-            say(f"{one.name}: {outcome.error}")
+            print_line(f"{one.name}: {outcome.error}")
 
     def _note(self, one: Job) -> None:
         """Writes an outcome beside the settings."""
@@ -247,7 +247,7 @@ def group(plan: Plan, wave: int, trials: Sequence[Trial], until: int) -> list[Jo
 
 def _split(plan: Plan, trial: Trial) -> tuple[Settings, Settings]:
     """What decides shapes or branches, and what are mere numbers."""
-    numbers = {k: v for k, v in trial.settings.items() if v is not None and field_info(type(plan.base), k, "number")}
+    numbers = {k: v for k, v in trial.settings.items() if v is not None and mark(type(plan.base), k, "traced")}
     return {name: value for name, value in trial.settings.items() if name not in numbers}, numbers
 
 
@@ -278,7 +278,7 @@ def local(metric: str, losses: Any) -> Execute:
 
     def execute(todo: Sequence[Job], done: Done) -> None:
         for one in todo:
-            say(f"{one.name}: {describe(one)}")
+            print_line(f"{one.name}: {describe(one)}")
             done(one, jobs.run(one, metric, losses))
 
     return execute

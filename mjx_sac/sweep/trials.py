@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac import job as jobs
-from mjx_sac.search import Settings
+from mjx_sac.sweep import job as jobs
+from mjx_sac.sweep.search import Settings
 
 
 class Trial(NamedTuple):

@@ -29,8 +29,9 @@ from conftest import SMALL, Counter  # noqa: E402
 if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
-from mjx_sac import cli, snapshot  # noqa: E402
-from mjx_sac.console import Console  # noqa: E402
+from mjx_sac.cli import app
+from mjx_sac.runs import array_store  # noqa: E402
+from mjx_sac.training.host.console import Console  # noqa: E402
 from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 
 
@@ -86,7 +87,7 @@ def befall(fault: dict, name: str, counts: collections.Counter) -> None:
 
 def arm(fault: dict) -> None:
     """Puts the fault in its place."""
-    phase, write = Console.phase, snapshot._write
+    phase, write = Console.phase, array_store._write
     counts = collections.Counter()
 
     def at_phase(self, name):
@@ -104,7 +105,7 @@ def arm(fault: dict) -> None:
             kill()
         write(path, data)
 
-    Console.phase, snapshot._write = at_phase, at_write
+    Console.phase, array_store._write = at_phase, at_write
 
 
 def main() -> None:
@@ -118,7 +119,7 @@ def main() -> None:
     config = {**SMALL, "env": env, **request["config"]}
     flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for name, v in config.items()]
     losses = Losses(critic=breaking_loss) if nan == "loss" else None
-    cli.main(["train", *flags, *request.get("flags", [])], losses=losses)
+    app.main(["train", *flags, *request.get("flags", [])], losses=losses)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mjx_sac import rundir, snapshot
+from mjx_sac.runs.directory import steps
+from mjx_sac.runs import array_store
 
 COUNTER = "conftest:Counter"
 """The environment, as the processes name it."""
@@ -10,8 +11,8 @@ COUNTER = "conftest:Counter"
 
 def saved_state(logdir, step=None):
     """Shapes and SHA-256 of everything in a checkpoint's state: equal exactly when every leaf is, bit for bit."""
-    step = step or rundir.steps(logdir)[-1]
-    manifest = snapshot.verify(logdir / "checkpoints" / str(step) / "state")
+    step = step or steps(logdir)[-1]
+    manifest = array_store.verify(logdir / "checkpoints" / str(step) / "state")
     return manifest["leaves"], manifest["packed"]
 
 

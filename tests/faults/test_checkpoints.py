@@ -8,7 +8,10 @@ import pytest
 from conftest import make_config
 from evidence import COUNTER, saved_state
 
-from mjx_sac import api, rundir, snapshot
+from mjx_sac.runs.directory import ITEMS
+from mjx_sac.runs.resolve import attach
+from mjx_sac.training.host import train
+from mjx_sac.runs import array_store
 from mjx_sac.config import UsageError
 
 pytest_plugins = ["cases"]
@@ -19,8 +22,8 @@ def files_of_a_checkpoint(logdir, step):
     """One of every kind: name -> path."""
     directory = logdir / "checkpoints" / str(step)
     kinds = {}
-    for item in rundir.ITEMS:
-        manifest = snapshot.manifest(directory / item)
+    for item in ITEMS:
+        manifest = array_store.manifest(directory / item)
         kinds[f"{item}'s manifest"] = directory / item / "manifest.json"
         kinds[f"{item}'s small arrays"] = directory / item / manifest["packed"]
         pieces = [piece for leaf in manifest["leaves"].values() for piece in leaf.get("pieces", ()) if piece]
@@ -33,7 +36,7 @@ def files_of_a_checkpoint(logdir, step):
 def large(tmp_path_factory):
     """A run whose replay buffer takes several files, and its second checkpoint has a new one."""
     logdir = tmp_path_factory.mktemp("large") / "run"
-    api.train(make_config(logdir=str(logdir), iterations=96, buffer_size=400_000))
+    train.train(make_config(logdir=str(logdir), iterations=96, buffer_size=400_000))
     return logdir
 
 
@@ -61,8 +64,8 @@ def test_damage_is_named_before_training_and_fallback_goes_on(large, tmp_path, h
         harm(path)
         config = make_config(logdir=str(logdir), iterations=128, buffer_size=400_000)
         with pytest.raises(UsageError, match=f"{path.name}.*--fallback") as refusal:
-            rundir.attach(config, verify=True, check_env=False)
-        attached = rundir.attach(config, fallback=True, verify=True, check_env=False)
+            attach(config, verify=True, check_env=False)
+        attached = attach(config, fallback=True, verify=True, check_env=False)
         assert (attached.latest, attached.damaged) == (64, [96])
     words = {flip: "one byte of it has flipped", truncate: "a file of it was cut short"}.get(harm, "a file of it is gone")
     outcome(f"the newest checkpoint is damaged: {words}", "with `--fallback` one checkpoint interval", str(refusal.value))
@@ -70,8 +73,8 @@ def test_damage_is_named_before_training_and_fallback_goes_on(large, tmp_path, h
 
 def test_damage_in_place_does_not_reach_the_checkpoint_before(tmp_path, monkeypatch):
     """Where files are linked, a disk error in one shows in the other: so the newest two share none."""
-    monkeypatch.setattr(snapshot, "_PIECE", 256)
-    api.train(make_config(logdir=str(tmp_path), iterations=128, buffer_size=1024))
+    monkeypatch.setattr(array_store, "_PIECE", 256)
+    train.train(make_config(logdir=str(tmp_path), iterations=128, buffer_size=1024))
     inodes = [{p.stat().st_ino for p in (tmp_path / "checkpoints" / str(s) / "state").iterdir()} for s in (64, 96, 128)]
     assert inodes[0] & inodes[2], "what did not change since the checkpoint before the last is not written again"
     assert not inodes[1] & inodes[2]
@@ -93,9 +96,9 @@ def test_fallback_repeats_what_was_lost(run, whole, tmp_path):
 
 def reseal(directory, change):
     """Changes a manifest as one would who knows how to compute its SHA-256."""
-    body = snapshot.manifest(directory)
+    body = array_store.manifest(directory)
     change(body)
-    (directory / "manifest.json").write_text(json.dumps({**body, "sha256": snapshot._digest(body)}))
+    (directory / "manifest.json").write_text(json.dumps({**body, "sha256": array_store._digest(body)}))
 
 
 def test_a_manifest_that_declares_a_giant_is_refused_before_anything_is_allocated(whole, tmp_path, outcome):
@@ -107,23 +110,23 @@ def test_a_manifest_that_declares_a_giant_is_refused_before_anything_is_allocate
 
     reseal(logdir / "checkpoints" / "128" / "state", grow)
     with pytest.raises(UsageError, match=r"replay\.reward is float32\[1000000000000\], this run's float32\[16, 4\]") as refusal:
-        api.train(make_config(env=COUNTER, logdir=str(logdir), iterations=160))
+        train.train(make_config(env=COUNTER, logdir=str(logdir), iterations=160))
     outcome("a checkpoint's arrays are not this run's (10^12 elements, say)", "nothing", str(refusal.value))
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(whole, tmp_path, outcome):
     logdir = tmp_path / "run"
     shutil.copytree(whole, logdir)
-    reseal(logdir / "checkpoints" / "128" / "state", lambda body: body.update(schema=snapshot.SCHEMA + 1))
+    reseal(logdir / "checkpoints" / "128" / "state", lambda body: body.update(schema=array_store.SCHEMA + 1))
     with pytest.raises(UsageError, match="schema 2, this version reads up to 1: upgrade mjx-sac") as refusal:
-        rundir.attach(make_config(env=COUNTER, logdir=str(logdir), iterations=160))
+        attach(make_config(env=COUNTER, logdir=str(logdir), iterations=160))
     outcome("a newer mjx-sac wrote the checkpoint", "nothing", str(refusal.value))
 
 
 @pytest.mark.parametrize("changes", [{"hidden_sizes": [16]}, {"buffer_size": 128}, {"num_envs": 2}])
 def test_a_checkpoint_of_another_run_is_refused_field_by_field(whole, tmp_path, changes, outcome):
     with pytest.raises(UsageError) as refusal:
-        rundir.attach(make_config(env=COUNTER, logdir=str(whole), iterations=160, **changes))
+        attach(make_config(env=COUNTER, logdir=str(whole), iterations=160, **changes))
     assert next(iter(changes)) in str(refusal.value)
     if "buffer_size" in changes:
         outcome("another environment, network or buffer size than the run's", "nothing", str(refusal.value))
@@ -136,6 +139,6 @@ def test_the_golden_checkpoint_of_every_release_goes_on(tmp_path, outcome):
     for release in golden.iterdir():
         logdir = tmp_path / release.name / "run"
         shutil.copytree(release, logdir)
-        result = api.train(make_config(logdir=str(logdir), iterations=96))
+        result = train.train(make_config(logdir=str(logdir), iterations=96))
         assert result.metrics["train/n_updates"] == 64
     outcome("a checkpoint of an earlier release", "nothing", "nothing: it goes on")

@@ -7,7 +7,9 @@ import pytest
 from conftest import make_config
 from evidence import COUNTER, curves
 
-from mjx_sac import api, rundir, snapshot
+from mjx_sac.runs.directory import steps
+from mjx_sac.training.host import train
+from mjx_sac.runs import array_store
 from mjx_sac.config import UsageError
 
 pytest_plugins = ["cases"]
@@ -21,7 +23,7 @@ def test_nan_in_the_state_of_some_environments(run, tmp_path, outcome):
     assert code == 0, err
     steps = curves(logdir)["health/nonfinite_steps"]
     assert all(0 < count < 32 for _, count in steps)
-    state = dict(snapshot.read(logdir / "checkpoints" / "128" / "state"))
+    state = dict(array_store.read(logdir / "checkpoints" / "128" / "state"))
     assert all(np.isfinite(x).all() for name, x in state.items() if name.startswith("replay.") and x.dtype.kind == "f")
     outcome("NaN in some environments: state, observation or reward", "those steps", "`health/nonfinite_steps` counts them")
 
@@ -29,7 +31,7 @@ def test_nan_in_the_state_of_some_environments(run, tmp_path, outcome):
 def test_nan_in_the_reward_alone(run, tmp_path):
     logdir = tmp_path / "run"
     assert run(logdir, {"nan": "reward"})[0] == 0
-    state = dict(snapshot.read(logdir / "checkpoints" / "128" / "state"))
+    state = dict(array_store.read(logdir / "checkpoints" / "128" / "state"))
     assert np.isfinite(state["replay.reward"]).all()
     assert all(count > 0 for _, count in curves(logdir)["health/nonfinite_steps"])
 
@@ -44,8 +46,8 @@ def test_nan_in_the_loss(run, tmp_path, outcome):
     logdir = tmp_path / "run"
     code, _, last, err = run(logdir, {"nan": "loss"})
     assert code == 3, err
-    assert rundir.steps(logdir) == [32, 64]
-    state = dict(snapshot.read(logdir / "checkpoints" / "64" / "state"))
+    assert steps(logdir) == [32, 64]
+    state = dict(array_store.read(logdir / "checkpoints" / "64" / "state"))
     assert all(np.isfinite(x).all() for x in state.values() if x.dtype.kind == "f")
     outcome("NaN in a loss or a parameter", "the epoch it came in", last)
 
@@ -55,8 +57,8 @@ def test_counters_past_two_to_the_31(whole, tmp_path):
     logdir, far = tmp_path / "run", 2**31 + 32
     shutil.copytree(whole, logdir)
     (logdir / "checkpoints" / "128").rename(logdir / "checkpoints" / str(far))
-    result = api.train(make_config(env=COUNTER, logdir=str(logdir), iterations=far + 64))
-    assert rundir.steps(logdir)[-1] == far + 64
+    result = train.train(make_config(env=COUNTER, logdir=str(logdir), iterations=far + 64))
+    assert steps(logdir)[-1] == far + 64
     assert result.metrics["train/n_updates"] == far + 64 - 32
     assert curves(logdir)["rollout/episodes"][-1][0] == far + 64
 
@@ -66,7 +68,7 @@ def test_more_memory_than_there_is(tmp_path, outcome):
     with pytest.raises(
         UsageError, match=r"buffer_size = 1000000000000: the run needs about [\d,.]+ GB.* has [\d,.]+ GB"
     ) as refusal:
-        api.train(config)
+        train.train(config)
     assert not (tmp_path / "run").exists()
     words = str(refusal.value)
     assert "replay buffer" in words

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from conftest import Counter, make_config
 
-from mjx_sac import api, processes, rundir, snapshot
+from mjx_sac.runs.directory import steps
+from mjx_sac.training.host import train, processes
+from mjx_sac.runs import array_store
 from mjx_sac.config import UsageError
 
 pytestmark = pytest.mark.slow
@@ -51,7 +53,7 @@ def together(tmp_path_factory):
 
 
 def arrays(logdir, step):
-    return dict(snapshot.read(logdir / "checkpoints" / str(step) / "state"))
+    return dict(array_store.read(logdir / "checkpoints" / str(step) / "state"))
 
 
 def close(a, b):
@@ -64,7 +66,7 @@ def close(a, b):
 def whole(tmp_path_factory):
     """A run of one process that nothing befell."""
     logdir = tmp_path_factory.mktemp("whole") / "run"
-    api.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
+    train.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
     return logdir
 
 
@@ -79,7 +81,7 @@ def test_sigterm_to_one_ends_all_after_the_epoch_and_one_checkpoint(interrupted,
     logdir, ends = interrupted
     assert [code for code, *_ in ends] == [130, 130], ends
     assert all("goes on from the newest checkpoint" in line for _, line, *_ in ends)
-    assert rundir.steps(logdir) == [32, 64]
+    assert steps(logdir) == [32, 64]
     close(arrays(logdir, 64), arrays(whole, 64))
 
 
@@ -92,7 +94,7 @@ def test_one_of_them_speaks_evaluates_and_logs(interrupted):
 
 def test_one_process_goes_on_from_what_two_have_saved(interrupted, whole):
     logdir, _ = interrupted
-    api.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
+    train.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
     close(arrays(logdir, 128), arrays(whole, 128))
 
 
@@ -106,8 +108,8 @@ def test_when_one_is_killed_the_other_says_so_and_ends(together, whole, tmp_path
     assert "another process of this run has ended" in line
     assert end - ends[killed][3] < processes.HEARTBEAT_SECONDS
     if killed:  # who writes lives on, and what it had begun to write is there
-        assert rundir.steps(logdir) == [32]
-    for step in rundir.steps(logdir):
+        assert steps(logdir) == [32]
+    for step in steps(logdir):
         close(arrays(logdir, step), arrays(whole, step))
 
 

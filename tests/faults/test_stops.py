@@ -1,12 +1,12 @@
 """Runs that are stopped, by their own end, by signals and by others: real processes, and what was lost."""
 
+from mjx_sac.runs.directory import steps
 import random
 import signal
 
 import pytest
 from evidence import curves, saved_state
 
-from mjx_sac import rundir
 
 pytest_plugins = ["cases"]
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_sigkill_in_the_middle_of_writing_a_file(run, whole, tmp_path, write):
     logdir = tmp_path / "run"
     code, *_ = run(logdir, {"kill_write": write})
     assert code == -signal.SIGKILL
-    assert rundir.steps(logdir) == list(range(32, 32 * (1 + (write - 1) // 4), 32)), "four files a checkpoint"
+    assert steps(logdir) == list(range(32, 32 * (1 + (write - 1) // 4), 32)), "four files a checkpoint"
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
     assert curves(logdir) == curves(whole)
@@ -76,7 +76,7 @@ def test_sigkill_at_random_moments(run, tmp_path, outcome):
         for _ in range(8):
             code, *_ = run(logdir, {"kill_after": moments.uniform(0, 0.4)}, **long)
             assert code == -signal.SIGKILL
-            steps = rundir.steps(logdir)  # none where the first kill came before the first checkpoint
+            steps = steps(logdir)  # none where the first kill came before the first checkpoint
             assert max(steps, default=0) >= reached, "nothing that was committed is lost"
             reached = max(steps, default=0)
             for step in steps:

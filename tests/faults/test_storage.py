@@ -6,7 +6,8 @@ import pytest
 from conftest import make_config
 from evidence import saved_state
 
-from mjx_sac import api, rundir
+from mjx_sac.runs.directory import steps
+from mjx_sac.training.host import train
 
 pytest_plugins = ["cases"]
 pytestmark = pytest.mark.slow
@@ -16,7 +17,7 @@ def test_a_disk_quota_that_is_used_up(run, whole, tmp_path, outcome):
     logdir = tmp_path / "run"
     code, _, last, _ = run(logdir, {"quota": 2})
     assert code == 3
-    assert rundir.steps(logdir) == [32]
+    assert steps(logdir) == [32]
     outcome("no file can grow any more: a quota", "what came after the last checkpoint", last)
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
@@ -37,7 +38,7 @@ def test_a_disk_that_is_full(run, whole, small_disk, outcome):
     logdir = small_disk / "run"
     code, out, last, _ = run(logdir, {"disk_full": 2})
     assert code == 3
-    steps = rundir.steps(logdir)
+    steps = steps(logdir)
     assert steps in ([32], [32, 64]), "the second may be on disk already, or just being written"
     for step in steps:
         saved_state(logdir, step)  # verifies it
@@ -60,7 +61,7 @@ def test_an_event_file_that_cannot_be_written(tmp_path, outcome, capsys, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tensorboardX.event_file_writer.EventsWriter.write_event", refuse)
-    api.train(make_config(logdir=str(tmp_path / "run"), iterations=64))
+    train.train(make_config(logdir=str(tmp_path / "run"), iterations=64))
     warnings = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
     assert len(warnings) == 1
     outcome("the event file cannot be written", "curves from there on", warnings[0].split("] ")[1])

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, UInt32
 from mjx_sac.config import EPISODE_LENGTH, TrainingError, UsageError
 from mjx_sac.envs.base import State
 from mjx_sac.envs.episodes import EpisodeState, Outcome
-from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError, HostEnvironment, Simulator
+from mjx_sac.envs.host.protocol import Answer, BrokenEnvironmentError, HostEnvironment, Simulator
 from mjx_sac.types import Key, Step
 
 logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # it logs tracebacks of what we say in one line

@@ -19,8 +19,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs.guard import Guard, Workers, flatten
-from mjx_sac.envs.simulator import Answer, BrokenEnvironmentError
+from mjx_sac.envs.host.workers import Guard, Workers, flatten
+from mjx_sac.envs.host.protocol import Answer, BrokenEnvironmentError
 
 MAX_OBSERVATION_SIZE = 10_000
 """Numbers in a flat observation. What is larger is an image, and wants a network that we have not."""

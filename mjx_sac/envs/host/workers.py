@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from mjx_sac.envs.simulator import BrokenEnvironmentError
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

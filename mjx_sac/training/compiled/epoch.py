@@ -1,6 +1,6 @@
-"""The compiled training epoch: `act`, `observe` and `learn`, again and again in one scan.
+"""The compiled training epoch: `act`, `observe` and `learn` in one scan.
 
-Nothing here talks to the host. The loop that calls `epoch` and writes down what came out is in `api.py`.
+Nothing here talks to the host; `training.host.loop` calls it and logs what comes out.
 """
 
 import dataclasses
@@ -12,29 +12,30 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
-from mjx_sac import devices, normalizer, replay, sac
-from mjx_sac import metrics as metrics_lib
+from mjx_sac.algorithms import base
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
-from mjx_sac.devices import ENVS, EPISODES, REPLAY, SAME
 from mjx_sac.envs.episodes import Episodes, EpisodeState
-from mjx_sac.envs.host import HostEpisodes
+from mjx_sac.envs.host.callbacks import HostEpisodes
 from mjx_sac.losses import Losses
-from mjx_sac.metrics import Packed
 from mjx_sac.networks import Networks
-from mjx_sac.normalizer import NormalizerState
-from mjx_sac.replay import ReplayState
+from mjx_sac.training.compiled import acting, normalizer, replay, sharding
+from mjx_sac.training.compiled import metrics as metrics_lib
+from mjx_sac.training.compiled.metrics import Packed
+from mjx_sac.training.compiled.normalizer import NormalizerState
+from mjx_sac.training.compiled.replay import ReplayState
+from mjx_sac.training.compiled.sharding import ENV_SHARDED, EPISODE_SPECS, REPLAY_SPECS, REPLICATED
 from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
-AGENTS = "agents"
+AGENT_VMAP_AXIS = "agents"
 """The axis of `vmap` by which several agents are trained in one program."""
 
 UPDATES_PER_TURN = 2
-"""Gradient steps that the loop over them takes at a time. Two are faster than one on a CPU, and than four; why is not known: not
-for the noise, without which it is the same. On a GPU they are some launches less."""
+"""Unroll factor of the scan over updates. Measured: 2 beats 1 and 4 on a CPU by about 10 % (cause
+unknown), and saves 3 launches per update on a GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Agent:
+class Experiment:
     """What is fixed before compilation: `RunState` holds all the rest."""
 
     config: Config
@@ -44,7 +45,7 @@ class Agent:
 
 
 class RunState(struct.PyTreeNode):
-    """Everything a run needs to go on: it goes into `epoch` donated, comes out, and is what a checkpoint holds.
+    """All that a run needs to resume: donated to `epoch`, returned by it, and checkpointed.
 
     Attributes:
       train: networks and optimizers.
@@ -53,7 +54,7 @@ class RunState(struct.PyTreeNode):
       normalizer: running statistics of observations.
       key: the source of all randomness to come.
       warm_up_left: vector steps still to take with uniform actions and without updates.
-      numbers: hyperparameters in which this agent differs from those it is trained with side by side.
+      hyperparameters: those, traced, in which this agent differs from others in its program.
     """
 
     train: TrainState
@@ -62,89 +63,137 @@ class RunState(struct.PyTreeNode):
     normalizer: NormalizerState
     key: Key
     warm_up_left: Int32[Array, ""]
-    numbers: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
+    hyperparameters: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
+
+    @classmethod
+    def specs(cls) -> Any:
+        """Return how each part is sharded where devices share one agent's environments."""
+        specs: dict[str, Any] = dict.fromkeys(cls.__dataclass_fields__, REPLICATED)
+        specs |= {"episodes": EPISODE_SPECS, "replay": REPLAY_SPECS}
+        return cls(**specs)
+
+    @classmethod
+    def vmap_axes(cls) -> Any:
+        """Return where each part has its agents: first, but the counter that decides is shared."""
+        axes: dict[str, Any] = dict.fromkeys(cls.__dataclass_fields__, 0)
+        axes["warm_up_left"] = None
+        return cls(**axes)
 
 
-SPLIT: Any = RunState(
-    train=SAME,
-    episodes=EPISODES,
-    replay=REPLAY,
-    normalizer=SAME,
-    key=SAME,
-    warm_up_left=SAME,
-    numbers=SAME,
-)
-"""What of a state each of several devices holds: its environments and their part of the replay buffer, and all the rest."""
+def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses) -> Experiment:
+    """Put the parts of a run together.
+
+    Raises:
+      UsageError: an environment on the host cannot be trained as `config` says.
+    """
+    if not hasattr(env, "simulator"):
+        limit = config.episode_length or EPISODE_LENGTH
+        # No two environments start alike in the same vector step.
+        pool_size = max(config.reset_pool_size, config.num_envs)
+        episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
+        return Experiment(config, episodes, networks, losses)
+    if config.is_population:
+        raise UsageError(
+            f"num_seeds = {config.num_seeds}: an environment on the host cannot be shared by "
+            f"{config.num_agents} agents: train them one after another, each with its own --seed "
+            f"and --logdir"
+        )
+    if not config.warm_up_steps:
+        raise UsageError(
+            f"warm_up_steps = 0: with an environment on the host, learning starts before the "
+            f"first step is there: raise it to {config.num_envs}"
+        )
+    episodes = HostEpisodes(
+        env, config.num_envs, config.episode_length, config.action_repeat, config.env_timeout
+    )
+    return Experiment(config, episodes, networks, losses)
 
 
-def make_agent(config: Config, env: Any, networks: Networks, losses: Losses) -> Agent:
-    """Puts the parts of a run together."""
-    if hasattr(env, "simulator"):
-        if config.is_population:
-            raise UsageError(
-                f"num_seeds = {config.num_seeds}: an environment on the host cannot be shared by {config.num_agents} agents: train "
-                f"them one after another, each with its own --seed and --logdir"
-            )
-        if not config.warm_up_steps:
-            raise UsageError(
-                f"warm_up_steps = 0: with an environment on the host, learning starts before the first step is there: "
-                f"raise it to {config.num_envs}"
-            )
-        episodes = HostEpisodes(env, config.num_envs, config.episode_length, config.action_repeat, config.env_timeout)
-        return Agent(config, episodes, networks, losses)
-    pool_size = max(config.reset_pool_size, config.num_envs)  # no two environments start alike in the same vector step
-    episodes = Episodes(env, config.num_envs, config.episode_length or EPISODE_LENGTH, config.action_repeat, pool_size)
-    return Agent(config, episodes, networks, losses)
-
-
-def init(agent: Agent, key: Key, numbers: dict[str, Scalar] | None = None) -> RunState:
-    """The state before the first vector step.
+def init(
+    experiment: Experiment, key: Key, hyperparameters: dict[str, Scalar] | None = None
+) -> RunState:
+    """Return the state before the first vector step.
 
     Args:
-      agent: what is fixed.
+      experiment: what is fixed.
       key: the source of all randomness.
-      numbers: hyperparameters that take the place of the configuration's.
+      hyperparameters: values that take the place of the configuration's.
     """
-    agent = _with_numbers(agent, numbers or {})
-    config, env = agent.config, agent.episodes.env
-    static: dict[str, Any] = {"networks": agent.networks, "config": config, "losses": agent.losses}
+    experiment = _with_hyperparameters(experiment, hyperparameters or {})
+    config, env = experiment.config, experiment.episodes.env
     key, train_key = jax.random.split(key)
-    transitions_per_episode = -(-agent.episodes.episode_length // config.action_repeat)
     return RunState(
-        train=sac.init(train_key, env.observation_size, env.action_size, **static),
-        episodes=agent.episodes.init(),
-        replay=replay.init(config.buffer_size, config.num_envs, env.observation_size, env.action_size, transitions_per_episode),
+        train=base.init(
+            train_key,
+            env.observation_size,
+            env.action_size,
+            networks=experiment.networks,
+            config=config,
+            losses=experiment.losses,
+        ),
+        episodes=experiment.episodes.init(),
+        replay=replay.init(
+            config.buffer_size,
+            config.num_envs,
+            env.observation_size,
+            env.action_size,
+            -(-experiment.episodes.episode_length // config.action_repeat),
+        ),
         normalizer=normalizer.init(env.observation_size),
         key=key,
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
-        numbers=numbers or {},
+        hyperparameters=hyperparameters or {},
     )
 
 
-def _with_numbers(agent: Agent, numbers: dict[str, Scalar]) -> Agent:
-    """`agent` with some hyperparameters known only while it computes. Whoever reads them need not know."""
-    return dataclasses.replace(agent, config=agent.config.model_copy(update=numbers)) if numbers else agent
+def _with_hyperparameters(experiment: Experiment, values: dict[str, Scalar]) -> Experiment:
+    """Return `experiment` with traced values in its configuration, whose readers need not know."""
+    if not values:
+        return experiment
+    config = experiment.config.model_copy(update=values)
+    return dataclasses.replace(experiment, config=config)
 
 
-def policy(agent: Agent, actor_params: Params, stats: NormalizerState, observation: Any, key: Key | None) -> jax.Array:
-    """The action for raw observations: sampled, or deterministic where `key` is None."""
-    return sac.policy(actor_params, stats, observation, key, networks=agent.networks, config=agent.config)
+def policy(
+    experiment: Experiment,
+    actor_params: Params,
+    stats: NormalizerState,
+    observation: Any,
+    key: Key | None,
+) -> jax.Array:
+    """Return the action for raw observations: sampled, or deterministic where `key` is None."""
+    return acting.policy(
+        actor_params,
+        stats,
+        observation,
+        key,
+        networks=experiment.networks,
+        config=experiment.config,
+    )
 
 
-def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
-    """`config.epoch_vector_steps` vector steps, each followed by its gradient steps, warming up or training alike."""
-    agent = _with_numbers(agent, state.numbers)
+def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
+    """Take `config.epoch_vector_steps` vector steps, each followed by its updates.
+
+    Returns:
+      The state, and metrics: what the losses report, `rollout/...`, `health/...`, `replay/size`,
+      and "trained_vector_steps", in how many vector steps there were updates.
+    """
+    experiment = _with_hyperparameters(experiment, state.hyperparameters)
     key, pool_key = jax.random.split(state.key)
-    state = state.replace(key=key, episodes=devices.refill(agent.episodes, state.episodes, pool_key))
+    episodes = sharding.refill(experiment.episodes, state.episodes, pool_key)
     state, (rollout, train, trained) = jax.lax.scan(
-        partial(_vector_step, agent), state, None, length=agent.config.epoch_vector_steps
+        partial(_vector_step, experiment),
+        state.replace(key=key, episodes=episodes),
+        None,
+        length=experiment.config.epoch_vector_steps,
     )
-    episodes = jnp.sum(rollout["episodes"])
+    ended = jnp.sum(rollout["episodes"])
     return state, {
-        **metrics_lib.unpack(metrics_lib.reduce(train, trained)),
-        "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / episodes,
-        "rollout/ep_len_mean": jnp.sum(rollout["length"]) / episodes,
-        "rollout/episodes": episodes,
+        **metrics_lib.unpack(metrics_lib.reduce_over_time(train, trained)),
+        "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
+        "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
+        "rollout/episodes": ended,
         "health/nonfinite_steps": jnp.sum(rollout["nonfinite"]),
         "health/nonfinite_parameters": _count_nonfinite((state.train, state.normalizer)),
         "replay/size": jnp.sum(state.replay.size),
@@ -153,25 +202,29 @@ def epoch(agent: Agent, state: RunState) -> tuple[RunState, Metrics]:
 
 
 def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
-    """How many numbers in `tree` are not finite. Once per epoch: a loss shows it one gradient step too late."""
-    return sum((jnp.sum(~jnp.isfinite(x)) for x in jax.tree.leaves(tree)), start=jnp.int32(0))
+    """Count non-finite numbers. Once per epoch: a loss shows them one gradient step too late."""
+    counts = (jnp.sum(~jnp.isfinite(x)) for x in jax.tree.leaves(tree))
+    return sum(counts, start=jnp.int32(0))
 
 
-def _vector_step(agent: Agent, state: RunState, _: None) -> tuple[RunState, tuple[Metrics, Packed, Bool[Array, ""]]]:
-    """All environments advance once, and there are as many gradient steps as `updates_per_iteration` asks for.
+def _vector_step(
+    experiment: Experiment, state: RunState, _: None
+) -> tuple[RunState, tuple[Metrics, Packed, Bool[Array, ""]]]:
+    """Advance all environments once, then update as `updates_per_iteration` asks.
 
-    On the device first one, then the other. Environments on the host step while the device learns from what was there before.
+    Environments on the host step while the device learns from what was there before.
     """
     key, act_key, sample_key, update_key = jax.random.split(state.key, 4)
-    warm = state.warm_up_left == 0
-    state, pending = act(agent, state.replace(key=key), act_key)
-    if agent.episodes.on_host:
-        sample_key = sample_key ^ pending.ticket  # which is zero: learning starts when the environments are under way
-        state, metrics, trained = learn(agent, state, sample_key, update_key, warm)
-        state, rollout = observe(agent, state, pending)
+    warmed_up = state.warm_up_left == 0
+    state, pending = act(experiment, state.replace(key=key), act_key)
+    if experiment.episodes.on_host:
+        # The token is zero: learning starts when the environments are under way.
+        sample_key = sample_key ^ pending.order_token
+        state, metrics, trained = learn(experiment, state, sample_key, update_key, warmed_up)
+        state, rollout = observe(experiment, state, pending)
     else:
-        state, rollout = observe(agent, state, pending)
-        state, metrics, trained = learn(agent, state, sample_key, update_key, warm)
+        state, rollout = observe(experiment, state, pending)
+        state, metrics, trained = learn(experiment, state, sample_key, update_key, warmed_up)
     return state, (rollout, metrics, trained)
 
 
@@ -182,37 +235,53 @@ class Pending(NamedTuple):
       observation: what was acted on.
       action: what was chosen.
       started: the episode has just begun.
-      ticket: of `Episodes.send`.
+      order_token: of `Episodes.send`.
     """
 
     observation: Float[Array, "num_envs observation"]
     action: Float[Array, "num_envs action"]
     started: Bool[Array, " num_envs"]
-    ticket: Array
+    order_token: Array
 
 
-def act(agent: Agent, state: RunState, key: Key) -> tuple[RunState, Pending]:
-    """Begins new episodes where one has ended, and chooses an action for each environment: uniform while warming up."""
+def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pending]:
+    """Begin episodes where one has ended and choose actions: uniform ones during warm-up."""
     uniform_key, policy_key = jax.random.split(key)
     started = state.episodes.ended
-    episodes = agent.episodes.start(state.episodes)
+    episodes = experiment.episodes.start(state.episodes)
     observation = episodes.env.observation
-    finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return something that is not
+    finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return anything
     stats = normalizer.update(state.normalizer, observation, finite)
-    action = policy(agent, state.train.actor_params, stats, observation, policy_key)
+    action = policy(experiment, state.train.actor_params, stats, observation, policy_key)
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
     action = jnp.where(state.warm_up_left > 0, uniform, action)
-    episodes, ticket = agent.episodes.send(episodes, action)
-    return state.replace(episodes=episodes, normalizer=stats), Pending(observation, action, started, ticket)
+    episodes, token = experiment.episodes.send(episodes, action)
+    pending = Pending(observation, action, started, token)
+    return state.replace(episodes=episodes, normalizer=stats), pending
 
 
-def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, Metrics]:
-    """What came of it goes into the replay buffer."""
-    receive = devices.apart(agent.episodes.receive, (EPISODES, ENVS, SAME), (EPISODES, ENVS))
-    insert = devices.apart(replay.insert, (REPLAY, ENVS, ENVS, ENVS), REPLAY)
-    episodes, (step, valid, nonfinite) = receive(state.episodes, pending.ticket, state.train.log_alpha)
-    discount = jnp.where(step.terminated, 0.0, agent.config.discount)
-    transition = Transition(pending.observation, pending.action, step.reward, discount, step.observation)
+def observe(
+    experiment: Experiment, state: RunState, pending: Pending
+) -> tuple[RunState, Metrics]:
+    """Receive the environments' answer, store the transitions, count finished episodes."""
+    receive = sharding.shard_over_envs(
+        experiment.episodes.receive,
+        (EPISODE_SPECS, ENV_SHARDED, REPLICATED),
+        (EPISODE_SPECS, ENV_SHARDED),
+    )
+    insert = sharding.shard_over_envs(
+        replay.insert, (REPLAY_SPECS, ENV_SHARDED, ENV_SHARDED, ENV_SHARDED), REPLAY_SPECS
+    )
+    episodes, (step, valid, nonfinite) = receive(
+        state.episodes, pending.order_token, state.train.log_alpha
+    )
+    transition = Transition(
+        observation=pending.observation,
+        action=pending.action,
+        reward=step.reward,
+        discount=jnp.where(step.terminated, 0.0, experiment.config.discount),
+        next_observation=step.observation,
+    )
     finished = episodes.ended & valid
     rollout = {
         "episodes": jnp.sum(finished),
@@ -229,43 +298,72 @@ def observe(agent: Agent, state: RunState, pending: Pending) -> tuple[RunState, 
 
 
 def learn(
-    agent: Agent, state: RunState, sample_key: Key, update_key: Key, warm: Bool[Array, ""]
+    experiment: Experiment,
+    state: RunState,
+    sample_key: Key,
+    update_key: Key,
+    warmed_up: Bool[Array, ""],
 ) -> tuple[RunState, Packed, Bool[Array, ""]]:
-    """The gradient steps of one vector step, unless it only warms up or no step so far was finite; and whether it took them."""
-    config = agent.config
-    trained = warm & jnp.any(state.replay.size > 0)
-    # One gather for all batches of this vector step.
-    shape = (config.updates_per_vector_step, config.batch_size)
-    batches = devices.sample(state.replay, sample_key, shape, config.discount)
-    if config.normalize_observations:
-        batches = batches._replace(
-            observation=normalizer.normalize(state.normalizer, batches.observation),
-            next_observation=normalizer.normalize(state.normalizer, batches.next_observation),
-        )
-    keys = jax.random.split(update_key, (shape[0], 2))
+    """Run this vector step's updates; none during warm-up or while the buffer is empty.
 
-    updates = jax.jit(partial(run_updates, agent))  # jit: the shapes below and the branch share one trace
-    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates, state.train, batches, keys)[1])
+    Returns:
+      The state, packed metrics, and whether updates ran.
+    """
+    config = experiment.config
+    trained = warmed_up & jnp.any(state.replay.size > 0)
+    batches = _sample_batches(experiment, state, sample_key)
+    keys = jax.random.split(update_key, (config.updates_per_vector_step, 2))
+    updates = jax.jit(partial(run_updates, experiment))  # jit: shapes and branch share one trace
+    shapes = jax.eval_shape(updates, state.train, batches, keys)[1]
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     some = _for_any_agent(trained) if config.is_population else trained
-    train, metrics = jax.lax.cond(some, updates, lambda train, *_: (train, blank), state.train, batches, keys)
+    train, metrics = jax.lax.cond(
+        some, updates, lambda train, *_: (train, blank), state.train, batches, keys
+    )
     if config.is_population:
         train = jax.tree.map(lambda new, old: jnp.where(trained, new, old), train, state.train)
     return state.replace(train=train), metrics, trained
 
 
+def _sample_batches(experiment: Experiment, state: RunState, key: Key) -> Transition:
+    """Draw all batches of a vector step by one gather, observations normalised."""
+    config = experiment.config
+    shape = (config.updates_per_vector_step, config.batch_size)
+    batches = sharding.sample(state.replay, key, shape, config.discount)
+    if not config.normalize_observations:
+        return batches
+    normalize = partial(normalizer.normalize, state.normalizer)
+    return batches._replace(
+        observation=normalize(batches.observation),
+        next_observation=normalize(batches.next_observation),
+    )
+
+
 def _for_any_agent(predicate: Bool[Array, ""]) -> Bool[Array, ""]:
-    """Whether it holds for one of those trained side by side: one answer for all, or `cond` would run both its branches."""
-    return cast(Array, jax.lax.pmax(predicate.astype(jnp.int32), AGENTS)) > 0
+    """Return whether it holds for any agent: one answer for all, or `cond` would run both."""
+    return cast(Array, jax.lax.pmax(predicate.astype(jnp.int32), AGENT_VMAP_AXIS)) > 0
 
 
 def run_updates(
-    agent: Agent, train: TrainState, batches: Transition, keys: UInt32[Array, "updates 2 2"]
+    experiment: Experiment,
+    train: TrainState,
+    batches: Transition,
+    keys: UInt32[Array, "updates 2 2"],
 ) -> tuple[TrainState, Packed]:
-    """Gradient steps, one after another, each with a batch and a pair of keys of its own."""
+    """Take gradient steps one after another, each with its own batch and pair of keys."""
 
-    def one(train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]) -> tuple[TrainState, Packed]:
-        train, metrics = sac.update(train, *inputs, networks=agent.networks, config=agent.config, losses=agent.losses)
+    def one(
+        train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]
+    ) -> tuple[TrainState, Packed]:
+        train, metrics = base.update(
+            train,
+            *inputs,
+            networks=experiment.networks,
+            config=experiment.config,
+            losses=experiment.losses,
+        )
         return train, metrics_lib.pack(metrics)
 
-    train, metrics = jax.lax.scan(one, train, (batches, keys), unroll=min(UPDATES_PER_TURN, len(keys)))
-    return train, metrics_lib.reduce(metrics_lib.summarise(metrics))
+    unroll = min(UPDATES_PER_TURN, len(keys))
+    train, metrics = jax.lax.scan(one, train, (batches, keys), unroll=unroll)
+    return train, metrics_lib.reduce_over_time(metrics_lib.summarize_rows(metrics))

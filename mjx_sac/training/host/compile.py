@@ -1,97 +1,118 @@
-"""Which device XLA compiles for, where it keeps compiled programs, and tracing and compiling in good time."""
+"""Trace and compile a run's programs, in the background where possible."""
 
 import contextlib
 import gc
-import importlib.util
-import os
-import pathlib
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.stages import Lowered
 
+from mjx_sac.algorithms import base, loader
 from mjx_sac.config import UsageError
+from mjx_sac.training.compiled import acting, population
+from mjx_sac.training.compiled.epoch import Experiment, RunState
+from mjx_sac.types import Transition
 
 _threads: list[threading.Thread] = []
 
 
-def set_up(device: str, deterministic: bool = False, num_devices: int | None = None) -> None:
-    """Chooses the device, and keeps compiled programs in a private directory of the user's, which makes later starts fast.
+class Programs:
+    """The compiled programs: the epoch compiles while the first state is made, evaluation while
+    the first epochs run.
 
-    Args:
-      device: `auto`, `cpu`, `gpu` or `tpu`.
-      deterministic: the same program gives the same bits on a GPU too.
-      num_devices: how many of them this process is to have; each core of a CPU can be one.
-
-    Raises:
-      UsageError: JAX finds no such device.
+    Attributes:
+      epoch: future of the compiled, donating `population.epoch`.
     """
-    if deterministic:  # before JAX looks for devices; XLA's own way to refuse every kernel whose sums change their order
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-    if device != "auto":
-        gpu = "rocm" if importlib.util.find_spec("jax_rocm7_plugin") else "cuda"
-        # The CPU beside it, for environments on the host.
-        jax.config.update("jax_platforms", {"gpu": f"{gpu},cpu", "tpu": "tpu,cpu"}.get(device, device))
-    _divide_cpu(num_devices or 1)
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter says nothing: JAX_PLATFORMS=cuda where there is no GPU
-        told = str(error).partition("\n")[0] or f"JAX finds none with JAX_PLATFORMS = {jax.config.values['jax_platforms']!r}"
-        raise UsageError(f"device = {device!r}: {told}") from None
-    if device != "auto" and jax.default_backend() != device:
-        raise UsageError(f"device = {device!r}: JAX already runs on {jax.default_backend()} in this process: start a new one")
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        try:
-            cache().mkdir(parents=True, exist_ok=True, mode=0o700)
-        except (OSError, RuntimeError):
-            return  # a home that cannot be written to costs time, not the run
-        jax.config.update("jax_compilation_cache_dir", str(cache()))
-        # Small ones too, of which loading a model takes some sixty; JAX keeps what took a second.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
+    def __init__(self, experiment: Experiment, lowered: Lowered, shapes: RunState) -> None:
+        self._experiment, self._keys = experiment, population.keys(experiment.config)
+        self._shapes = (shapes.train.actor_params, shapes.normalizer)
+        self._evaluate: Future[Any] | None = None
+        self.epoch = _in_background(partial(lowered.compile, compiler_options=options()))
 
-def cores() -> int:
-    """Of the CPU, those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def prepare_evaluation(self) -> None:
+        """Start to compile it once: when training begins, not to delay the first update."""
+        if self._evaluate is None and self._experiment.config.episodes_per_eval:
+            self._evaluate = _in_background(self._compile_evaluation)
 
+    def _compile_evaluation(self) -> Any:
+        program = jax.jit(population.evaluate(self._experiment))
+        return program.lower(*self._shapes, self._keys, jnp.int32(0)).compile()
 
-def _divide_cpu(num_devices: int) -> None:
-    """Makes a device of each of so many cores. JAX must not have been used before: it counts its devices once."""
-    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if num_devices == 1 and not told:
-        return
-    # XLA has a thread for each core or, if they are more, each device. While all are busy with a device's program, parts that the
-    # programs hand on find none, and all wait for ever: ant on two devices of two cores did.
-    os.environ.setdefault("NPROC", str(cores() + num_devices))
-    if not told and num_devices <= cores():
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", num_devices)
-
-
-def cache() -> pathlib.Path:
-    """Where compiled programs are kept, unless JAX is told otherwise.
-
-    Raises:
-      RuntimeError: the user has no home.
-    """
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mjx-sac" / "xla"
+    def evaluate(self, state: RunState, epoch: int) -> dict[str, np.ndarray]:
+        """Return the metrics of an evaluation; the same epoch has the same initial states, so a
+        resumed run repeats its evaluations.
+        """
+        self.prepare_evaluation()
+        assert self._evaluate
+        policy = (state.train.actor_params, state.normalizer)
+        if len(state.key.devices()) > 1:
+            policy = jax.device_get(policy)
+        return jax.device_get(self._evaluate.result()(*policy, self._keys, jnp.int32(epoch)))
 
 
 def options(platform: str | None = None) -> dict[str, str | bool]:
-    """XLA's compiler options for the epoch, on the platform that JAX runs on unless told otherwise.
+    """Return XLA's compiler options for the epoch on `platform`, by default the one in use.
 
-    Not to copy what nobody reads any more: on a CPU all parameters at every turn of the scan over updates, which takes 5 % of its
-    time; on a GPU what comes out of the branch that waits for warm-up to end, 98 launches per vector step of ant.
+    They avoid copies of what nobody reads any more: on a CPU of all parameters at every turn of
+    the scan over updates, 5 % of its time; on a GPU of what leaves the branch on warm-up, 98
+    launches per vector step of ant.
     """
     platform = platform or jax.default_backend()
-    return {f"xla_{platform}_copy_insertion_use_region_analysis": True} if platform in ("cpu", "gpu") else {}
+    if platform not in ("cpu", "gpu"):
+        return {}
+    return {f"xla_{platform}_copy_insertion_use_region_analysis": True}
+
+
+def check_losses(experiment: Experiment) -> None:
+    """Trace one gradient step of a user's algorithm, to report mistakes before compiling.
+
+    Raises:
+      UsageError: one line, with the place in the losses file where it has one; the whole traceback
+        is its cause.
+    """
+    name, config = experiment.config.losses, experiment.config
+    env = experiment.episodes.env
+    if name is None:
+        return
+    shapes = ((env.observation_size,), (env.action_size,), (), (), (env.observation_size,))
+    networks, losses = experiment.networks, experiment.losses
+    static: dict[str, Any] = {"networks": networks, "config": config, "losses": losses}
+
+    def step(key: Any) -> Any:
+        state = base.init(key, env.observation_size, env.action_size, **static)
+        batch = Transition(*(jnp.zeros((config.batch_size, *shape)) for shape in shapes))
+        for sample_key in (key, None):
+            action = acting.act(
+                state.actor_params, batch.observation, sample_key, networks=networks
+            )
+            if action.shape != batch.action.shape:
+                raise ValueError(
+                    f"the actor's actions have shape {action.shape}, not {batch.action.shape}"
+                )
+        return base.update(state, batch, jax.random.split(key), **static)[1]
+
+    try:
+        metrics = jax.eval_shape(step, jax.random.PRNGKey(0))
+    except Exception as error:
+        raise loader.usage_error_at(name, error, loader.source_of(name)[1]) from error
+    for tag, value in metrics.items():
+        if value.shape and (value.shape[0] != config.batch_size or not value.size):
+            raise UsageError(
+                f"losses = {name!r}: metric {tag} has shape {value.shape}: make it a scalar, or "
+                f"an array with the batch's {config.batch_size} rows on its first axis"
+            )
 
 
 @contextlib.contextmanager
 def without_garbage_collection() -> Generator[None]:
-    """For tracing: it makes many objects that stay, and Python would spend a quarter of the time looking for others."""
+    """Switch it off while tracing, which makes many objects that stay: a quarter of its time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -101,14 +122,14 @@ def without_garbage_collection() -> Generator[None]:
             gc.enable()
 
 
-def in_background(function: Callable[[], Any]) -> Future[Any]:
-    """Calls it in a thread of its own."""
+def _in_background(function: Callable[[], Any]) -> Future[Any]:
+    """Call `function` in a daemon thread."""
     future: Future[Any] = Future()
 
     def work() -> None:
         try:
             future.set_result(function())
-        except BaseException as error:  # whoever asks for the result gets it
+        except BaseException as error:  # raised to whoever asks for the result
             future.set_exception(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -118,5 +139,5 @@ def in_background(function: Callable[[], Any]) -> Future[Any]:
 
 
 def busy() -> bool:
-    """Whether something is being compiled, which cannot be stopped: a Python that exits now would abort."""
+    """Return whether something compiles, which cannot be stopped: Python would abort at exit."""
     return any(thread.is_alive() for thread in _threads)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 _HEARTBEAT_SECONDS = 8.0
 
 
-def say(text: str, out: TextIO | None = None) -> None:
+def print_line(text: str, out: TextIO | None = None) -> None:
     """Prints a line. That nobody listens any more (`| head`) must not end a run: what is said from then on is lost."""
     stream = sys.stdout if out is None else out
     try:
@@ -102,7 +102,7 @@ class Console:
             if self._bar:
                 self._rich.print(text, highlight=False, markup=False)
             else:
-                say(f"[{_clock(self._said - self._started)}] {text}", self._out)
+                print_line(f"[{_clock(self._said - self._started)}] {text}", self._out)
 
     def _beat(self) -> None:
         while not self._stop.wait(0.5):

@@ -4,7 +4,7 @@ import signal
 import threading
 from typing import Any
 
-from mjx_sac.console import Console
+from mjx_sac.training.host.console import Console
 
 
 class Interrupt:

@@ -1,4 +1,4 @@
-"""What an epoch has measured, for people: scalars of every agent, its event file, and whether it can go on."""
+"""What an epoch measured: floats per agent, event files, and whether an agent can continue."""
 
 import math
 import pathlib
@@ -8,40 +8,59 @@ from typing import Any
 import numpy as np
 
 from mjx_sac.config import Config, NonFiniteError
-from mjx_sac.logger import Logger
+from mjx_sac.runs.event_files import EventWriter
 
 Scalars = dict[str, float]
 
 
-class Report:
-    """The event files of all agents, which an agent alone has in the run's own directory, and who of them is left.
+class Monitor:
+    """Writes one event file per agent and tracks which agents are still finite.
+
+    A single agent logs into the run directory itself.
 
     Attributes:
-      lost: agents that stopped being finite, and why.
+      lost: agents that became non-finite, and why.
     """
 
     def __init__(
-        self, directory: pathlib.Path, config: Config, iterations: int, warn: Callable[[str], None], writes: bool = True
+        self,
+        directory: pathlib.Path,
+        config: Config,
+        iterations: int,
+        warn: Callable[[str], None],
+        writes: bool = True,
     ) -> None:
-        """For a run that goes on after `iterations`; `warn` is told what a person should know. One process of several `writes`."""
+        """Open the event files.
+
+        Args:
+          directory: the run's.
+          config: of all agents.
+          iterations: of the checkpoint the run resumes from, or 0.
+          warn: shows a line to the user.
+          writes: False for processes that leave it to another.
+        """
         self._config, self._warn = config, warn
-        self._names = config.member_names()
+        self._names = config.agent_names()
         self.lost: dict[str, str] = {}
-        directories = ([directory / name for name in self._names] or [directory]) if writes else []
+        directories = [directory / name for name in self._names] or [directory]
+        directories = directories if writes else []
         for path in directories:
             path.mkdir(exist_ok=True)
-        self._loggers = [Logger(path, iterations, warn) for path in directories]
+        self._writers = [EventWriter(path, iterations, warn) for path in directories]
 
     def hyperparameters(self) -> None:
-        for logger, agent in zip(self._loggers, self._config.population(), strict=False):
-            logger.hyperparameters(agent.model_dump())
+        """Log them for TensorBoard's HParams tab."""
+        for writer, agent in zip(self._writers, self._config.population(), strict=False):
+            writer.hyperparameters(agent.model_dump())
 
-    def split(self, raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Of every agent what was measured of all."""
-        return [{tag: values[i] for tag, values in raw.items()} for i in range(len(self._names))] if self._names else [raw]
+    def per_agent(self, raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Split metrics with an axis of agents."""
+        if not self._names:
+            return [raw]
+        return [{tag: x[i] for tag, x in raw.items()} for i in range(len(self._names))]
 
     def check(self, agents: list[Scalars], iterations: int) -> None:
-        """Takes out whoever stopped being finite.
+        """Note which agents became non-finite.
 
         Raises:
           NonFiniteError: it was the last one.
@@ -52,60 +71,71 @@ class Report:
                 raise NonFiniteError(error)
             if error and name not in self.lost:
                 self.lost[name] = error
-                self._warn(f"{name} is lost, the others go on: {error}")
+                self._warn(f"{name} is lost, the others continue: {error}")
         if self._names and len(self.lost) == len(self._names):
-            raise NonFiniteError(f"all {len(self._names)} agents are lost; the last one: {self.lost[self._names[-1]]}")
+            last = self.lost[self._names[-1]]
+            raise NonFiniteError(f"all {len(self._names)} agents are lost; the last one: {last}")
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
-        for name, logger, metrics in zip(self._names or ("",), self._loggers, agents, strict=False):
+        """Write the scalars of every agent that is still finite."""
+        for name, writer, metrics in zip(
+            self._names or ("",), self._writers, agents, strict=False
+        ):
             if name not in self.lost:
-                logger.log(iterations, metrics)
+                writer.log(iterations, metrics)
 
     def together(self, agents: list[Scalars]) -> Mapping[str, Any]:
-        """The scalars of an agent alone; of several an array for each, NaN where an agent has none or is lost."""
+        """Return the scalars of a single agent; of several an array for each, with NaN where an
+        agent has none or is lost.
+        """
         if not self._names:
             return agents[0]
-        agents = [{} if name in self.lost else metrics for name, metrics in zip(self._names, agents, strict=True)]
+        named = zip(self._names, agents, strict=True)
+        agents = [{} if name in self.lost else metrics for name, metrics in named]
         tags = dict.fromkeys(tag for metrics in agents for tag in metrics)
-        return {tag: np.array([metrics.get(tag, math.nan) for metrics in agents]) for tag in tags}
+        return {tag: np.array([one.get(tag, math.nan) for one in agents]) for tag in tags}
 
     def close(self) -> None:
-        for logger in self._loggers:
-            logger.close()
+        """Close the event files."""
+        for writer in self._writers:
+            writer.close()
 
 
-def scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> dict[str, float]:
-    """What was measured in the epoch that began at `iterations`, as floats; what was not is left out."""
+def scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> Scalars:
+    """Return what one agent measured in the epoch that began at `iterations`, as floats.
+
+    What was not measured is left out: losses during warm-up, returns where no episode ended.
+    """
     metrics = {tag: float(value) for tag, value in raw.items()}
     trained = round(metrics.pop("trained_vector_steps"))
-    if not trained:
-        metrics = {tag: value for tag, value in metrics.items() if not tag.startswith(("train/", "diagnostics/"))}
+    missing: tuple[str, ...] = () if trained else ("train/", "diagnostics/")
     if not metrics["rollout/episodes"]:
-        metrics = {tag: value for tag, value in metrics.items() if tag not in ("rollout/ep_rew_mean", "rollout/ep_len_mean")}
-    updates = trained * config.updates_per_vector_step
+        missing = (*missing, "rollout/ep_rew_mean", "rollout/ep_len_mean")
+    metrics = {tag: value for tag, value in metrics.items() if not tag.startswith(missing)}
     vector_steps = (iterations + config.epoch_iterations) // config.num_envs
-    total = max(vector_steps - config.warm_up_vector_steps, 0) * config.updates_per_vector_step
+    trained_so_far = max(vector_steps - config.warm_up_vector_steps, 0)
     return {
         **metrics,
-        "train/n_updates": float(total),
+        "train/n_updates": float(trained_so_far * config.updates_per_vector_step),
         "time/iterations_per_second": config.epoch_iterations / seconds,
-        "time/updates_per_second": updates / seconds,
+        "time/updates_per_second": trained * config.updates_per_vector_step / seconds,
     }
 
 
 def problem(metrics: Mapping[str, float], iterations: int) -> str | None:
-    """Why an agent cannot go on."""
+    """Return why an agent cannot continue, or None."""
     if not metrics["replay/size"]:
         return (
-            f"no environment step was finite in {iterations:,} iterations, so there is nothing to learn from: look for NaN in "
-            f"the environment's observations, rewards and state"
+            f"no environment step was finite in {iterations:,} iterations, so there is nothing to "
+            f"learn from: look for NaN in the environment's observations, rewards and state"
         )
     if metrics["health/nonfinite_parameters"]:
         metrics = {**metrics, "train/parameters": math.nan}
     for tag, value in sorted(metrics.items(), key=lambda item: not item[0].startswith("train/")):
         if not math.isfinite(value):
             return (
-                f"{tag} is {value} after {iterations:,} iterations: the run cannot go on; checkpoints saved before are "
-                f"intact (a lower q_lr, policy_lr or reward_scale may help)"
+                f"{tag} is {value} after {iterations:,} iterations: the run cannot continue; "
+                f"checkpoints saved before are intact (a lower q_lr, policy_lr or reward_scale "
+                f"may help)"
             )
     return None

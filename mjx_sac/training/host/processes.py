@@ -19,8 +19,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from mjx_sac import compilation, devices
-from mjx_sac.config import Config, TrainingError, UsageError
+from mjx_sac.training.host import device
+from mjx_sac.training.compiled import sharding
+from mjx_sac.config import Config, TrainingError, UsageError, check_even_split
 
 JOIN_SECONDS = 120
 """All processes must have come within this time of each other."""
@@ -203,16 +204,16 @@ def mesh(config: Config) -> Mesh | None:
         )
     if wanted > there:
         cpu = kind == "cpu"
-        ready = compilation.cores() if cpu and wanted > compilation.cores() else there
+        ready = device.cores() if cpu and wanted > device.cores() else there
         more = f"; XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many of a CPU" * cpu
         raise UsageError(f"num_devices = {wanted}: JAX finds {there} ({kind}): make it {ready}{more}")
     if wanted == 1:
         return None
     try:
-        config.check_split(wanted)
+        check_even_split(config, wanted)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    axis = devices.AGENTS_AXIS if config.is_population else devices.AXIS
+    axis = sharding.AGENT_AXIS if config.is_population else sharding.ENV_AXIS
     return Mesh(np.array(jax.devices()[:wanted]), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
 
 

@@ -1,49 +1,32 @@
-"""Training from Python: the host's loop around the compiled epoch."""
+"""Training from Python: assemble a run, restore it, hand it to the loop."""
 
 import contextlib
-import dataclasses
-import time
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
-from jax.stages import Lowered
 
-from mjx_sac import algorithm, compilation, envs, exchanges, memory, population, processes, rundir, trainer
-from mjx_sac.algorithm import Algorithm
-from mjx_sac.checkpoint import Checkpoints
+from mjx_sac import envs
+from mjx_sac.algorithms import loader
+from mjx_sac.algorithms.loader import Algorithm
 from mjx_sac.config import Config, UsageError
-from mjx_sac.console import Console
 from mjx_sac.envs.base import Environment, spaces
-from mjx_sac.envs.simulator import HostEnvironment
-from mjx_sac.interrupt import Interrupt
+from mjx_sac.envs.host.protocol import HostEnvironment
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.programs import Programs
-from mjx_sac.report import Report, scalars
-from mjx_sac.trainer import Agent, RunState
-
-
-class Result(NamedTuple):
-    """What `train` returns.
-
-    Attributes:
-      state: the final state; of a population, every array but `warm_up_left` has an axis of agents in front.
-      metrics: the scalars of the last epoch; of a population, an array of them for each.
-      agent: what is needed to use the state: environment, networks, configuration.
-    """
-
-    state: RunState
-    metrics: Mapping[str, Any]
-    agent: Agent
-
-
-Callback = Callable[[int, Mapping[str, Any], RunState], bool | None]
-"""Called after every epoch with iterations, scalars and state, as in `Result`. The state is only lent: the next epoch overwrites
-it. A scalar that an agent of a population lacks is NaN. Returning False ends the run, with a checkpoint."""
+from mjx_sac.runs import array_store, provenance, resolve
+from mjx_sac.runs import directory as directories
+from mjx_sac.runs.checkpoint import Checkpoints, restore
+from mjx_sac.runs.resolve import Run
+from mjx_sac.training.compiled import population, sharding
+from mjx_sac.training.compiled.epoch import Experiment, RunState, make_experiment
+from mjx_sac.training.host import device, memory, processes
+from mjx_sac.training.host.compile import Programs, check_losses, without_garbage_collection
+from mjx_sac.training.host.console import Console
+from mjx_sac.training.host.interrupt import Interrupt
+from mjx_sac.training.host.loop import Callback, Loop, Result
+from mjx_sac.training.host.monitor import Monitor
+from mjx_sac.types import named_leaves
 
 
 def train(
@@ -56,197 +39,185 @@ def train(
     overwrite: bool = False,
     fallback: bool = False,
 ) -> Result:
-    """Trains as `config` says, going on from the newest checkpoint in its run directory if there is one.
+    """Train as `config` says, resuming the run in its directory where there is one.
 
     Args:
-      config: hyperparameters; `resolve({"env": "ant"})` also reads the tuned ones that come with the package.
+      config: hyperparameters; `resolve({"env": "ant"})` also reads the packaged ones.
       losses: the algorithm, by default what `config.losses` names, or soft actor-critic.
-      networks: actor and critic, by default that algorithm's.
+      networks: actor and critics, by default that algorithm's.
       env: the environment, by default the one that `config.env` names.
       callbacks: called after every epoch.
-      overwrite: start anew where a run exists.
+      overwrite: restart where a run exists.
       fallback: pass over newer checkpoints that are damaged.
 
+    Returns:
+      Final state and the last epoch's scalars.
+
     Raises:
-      UsageError: the configuration cannot be trained, or does not fit the run it should go on with.
-      TrainingError: a loss or a parameter stopped being finite, or a checkpoint cannot be written.
-      KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, then after the epoch it came in was finished and
-        saved.
+      UsageError: the configuration cannot be trained, or does not fit the run it would resume.
+      TrainingError: a loss or a parameter became non-finite, or a checkpoint cannot be written.
+      KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, after it at the end of
+        an epoch, which is saved.
     """
-    attach = partial(rundir.attach, config, overwrite=overwrite, fallback=fallback, check_env=env is None)
-    directory = attach().directory
+    run = resolve.attach(config, overwrite=overwrite, fallback=fallback, check_env=env is None)
+    return train_run(
+        run,
+        losses=losses,
+        networks=networks,
+        env=env,
+        callbacks=callbacks,
+        overwrite=overwrite,
+        fallback=fallback,
+    )
+
+
+def train_run(
+    run: Run,
+    *,
+    losses: Losses | None = None,
+    networks: Networks | None = None,
+    env: Environment | HostEnvironment | None = None,
+    callbacks: Iterable[Callback] = (),
+    overwrite: bool = False,
+    fallback: bool = False,
+) -> Result:
+    """`train` for a configuration that is attached to its run already."""
+    config = run.config
     processes.start(config)
     primary = processes.primary()
-    found = algorithm.load(config)
-    alone = rundir.lock(directory) if primary else contextlib.nullcontext()
-    with Console(config.iterations, config.num_agents, quiet=not primary) as console, Interrupt(console) as interrupt, alone:
-        run = attach(verify=True)  # again: now that nobody else can save there
+    algorithm = loader.load(config)
+    algorithm = algorithm._replace(losses=losses or algorithm.losses)
+    lock = directories.lock(run.directory) if primary else contextlib.nullcontext()
+    with (
+        Console(config.iterations, config.num_agents, quiet=not primary) as console,
+        Interrupt(console) as interrupt,
+        lock,
+    ):
+        if not overwrite and tuple(directories.steps(run.directory)) != run.steps:
+            # Another process has saved there since; from now on nobody else can.
+            run = resolve.attach(config, fallback=fallback, check_env=False)
         console.phase(f"building {config.env}")
-        compilation.set_up(config.device, config.deterministic, None if processes.joined() else config.num_devices)
+        local = None if processes.joined() else config.num_devices
+        device.set_up(config.device, config.deterministic, local)
         processes.check_same_run(run.latest)
         mesh = processes.mesh(config)
-        agent, init, shapes, lowered = _build(config, found._replace(losses=losses or found.losses), env, networks, mesh)
-        if primary and overwrite:  # only now: what can be wrong with an environment has shown itself
-            rundir.clear(run.directory)
+        with without_garbage_collection():
+            experiment = _build(config, algorithm, env, networks)
+            init = population.init(experiment, mesh)
+            shapes = jax.eval_shape(init)
+            _check_devices(experiment, shapes, mesh)
+            lowered = population.lower(experiment, shapes, mesh)
+        run, state = _restore(run, experiment, shapes, mesh, fallback)
         if primary:
-            rundir.set_aside(run)
-        checkpoints = Checkpoints(run.directory, config, spaces(agent.episodes.env))
-        state = _restore(run, agent, checkpoints, shapes, console, mesh)
-        if primary:
-            rundir.write_kwargs(run)
-        report = Report(run.directory, config, run.latest or 0, console.message, primary)
-        host = _Host(run, agent, checkpoints, report, console, list(callbacks), primary)
+            _prepare_directory(run, overwrite)
+        _announce(run, experiment, console)
+        checkpoints = _checkpoints(run, experiment, primary)
+        iterations = run.latest or 0
+        monitor = Monitor(run.directory, config, iterations, console.message, primary)
         try:
-            if state and (run.latest or 0) >= config.iterations:
-                return Result(state, {}, agent)
-            return host.loop(state or init, Programs(agent, lowered, shapes), interrupt)
-        except (jax.errors.JaxRuntimeError, ValueError) as error:  # the latter when a CPU's exchange fails
-            raise agent.episodes.failure or processes.lost(error) or error from None
+            if state and iterations >= config.iterations:
+                return Result(state, {}, experiment)
+            programs = Programs(experiment, lowered, shapes)
+            loop = Loop(
+                run,
+                experiment,
+                programs,
+                checkpoints,
+                monitor,
+                console,
+                interrupt,
+                list(callbacks),
+                primary,
+            )
+            return loop.train(state or init)
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            # A ValueError where an exchange between CPUs fails.
+            raise experiment.episodes.failure or processes.lost(error) or error from None
         finally:
-            agent.episodes.close()
-            report.close()
+            experiment.episodes.close()
+            monitor.close()
             checkpoints.close()
 
 
 def _build(
-    config: Config, found: Algorithm, env: Environment | HostEnvironment | None, networks: Networks | None, mesh: Mesh | None
-) -> tuple[Agent, Callable[[], RunState], RunState, Lowered]:
-    """The agent, what makes its first state, the shapes of that, and the epoch ready to be compiled; refused if it cannot work."""
-    with compilation.without_garbage_collection():
-        env = env or envs.make(config.env, config)
-        networks = networks or found.networks(config, env.action_size)
-        agent = trainer.make_agent(config, env, networks, found.losses)
-        algorithm.check(agent)
-        init = population.init(agent, mesh)
-        shapes = jax.eval_shape(init)
-        _check_devices(agent, shapes, mesh)
-        return agent, init, shapes, population.lower(agent, shapes, mesh)
+    config: Config,
+    algorithm: Algorithm,
+    env: Environment | HostEnvironment | None,
+    networks: Networks | None,
+) -> Experiment:
+    """Put environment, networks and losses together.
+
+    Raises:
+      UsageError: one of them cannot be made, or a user's loss does not trace.
+    """
+    env = env or envs.make(config.env, config)
+    networks = networks or algorithm.networks(config, env.action_size)
+    experiment = make_experiment(config, env, networks, algorithm.losses)
+    check_losses(experiment)
+    return experiment
 
 
-def _check_devices(agent: Agent, shapes: RunState, mesh: Mesh | None) -> None:
-    """Raises UsageError where the devices cannot hold the run."""
+def _check_devices(experiment: Experiment, shapes: RunState, mesh: Mesh | None) -> None:
+    """Raise UsageError where the devices cannot hold the run."""
     size = mesh.size if mesh else 1
-    if size > 1 and agent.episodes.on_host:
+    if size > 1 and experiment.episodes.on_host:
         raise UsageError(
-            f"num_devices = {size}: an environment on the host cannot be shared by several devices: train on one, or train an "
-            f"environment in JAX"
+            f"num_devices = {size}: an environment on the host cannot be shared by several "
+            f"devices: train on one, or train an environment in JAX"
         )
-    device = jax.devices()[0]
-    memory.check(agent.config, shapes, device, jax.process_count() if device.platform == "cpu" else size)
+    first = jax.devices()[0]
+    holders = jax.process_count() if first.platform == "cpu" else size
+    memory.check(experiment.config, shapes, first, holders)
 
 
 def _restore(
-    run: rundir.Run, agent: Agent, checkpoints: Checkpoints, like: RunState, console: Console, mesh: Mesh | None
-) -> RunState | None:
-    """The state to go on from, told with what has changed since; None where the run begins."""
+    run: Run, experiment: Experiment, shapes: RunState, mesh: Mesh | None, fallback: bool
+) -> tuple[Run, RunState | None]:
+    """Return the state to resume from, None where the run begins, and the run it belongs to.
+
+    With `fallback` that is the newest checkpoint of which every file is whole.
+    """
+    where = {}
+    if mesh:
+        specs = jax.tree.broadcast(population.shardings(experiment, mesh), shapes)
+        where = dict(named_leaves(specs))
+    while run.latest is not None:
+        try:
+            place = lambda name, x: sharding.place(x, where.get(name))  # noqa: E731
+            return run, restore(run.directory, run.latest, shapes, place, run.manifest)
+        except array_store.DamagedError as error:
+            if not fallback:
+                raise resolve.damaged(error) from None
+            older = resolve.newest(run.directory, fallback=True, before=run.latest)
+            run = resolve.attach_at(run.config, *older, check_env=False)
+    return run, None
+
+
+def _prepare_directory(run: Run, overwrite: bool) -> None:
+    """Clear or mark what an older run left; only now, when nothing can be refused any more."""
+    if overwrite:
+        directories.clear(run.directory)
+    newer = [step for step in run.steps if run.latest is not None and step > run.latest]
+    directories.set_aside(run.directory, newer)
+    directories.write_kwargs(run.config, run.directory)
+
+
+def _announce(run: Run, experiment: Experiment, console: Console) -> None:
+    """Say what is resumed, and what has changed since."""
     if run.latest is None:
-        return None
-    state = checkpoints.restore(run.latest, like, population.shardings(agent, mesh) if mesh else None)
+        return
     changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
-    fresh = "; the simulator starts new episodes" if agent.episodes.on_host else ""
-    console.message(f"going on from {run.directory} at {run.latest:,} iterations{changes}{fresh}")
+    fresh = "; the simulator starts new episodes" if experiment.episodes.on_host else ""
+    console.message(f"resuming {run.directory} at {run.latest:,} iterations{changes}{fresh}")
     if run.edited:
-        console.message(f"{run.config.losses} has changed since {run.directory} was saved: training goes on with what it says now")
-    return state
-
-
-@dataclasses.dataclass(frozen=True)
-class _Host:
-    """What the host keeps hold of while the device works."""
-
-    run: rundir.Run
-    agent: Agent
-    checkpoints: Checkpoints
-    report: Report
-    console: Console
-    callbacks: list[Callback]
-    primary: bool = True  # of several processes, which all go through the same loop
-
-    def loop(self, start: RunState | Callable[[], RunState], programs: Programs, interrupt: Interrupt) -> Result:
-        """Epoch, evaluation, log, checkpoint, until all iterations are done."""
-        config, iterations = self.run.config, self.run.latest or 0
-        saved = iterations
-        metrics: Mapping[str, Any] = {}
-        self.console.phase("compiling")
-        self.report.hyperparameters()
-        state = start if isinstance(start, RunState) else start()
-        epoch = programs.epoch.result()
-        self._show_exchanges(state, epoch)
-        going_on = True
-        interrupt.patient = True
-        while iterations < config.iterations and going_on and not interrupt.received:
-            started = time.perf_counter()
-            self._announce(iterations, programs)
-            state, raw = epoch(state)
-            agents = [
-                scalars(measured, config, iterations, time.perf_counter() - started)
-                for measured in self.report.split(jax.device_get(raw))
-            ]
-            iterations += config.epoch_iterations
-            self.report.check(agents, iterations)
-            if self.primary:
-                self._evaluate(state, iterations, agents, programs)
-            fps = config.epoch_iterations / (time.perf_counter() - started)
-            agents = [{**one, **self.checkpoints.cost, "time/fps": fps} for one in agents]
-            self.report.log(iterations, agents)
-            metrics = self.report.together(agents)
-            for callback in self.callbacks:
-                going_on &= callback(iterations, metrics, state) is not False
-            interrupt.received, stop = processes.any_of(interrupt.received, not going_on)
-            going_on = not stop
-            if iterations // config.checkpoint_interval > saved // config.checkpoint_interval:
-                self.console.phase("saving")
-                self.checkpoints.save(iterations, state, _returns(metrics))
-                saved = iterations
-            self._show(iterations, metrics)
-        self.console.phase("saving")
-        if iterations > saved:
-            self.checkpoints.save(iterations, state, _returns(metrics))
-        self.checkpoints.wait()
-        if processes.any_of(interrupt.received)[0]:  # and nobody leaves before all is written
-            processes.leave()
-            raise KeyboardInterrupt
-        self._done(iterations)
-        return Result(state, metrics, self.agent)
-
-    def _show_exchanges(self, state: RunState, epoch: Any) -> None:
-        if (n := len(state.key.devices())) > 1:
-            self.console.message(f"{n} devices: {exchanges.describe(exchanges.count(epoch.as_text()))}")
-
-    def _evaluate(self, state: RunState, iterations: int, agents: list[dict[str, float]], programs: Programs) -> None:
-        """Adds to what was measured of each agent; nothing while it warms up, for nothing has been learned."""
-        config = self.run.config
-        if config.episodes_per_eval and agents[0]["train/n_updates"]:
-            self.console.phase("evaluating")
-            evaluated = programs.evaluate(state, iterations // config.epoch_iterations)
-            for one, measured in zip(agents, self.report.split(evaluated), strict=True):
-                one.update({tag: float(value) for tag, value in measured.items()})
-
-    def _announce(self, iterations: int, programs: Programs) -> None:
-        config = self.run.config
-        warm = config.warm_up_vector_steps * config.num_envs
-        if iterations + config.epoch_iterations <= warm:
-            self.console.phase("warm-up")
-        else:
-            self.console.phase("training" if iterations >= warm else "warm-up, then training")
-            programs.prepare_evaluation()
-
-    def _show(self, iterations: int, metrics: Mapping[str, Any]) -> None:
-        """Rates and return; of several agents what each of them does, and the mean of the returns of those that are left."""
-        returns = _returns(metrics)
-        iterations_rate, update_rate = (float(np.nanmean(metrics[f"time/{name}"])) for name in ("fps", "updates_per_second"))
-        self.console.progress(
-            iterations, (iterations_rate, update_rate), float(np.nanmean(returns)) if np.isfinite(returns).any() else None
+        console.message(
+            f"{run.config.losses} has changed since {run.directory} was saved: "
+            f"training continues with what it says now"
         )
 
-    def _done(self, iterations: int) -> None:
-        self.console.phase("done")
-        cost, lost = self.checkpoints.cost, self.report.lost
-        size = f", checkpoint {cost['checkpoint/bytes'] / 1e6:,.1f} MB in {cost['checkpoint/seconds']:.1f} s" if cost else ""
-        without = f", without {', '.join(lost)}" if lost else ""
-        self.console.message(f"done: {iterations:,} iterations in {self.run.directory}{without}{size}")
 
-
-def _returns(metrics: Mapping[str, Any]) -> np.ndarray:
-    """Of every agent the mean return of the last evaluation, or else of its last training episodes; NaN where there is none."""
-    return np.atleast_1d(metrics.get("eval/mean_reward", metrics.get("rollout/ep_rew_mean", np.nan)))
+def _checkpoints(run: Run, experiment: Experiment, writes: bool) -> Checkpoints:
+    """Return where the run's states go."""
+    header = {**provenance.description(run.config), "spaces": spaces(experiment.episodes.env)}
+    keep = run.config.max_to_keep
+    return Checkpoints(run.directory, keep, header, fetch=sharding.fetch, writes=writes)

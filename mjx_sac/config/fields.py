@@ -1,0 +1,92 @@
+"""Field types of `Config`: what a flag or a TOML file may say, and what a field means for a run."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BeforeValidator, Field
+
+
+def _whole_number(value: Any) -> Any:
+    """Read `1e6`, `1_000_000` and `1000000.0` as the integer they mean."""
+    if isinstance(value, str) and re.fullmatch(
+        r"[+-]?[\d_]+(\.\d*)?([eE]\+?\d+)?", value.strip()
+    ):
+        text = value.strip().replace("_", "")
+        value = int(text) if text.lstrip("+-").isdigit() else float(text)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _widths(value: Any) -> Any:
+    """Read `256,256` as the tuple (256, 256)."""
+    if isinstance(value, str):
+        value = [part for part in re.split(r"[,\sx()\[\]]+", value) if part]
+    if isinstance(value, int):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(_whole_number(part) for part in value)
+
+
+def _auto(value: Any) -> Any:
+    """Read `auto` and `none` as None."""
+    return None if isinstance(value, str) and value.lower() in ("none", "auto") else value
+
+
+def _members(value: Any) -> Any:
+    """Read JSON, as a flag gives it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        example = '\'[{"tau": 0.01}, {"tau": 0.02}]\''
+        raise ValueError(f"not JSON ({error}): such as {example}") from None
+
+
+Int = Annotated[int, BeforeValidator(_whole_number)]
+Widths = Annotated[
+    tuple[Annotated[Int, Field(gt=0)], ...], BeforeValidator(_widths), Field(min_length=1)
+]
+Members = Annotated[tuple[dict[str, float], ...], BeforeValidator(_members)]
+AutoInt = Annotated[Int | None, BeforeValidator(_auto)]
+AutoFloat = Annotated[float | None, BeforeValidator(_auto)]
+AutoStr = Annotated[str | None, BeforeValidator(_auto)]
+
+
+def field(
+    default: Any,
+    group: str,
+    description: str,
+    *,
+    fixed: bool = False,
+    traced: bool = False,
+    **bounds: Any,
+) -> Any:
+    """Declare a hyperparameter.
+
+    Args:
+      default: its value unless something else is said.
+      group: the heading it stands under in `--help`.
+      description: its help text.
+      fixed: it shapes the saved state, so a resumed run must keep it.
+      traced: it decides no shape and no branch, so agents of one compiled program may differ in it.
+      **bounds: pydantic's, such as `gt=0`.
+    """
+    marks: Any = {"group": group, "fixed": fixed, "traced": traced}
+    return Field(default, description=description, json_schema_extra=marks, **bounds)
+
+
+def mark(config_class: type[pydantic.BaseModel], name: str, key: str) -> Any:
+    """Return the `group`, `fixed` or `traced` mark of a field.
+
+    A subclass's plain `Field` counts as an algorithm's, neither fixed nor traced, unless
+    `json_schema_extra={"traced": True}` says so.
+    """
+    marks = {"group": "Algorithm", "fixed": False, "traced": False}
+    extra = config_class.model_fields[name].json_schema_extra
+    return {**marks, **(extra if isinstance(extra, Mapping) else {})}[key]

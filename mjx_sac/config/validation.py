@@ -1,0 +1,133 @@
+"""Rules between fields, and one-line messages for what breaks them."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from mjx_sac.config.errors import UsageError, nearest
+from mjx_sac.config.fields import mark
+
+if TYPE_CHECKING:
+    from mjx_sac.config.schema import Config
+
+
+def build(config_class: "type[Config]", values: dict[str, Any]) -> "Config":
+    """Return the validated configuration.
+
+    Raises:
+      UsageError: one line with the first field that is unknown, mistyped or out of range.
+    """
+    fields = config_class.model_fields
+    for name in values:
+        if name not in fields:
+            raise UsageError(f"{name}: no such hyperparameter{nearest(name, list(fields))}")
+    try:
+        return config_class(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][:1])
+        message = first["msg"].removeprefix("Value error, ")
+        given = repr(first["input"])
+        given = given if len(given) < 60 else given[:57] + "..."
+        raise UsageError(f"{field} = {given}: {message}" if field else message) from None
+
+
+def check_sizes(config: "Config") -> None:
+    """Raise ValueError where buffer, iterations or updates do not fit each other."""
+    for field in ("num_envs", "batch_size"):
+        size = getattr(config, field)
+        if config.buffer_size < size:
+            raise ValueError(
+                f"buffer_size {config.buffer_size} is smaller than {field} {size}: "
+                f"raise buffer_size to at least {size}"
+            )
+    vector_steps = -(-config.iterations // config.epoch_iterations) * config.epoch_vector_steps
+    if (
+        config.iterations <= config.warm_up_steps
+        or vector_steps <= config.warm_up_vector_steps
+    ):
+        raise ValueError(
+            f"iterations {config.iterations} is not beyond warm_up_steps {config.warm_up_steps}, "
+            f"so nothing would be learned: raise iterations or lower warm_up_steps"
+        )
+    updates = config.updates_per_iteration * config.num_envs
+    if not updates.is_integer():
+        raise ValueError(
+            f"updates_per_iteration {config.updates_per_iteration:g} times num_envs "
+            f"{config.num_envs} is {updates:g} gradient steps per vector step: "
+            f"make it a whole number"
+        )
+
+
+def check_processes(config: "Config") -> None:
+    """Raise ValueError where the fields about processes and devices do not fit each other."""
+    given = (config.num_processes, config.process_id)
+    if config.coordinator in (None, "cluster"):
+        if given != (None, None):
+            raise ValueError(
+                f"num_processes {config.num_processes} and process_id {config.process_id} go "
+                f"with --coordinator host:port: give all three, or none of them"
+            )
+    elif config.num_processes is None or config.process_id is None:
+        raise ValueError(
+            f"coordinator {config.coordinator}: give --num_processes and --process_id too, "
+            f"or --coordinator cluster"
+        )
+    elif not re.fullmatch(r".+:\d{1,5}", config.coordinator or ""):
+        raise ValueError(
+            f"coordinator {config.coordinator} is no host:port, such as 10.0.0.1:1234"
+        )
+    elif config.process_id >= config.num_processes:
+        raise ValueError(
+            f"process_id {config.process_id} of num_processes {config.num_processes}: "
+            f"they count from 0 to {config.num_processes - 1}"
+        )
+    if config.num_devices:
+        check_even_split(config, config.num_devices)
+
+
+def check_even_split(config: "Config", num_devices: int) -> None:
+    """Raise ValueError, with the nearest numbers, where devices cannot share the work evenly."""
+    if config.is_population:
+        shared = {"num_seeds" if config.num_seeds > 1 else "members": config.num_agents}
+    else:
+        shared = {"num_envs": config.num_envs, "batch_size": config.batch_size}
+    for field, value in shared.items():
+        if value % num_devices:
+            near = {max(value // num_devices, 1) * num_devices, -(-value // num_devices) * num_devices}
+            raise ValueError(
+                f"{field} {value} cannot be shared evenly by num_devices {num_devices}: "
+                f"make it {' or '.join(map(str, sorted(near)))}"
+            )
+
+
+def check_members(config: "Config") -> None:
+    """Raise ValueError where agents of one program cannot differ as `members` says."""
+    last = 2**32 - 1
+    if config.seed + config.num_seeds > last + 1:
+        raise ValueError(
+            f"num_seeds {config.num_seeds} from seed {config.seed} on: seeds end at {last}: "
+            f"lower seed"
+        )
+    config_class = type(config)
+    own = {name: getattr(config, name) for name in config_class.model_fields}
+    traced = [name for name in own if mark(config_class, name, "traced")]
+    for member in config.members:
+        for name in member:
+            if name not in traced:
+                raise ValueError(
+                    f"members: {name} is no number that agents can differ in; "
+                    f"{', '.join(traced)} are"
+                )
+        build(config_class, {**own, "members": (), "num_devices": None, **member})
+    for name in {name for member in config.members for name in member}:
+        if any(getattr(agent, name) is None for agent in config.population()):
+            raise ValueError(
+                f"members: {name} is auto for one of them, which is no number: "
+                f"give it to every member"
+            )
+    names = config.agent_names()
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"members: {twice} is there twice: leave one out")

@@ -1,0 +1,267 @@
+"""Where a configuration comes from, and which run it starts or resumes.
+
+Nothing here imports JAX, so bad input is refused at once, and nothing here writes.
+"""
+
+import importlib.util
+import pathlib
+import tomllib
+from typing import Any, NamedTuple
+
+from mjx_sac import envs
+from mjx_sac.algorithms import loader
+from mjx_sac.config import PLACES, Config, UsageError, build, mark, nearest
+from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import ITEMS, check_writable, checkpoint_path, steps
+
+
+class Found(NamedTuple):
+    """What there is before hyperparameters are known.
+
+    Attributes:
+      directory: where the run is to be.
+      step: iterations of its newest usable checkpoint; None where there is none to resume from.
+      manifest: of that checkpoint's state.
+      file: what the configuration file says.
+      config_class: the hyperparameters of the algorithm that is named, there or here.
+    """
+
+    directory: pathlib.Path
+    step: int | None
+    manifest: dict[str, Any] | None
+    file: dict[str, Any]
+    config_class: type[Config]
+
+
+class Run(NamedTuple):
+    """A run on disk, as a configuration sees it.
+
+    Attributes:
+      config: what it is trained with.
+      directory: where it is.
+      latest: iterations of the checkpoint to resume from; None where training begins.
+      manifest: of that checkpoint's state.
+      steps: all checkpoints that were there; those after `latest` are damaged.
+      changed: fields that differ from the stored run's: old and new value.
+      edited: the losses file is not what it was when `latest` was saved.
+    """
+
+    config: Config
+    directory: pathlib.Path
+    latest: int | None = None
+    manifest: dict[str, Any] | None = None
+    steps: tuple[int, ...] = ()
+    changed: dict[str, tuple[Any, Any]] = {}
+    edited: bool = False
+
+
+def resolve(
+    given: dict[str, Any],
+    *,
+    config_file: str | None = None,
+    overwrite: bool = False,
+    fallback: bool = False,
+    config_class: type[Config] = Config,
+) -> Config:
+    """Return the configuration: defaults, under those packaged for the environment, under those
+    of the run to resume, under `config_file`, under `given`.
+
+    Args:
+      given: hyperparameters by name.
+      config_file: a TOML file with others.
+      overwrite: ignore a run that is there.
+      fallback: pass over checkpoints that are damaged.
+      config_class: the hyperparameters there are, where no algorithm has its own.
+
+    Raises:
+      UsageError: one line for the first thing that is wrong. Nothing has been written.
+    """
+    found = find(given, config_file, overwrite, fallback, config_class)
+    return configure(found, given)
+
+
+def find(
+    given: dict[str, Any],
+    config_file: str | None = None,
+    overwrite: bool = False,
+    fallback: bool = False,
+    config_class: type[Config] = Config,
+) -> Found:
+    """Look at what `env`, `logdir` and `losses` name; arguments as `resolve`.
+
+    Raises:
+      UsageError: the directory, a checkpoint in it or one of the two files cannot be used.
+    """
+    file = read_toml(pathlib.Path(config_file)) if config_file else {}
+    explicit = {**file, **given}
+    named = {name: explicit[name] for name in ("env", "logdir") if name in explicit}
+    directory = pathlib.Path(build(Config, named).run_dir)
+    check_writable(directory)
+    step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
+    losses = {**(manifest["config"] if manifest else {}), **explicit}.get("losses")
+    config_class = loader.config_class(losses, config_class)
+    if config_file:
+        check_names(file, config_file, config_class)
+    return Found(directory, step, manifest, file, config_class)
+
+
+def configure(found: Found, given: dict[str, Any]) -> Config:
+    """Return the configuration that `found` and `given` make, see `resolve`.
+
+    Raises:
+      UsageError: a hyperparameter is unknown, mistyped or out of range.
+    """
+    config_class, explicit = found.config_class, {**found.file, **given}
+    if found.manifest:
+        return build(config_class, {**known(found.manifest, config_class), "logdir": None, **explicit})
+    env = build(Config, {name: explicit[name] for name in ("env",) if name in explicit}).env
+    fields, defaults = config_class.model_fields, Config.model_fields
+    # An algorithm's own default comes before what was found for soft actor-critic.
+    base = {
+        name: value
+        for name, value in packaged(env, config_class).items()
+        if fields[name].default == defaults[name].default
+    }
+    return build(config_class, {**base, **explicit})
+
+
+def attach(
+    config: Config, *, overwrite: bool = False, fallback: bool = False, check_env: bool = True
+) -> Run:
+    """Return the run that `config` starts or resumes, after all checks that need no JAX.
+
+    Args:
+      config: the hyperparameters.
+      overwrite: ignore a run that is there.
+      fallback: pass over checkpoints that are damaged.
+      check_env: `config.env` names the environment.
+
+    Raises:
+      UsageError: the environment, device or directory cannot be used, or the run there was another
+        one or is damaged.
+    """
+    directory = pathlib.Path(config.run_dir)
+    check_writable(directory)
+    step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
+    return attach_at(config, step, manifest, check_env=check_env)
+
+
+def attach_at(
+    config: Config, step: int | None, manifest: dict[str, Any] | None, *, check_env: bool = True
+) -> Run:
+    """`attach` to the checkpoint at `step`, whose manifest has been read."""
+    if check_env:
+        envs.check(config.env, config.impl)
+    check_device(config.device)
+    directory = pathlib.Path(config.run_dir)
+    if step is None or manifest is None:
+        return Run(config, directory)
+    here = {name: getattr(config, name) for name in ("logdir", *PLACES)}
+    then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
+    stored = {**then.model_dump(), **here}
+    changed = {k: (stored[k], value) for k, value in config.model_dump().items() if value != stored[k]}
+    fixed = {k: pair for k, pair in changed.items() if mark(type(config), k, "fixed")}
+    if fixed:
+        fields = ", ".join(f"{k} {old!r} (now {new!r})" for k, (old, new) in fixed.items())
+        raise UsageError(
+            f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, "
+            f"or restart with --overwrite"
+        )
+    same_losses = manifest.get("losses_sha256") == loader.sha256(config.losses)
+    edited = "losses" not in changed and not same_losses
+    return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
+
+
+def newest(
+    directory: pathlib.Path, *, fallback: bool = False, before: int | None = None
+) -> tuple[int | None, dict[str, Any] | None]:
+    """Return iterations and state manifest of the newest checkpoint, or two Nones.
+
+    Args:
+      directory: the run's.
+      fallback: pass over checkpoints whose manifests are damaged.
+      before: look among those with fewer iterations.
+
+    Raises:
+      UsageError: it is damaged, or with `fallback` all of them are.
+    """
+    first = None
+    for step in reversed([step for step in steps(directory) if before is None or step < before]):
+        try:
+            paths = [checkpoint_path(directory, step) / item for item in ITEMS]
+            return step, [array_store.manifest(path) for path in paths][0]
+        except array_store.DamagedError as error:
+            if not fallback:
+                raise damaged(error) from None
+            first = first or error
+    if first or before is not None:
+        raise UsageError(
+            f"{first or directory}, and no older checkpoint is whole: choose another --logdir, "
+            f"or restart with --overwrite"
+        )
+    return None, None
+
+
+def damaged(error: array_store.DamagedError) -> UsageError:
+    """Return `error` with what to do about it."""
+    return UsageError(
+        f"{error}: resume from the checkpoint before it with --fallback, choose another --logdir, "
+        f"or restart with --overwrite"
+    )
+
+
+def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:
+    """Return the stored configuration that this version knows, without where it was computed."""
+    fields = config_class.model_fields
+    return {k: v for k, v in manifest["config"].items() if k in fields and k not in PLACES}
+
+
+def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
+    """Return `configs/<env>.toml`: in the wheel where installed, else at the repository's top."""
+    package = pathlib.Path(__file__).parents[1]
+    name = env.replace("/", "_").replace(":", "_") + ".toml"
+    for path in (package / "configs" / name, package.parent / "configs" / name):
+        if path.is_file():
+            values = read_toml(path)
+            check_names(values, str(path), config_class)
+            return values
+    return {}
+
+
+def read_toml(path: pathlib.Path) -> dict[str, Any]:
+    """Return what is in a TOML file.
+
+    Raises:
+      UsageError: it is missing or malformed (with its line).
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        reason = error.strerror
+    except UnicodeDecodeError:
+        reason = "not a text file"
+    except tomllib.TOMLDecodeError as error:
+        last = f"at the end, line {len(path.read_text().splitlines())}"
+        reason = str(error).replace("at end of document", last)
+    raise UsageError(f"config = {str(path)!r}: {reason}")
+
+
+def check_names(values: dict[str, Any], path: str, config_class: type[Config]) -> None:
+    """Raise UsageError where a file has a key that is no hyperparameter."""
+    fields = list(config_class.model_fields)
+    for name in values:
+        if name not in fields:
+            hint = nearest(name, fields)
+            raise UsageError(f"config = {path!r}: {name}: no such hyperparameter{hint}")
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a device that this JAX has no support for, without importing it."""
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
+    if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
+        raise UsageError(
+            "device = 'gpu': this JAX has no GPU support: install the extra, as in "
+            "`uv run --extra cuda12 mjx-sac ...`"
+        )
+    if device == "tpu" and importlib.util.find_spec("libtpu") is None:
+        raise UsageError("device = 'tpu': this JAX has no TPU support: install jax[tpu]")
