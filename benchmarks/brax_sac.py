@@ -25,12 +25,23 @@ def patch() -> None:
 
     def device_put_replicated(tree, devices):
         sharding = jax.NamedSharding(jax.sharding.Mesh(np.array(devices), ("d",)), jax.P("d"))
-        return jax.tree.map(lambda x: jax.device_put(jnp.stack([jnp.asarray(x)] * len(devices)), sharding), tree)
+        return jax.tree.map(
+            lambda x: jax.device_put(jnp.stack([jnp.asarray(x)] * len(devices)), sharding), tree
+        )
 
     jax.device_put_replicated = device_put_replicated
 
 
-def run_sac(env: str, seed: int, total: int, num_envs: int, epochs: int, episodes: int, progress, prefill: int = 10_000) -> None:
+def run_sac(
+    env: str,
+    seed: int,
+    total: int,
+    num_envs: int,
+    epochs: int,
+    episodes: int,
+    progress,
+    prefill: int = 10_000,
+) -> None:
     """Brax's `sac.train` at our hyperparameters, calling `progress(iterations, metrics)` after each of `epochs` epochs."""
     patch()
     import brax.envs
@@ -54,12 +65,16 @@ def run_sac(env: str, seed: int, total: int, num_envs: int, epochs: int, episode
         min_replay_size=prefill,
         max_replay_size=1_000_000,
         deterministic_eval=True,
-        network_factory=functools.partial(networks.make_sac_networks, hidden_layer_sizes=(256, 256)),
+        network_factory=functools.partial(
+            networks.make_sac_networks, hidden_layer_sizes=(256, 256)
+        ),
         progress_fn=progress,
     )
 
 
-def train(env: str, seed: int, iterations: int, num_envs: int, interval: int, episodes: int) -> list[dict]:
+def train(
+    env: str, seed: int, iterations: int, num_envs: int, interval: int, episodes: int
+) -> list[dict]:
     """Returns the evaluation curve, with iterations/s of every interval between evaluations."""
     rows = []
 
@@ -86,7 +101,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=200_000)
     parser.add_argument("--num_envs", type=int, default=16)
-    parser.add_argument("--interval", type=int, default=20_000, help="iterations between evaluations")
+    parser.add_argument(
+        "--interval", type=int, default=20_000, help="iterations between evaluations"
+    )
     parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()

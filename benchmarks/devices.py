@@ -33,7 +33,9 @@ TREE_BUS = {1: 110e9, 2: 80e9}
 """The most that it allows a tree (`maxTreeBw`), in one node and in several."""
 
 
-def count(num_devices: int, num_envs: int, batch_size: int, updates: int) -> list[tuple[str, int, int]]:
+def count(
+    num_devices: int, num_envs: int, batch_size: int, updates: int
+) -> list[tuple[str, int, int]]:
     """Compiles ant's epoch for so many H200s, and counts what they exchange."""
     import jax
     import numpy as np
@@ -41,12 +43,17 @@ def count(num_devices: int, num_envs: int, batch_size: int, updates: int) -> lis
     from jax.sharding import AxisType, Mesh
 
     from mjx_sac import envs, networks
-    from mjx_sac.training.compiled import sharding, population, epoch
-    from mjx_sac.training.host import hlo
     from mjx_sac.config import Config
     from mjx_sac.losses import Losses
+    from mjx_sac.training.compiled import epoch, population, sharding
+    from mjx_sac.training.host import hlo
 
-    config = Config(num_envs=num_envs, batch_size=batch_size, updates_per_iteration=updates / num_envs, log_interval=10 * num_envs)
+    config = Config(
+        num_envs=num_envs,
+        batch_size=batch_size,
+        updates_per_iteration=updates / num_envs,
+        log_interval=10 * num_envs,
+    )
     env = envs.make(config.env, config)
     agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
     chip = (HERE / "h200.txtpb").read_text()
@@ -56,7 +63,12 @@ def count(num_devices: int, num_envs: int, batch_size: int, updates: int) -> lis
     mesh = Mesh(np.array(topology.devices), (sharding.AXIS,), axis_types=(AxisType.Auto,))
     shapes = jax.eval_shape(population.init(agent))
     lowered = population.lower(agent, shapes, mesh, platforms=("cuda",))
-    return [tuple(each) for each in hlo.count_exchanges(lowered.compile(compiler_options={"xla_gpu_autotune_level": 0}).as_text())]
+    return [
+        tuple(each)
+        for each in hlo.count_exchanges(
+            lowered.compile(compiler_options={"xla_gpu_autotune_level": 0}).as_text()
+        )
+    ]
 
 
 def seconds(kind: str, size: int, n: int) -> float:
@@ -95,12 +107,19 @@ def extrapolate(result: dict[str, Any], n: int, grows: bool) -> dict[str, float]
     for kind, size, depth in result["exchanges"]:
         # What grows: the batches, and their statistics. Gradients and sums do not.
         scaled = size * n if grows and kind in ("reduce-scatter", "all-gather") else size
-        exchanged += seconds(kind, scaled, n) * {0: 0, 1: 1, 2: updates / result["updates_per_turn"]}[depth]
+        exchanged += (
+            seconds(kind, scaled, n) * {0: 0, 1: 1, 2: updates / result["updates_per_turn"]}[depth]
+        )
     physics, steps = (
         launches["launches_per_vector_step_beside_updates"] * LAUNCH,
         launches["launches_per_update"] * LAUNCH * updates,
     )
-    return {"physics": physics, "gradient_steps": steps, "exchanges": exchanged, "all": physics + steps + exchanged}
+    return {
+        "physics": physics,
+        "gradient_steps": steps,
+        "exchanges": exchanged,
+        "all": physics + steps + exchanged,
+    }
 
 
 def _table(result: dict[str, Any], grows: bool) -> str:
@@ -122,7 +141,11 @@ def _table(result: dict[str, Any], grows: bool) -> str:
 
 def _counted(result: dict[str, Any]) -> str:
     rows = ["| where | exchange | bytes |", "|---|---|---|"]
-    where = {0: "once per epoch", 1: "per vector step", 2: f"per {result['updates_per_turn']} gradient steps"}
+    where = {
+        0: "once per epoch",
+        1: "per vector step",
+        2: f"per {result['updates_per_turn']} gradient steps",
+    }
     for depth in (2, 1, 0):
         for kind, size, _ in [each for each in result["exchanges"] if each[2] == depth]:
             rows.append(f"| {where[depth]} | {kind} | {size:,} |")
@@ -230,9 +253,22 @@ def main() -> None:
     from mjx_sac.training.compiled import epoch
 
     found = count(8, args.num_envs, args.batch_size, args.updates)
-    shape = {"num_envs": args.num_envs, "batch_size": args.batch_size, "updates_per_vector_step": args.updates}
+    shape = {
+        "num_envs": args.num_envs,
+        "batch_size": args.batch_size,
+        "updates_per_vector_step": args.updates,
+    }
     shape |= {"updates_per_turn": epoch.UPDATES_PER_TURN}
-    common.write({"benchmark": "devices", "env": "ant", "compiled_for": "8 x H200", **shape, "exchanges": found}, args.json)
+    common.write(
+        {
+            "benchmark": "devices",
+            "env": "ant",
+            "compiled_for": "8 x H200",
+            **shape,
+            "exchanges": found,
+        },
+        args.json,
+    )
 
 
 if __name__ == "__main__":

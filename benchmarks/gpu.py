@@ -32,10 +32,10 @@ import peers
 
 from mjx_sac import envs, networks
 from mjx_sac.bench import stages
-from mjx_sac.training.host import compile
-from mjx_sac.training.compiled import epoch
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
+from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.host import compile
 
 _GRAPHS = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION"
 
@@ -54,18 +54,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Of XLA, that may make a small learner faster: they are about CUDA graphs, and about what lies between kernels."""
 
 
-def start(config: Config) -> tuple[epoch.Experiment, epoch.RunState]:
+def start(config: Config) -> tuple[epoch_lib.Experiment, epoch_lib.RunState]:
     """An agent and its state before the first vector step."""
     env = envs.make(config.env, config)
-    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
-    return agent, jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(config.seed))
+    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    return agent, jax.jit(partial(epoch_lib.init, agent))(jax.random.PRNGKey(config.seed))
 
 
 def training(config: Config, seconds: float) -> dict[str, Any]:
     """Trains until all iterations are done or the time is over; the clock starts when the program is compiled and has warmed up."""
     agent, state = start(config)
     started = time.perf_counter()
-    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state).compile(compile.options())
+    epoch = (
+        jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0)
+        .lower(state)
+        .compile(compile.options())
+    )
     compiling = time.perf_counter() - started
     state, _ = jax.block_until_ready(epoch(state))  # the warm-up
     curve = []
@@ -73,11 +77,18 @@ def training(config: Config, seconds: float) -> dict[str, Any]:
     for done in range(config.epoch_iterations, config.iterations + 1, config.epoch_iterations):
         state, metrics = epoch(state)
         reward = float(metrics["rollout/ep_rew_mean"])
-        curve.append({"iterations": done, "seconds": time.perf_counter() - started, "ep_rew_mean": reward})
+        curve.append(
+            {"iterations": done, "seconds": time.perf_counter() - started, "ep_rew_mean": reward}
+        )
         if curve[-1]["seconds"] > seconds:
             break
     rate = curve[-1]["iterations"] / curve[-1]["seconds"]
-    return {"compile_seconds": compiling, "iterations_per_second": rate, "minutes_per_million": 1e6 / rate / 60, "curve": curve}
+    return {
+        "compile_seconds": compiling,
+        "iterations_per_second": rate,
+        "minutes_per_million": 1e6 / rate / 60,
+        "curve": curve,
+    }
 
 
 def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
@@ -88,16 +99,29 @@ def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
     programs: dict[str, stages.Stage] = {}
     trained: dict[str, Any] = {}
     for name, module in {"pallas": pallas_mlp, "ours": networks}.items():
-        with mock.patch.multiple(networks, MLP=module.MLP, Critic=module.Critic):  # both have the same parameters
+        with mock.patch.multiple(
+            networks, MLP=module.MLP, Critic=module.Critic
+        ):  # both have the same parameters
             nets = networks.make(config, agent.episodes.env.action_size)
             try:
-                update, programs[name] = stages.updates(dataclasses.replace(agent, networks=nets), state)
-            except jax.errors.JaxRuntimeError as error:  # the chip's shared memory is smaller than an H200's, say
+                update, programs[name] = stages.updates(
+                    dataclasses.replace(agent, networks=nets), state
+                )
+            except (
+                jax.errors.JaxRuntimeError
+            ) as error:  # the chip's shared memory is smaller than an H200's, say
                 return {"refused": str(error)}
-        trained[name] = jax.device_get(update(jax.tree.map(jnp.copy, state.train), *stages.batches(agent, state))[0])
-    differences = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b), initial=0.0)), trained["pallas"], trained["ours"])
+        trained[name] = jax.device_get(
+            update(jax.tree.map(jnp.copy, state.train), *stages.batches(agent, state))[0]
+        )
+    differences = jax.tree.map(
+        lambda a, b: float(np.max(np.abs(a - b), initial=0.0)), trained["pallas"], trained["ours"]
+    )
     _, rates = stages.measure(programs, repeats)
-    return {"largest_difference": max(jax.tree.leaves(differences)), "rate_to_ours": stages.ratio(rates["pallas"], rates["ours"])}
+    return {
+        "largest_difference": max(jax.tree.leaves(differences)),
+        "rate_to_ours": stages.ratio(rates["pallas"], rates["ours"]),
+    }
 
 
 def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
@@ -111,13 +135,16 @@ def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
         except jax.errors.JaxRuntimeError as error:
             result[name] = {"refused": str(error)}
     _, rates = stages.measure(programs, repeats)
-    return result | {name: {**OPTIONS[name], "rate_to_ours": stages.ratio(rates[name], rates["ours"])} for name in [*programs][1:]}
+    return result | {
+        name: {**OPTIONS[name], "rate_to_ours": stages.ratio(rates[name], rates["ours"])}
+        for name in [*programs][1:]
+    }
 
 
 def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     """Epochs of two programs that differ in `compilation.options` alone."""
     agent, state = start(config)
-    lowered = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state)
+    lowered = jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0).lower(state)
     programs = {"with": lowered.compile(compile.options()), "without": lowered.compile()}
     states = {name: jax.tree.map(jnp.copy, state) for name in programs}
     rates: dict[str, list[float]] = {name: [] for name in programs}
@@ -128,7 +155,10 @@ def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
             rates[name].append(config.epoch_iterations / (time.perf_counter() - started))
     pairs = zip(*(jax.tree.leaves(jax.device_get(state)) for state in states.values()), strict=True)
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-    return {"same_state": same, "rate_with_to_without": stages.ratio(rates["with"][1:], rates["without"][1:])}
+    return {
+        "same_state": same,
+        "rate_with_to_without": stages.ratio(rates["with"][1:], rates["without"][1:]),
+    }
 
 
 def main() -> None:
@@ -138,7 +168,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=360, help="after which no part is begun")
     parser.add_argument("--iterations", type=int, default=1_000_000, help="of training")
     parser.add_argument(
-        "--epoch", type=int, default=12_800, help="iterations per timed epoch; small where there is no GPU, to try this"
+        "--epoch",
+        type=int,
+        default=12_800,
+        help="iterations per timed epoch; small where there is no GPU, to try this",
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
@@ -147,7 +180,9 @@ def main() -> None:
 
     def config(num_envs: int, **more: Any) -> Config:
         epoch = max(args.epoch, 2 * num_envs)
-        return Config(env=args.env, num_envs=num_envs, log_interval=epoch, warm_up_steps=epoch, **more)
+        return Config(
+            env=args.env, num_envs=num_envs, log_interval=epoch, warm_up_steps=epoch, **more
+        )
 
     def with_brax(config: Config) -> dict[str, Any]:
         return stages.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
@@ -156,7 +191,9 @@ def main() -> None:
         "training": lambda: training(config(128, iterations=args.iterations), args.seconds / 3),
         "bench": lambda: with_brax(config(128)),
         "many_envs": lambda: stages.run(config(1024), args.repeats),
-        "precision": lambda: stages.run(config(128, matmul_precision="highest"), args.repeats)["stages"]["update"],
+        "precision": lambda: stages.run(config(128, matmul_precision="highest"), args.repeats)[
+            "stages"
+        ]["update"],
         "pallas": lambda: with_pallas(config(128, buffer_size=100_000), args.repeats),
         "xla": lambda: with_more_options(config(128, buffer_size=100_000), args.repeats),
         "options": lambda: with_and_without_options(config(128), args.repeats),

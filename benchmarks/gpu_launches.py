@@ -23,67 +23,95 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import envs, networks
-from mjx_sac.training.host import compile
-from mjx_sac.training.compiled import population, epoch
 from mjx_sac.config import Config
-from mjx_sac.training.host.hlo import Launches, Loop, count_launches
 from mjx_sac.losses import Losses
+from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.compiled import population
+from mjx_sac.training.host import compile
+from mjx_sac.training.host.hlo import Launches, Loop, count_launches
 from mjx_sac.types import Transition
 
 
-def compile_for_gpu(function: Any, *args: Any, donate_argnums: tuple[int, ...] = ()) -> jax.stages.Compiled:
+def compile_for_gpu(
+    function: Any, *args: Any, donate_argnums: tuple[int, ...] = ()
+) -> jax.stages.Compiled:
     """Compiles for one H200. `args` are arrays or shapes."""
     from jax.experimental import topologies
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     chip = (pathlib.Path(__file__).parent / "h200.txtpb").read_text()
-    topology = topologies.get_topology_desc(platform="cuda", topology_name="h200", topology="1x1x1", target_config=chip)
+    topology = topologies.get_topology_desc(
+        platform="cuda", topology_name="h200", topology="1x1x1", target_config=chip
+    )
     sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), args)
     traced = jax.jit(function, donate_argnums=donate_argnums, out_shardings=sharding).trace(*shapes)
-    return traced.lower(lowering_platforms=("cuda",)).compile({"xla_gpu_autotune_level": 0, **compile.options("gpu")})
+    return traced.lower(lowering_platforms=("cuda",)).compile(
+        {"xla_gpu_autotune_level": 0, **compile.options("gpu")}
+    )
 
 
 def per_update(loop: Loop) -> float:
     """Launches of one gradient update, of the loop over them."""
-    return loop.launches / epoch.UPDATES_PER_TURN
+    return loop.launches / epoch_lib.UPDATES_PER_TURN
 
 
 def updates(config: Config, observation_size: int, action_size: int) -> Launches:
     """One scan over the gradient updates of a vector step."""
     nets = networks.make(config, action_size)
-    agent: Any = epoch.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
-    init = partial(epoch.sac.init, networks=nets, config=config, observation_size=observation_size, action_size=action_size)
+    agent: Any = epoch_lib.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
+    init = partial(
+        epoch_lib.sac.init,
+        networks=nets,
+        config=config,
+        observation_size=observation_size,
+        action_size=action_size,
+    )
     n = config.updates_per_vector_step
 
     def shape(*size: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((n, config.batch_size, *size), jnp.float32)
 
-    batches = Transition(shape(observation_size), shape(action_size), shape(), shape(), shape(observation_size))
+    batches = Transition(
+        shape(observation_size), shape(action_size), shape(), shape(), shape(observation_size)
+    )
     keys = jax.ShapeDtypeStruct((n, 2, 2), jnp.uint32)
     state = jax.eval_shape(init, jax.random.PRNGKey(0))
-    return count_launches(compile_for_gpu(partial(epoch.run_updates, agent), state, batches, keys, donate_argnums=(0,)).as_text())
+    return count_launches(
+        compile_for_gpu(
+            partial(epoch_lib.run_updates, agent), state, batches, keys, donate_argnums=(0,)
+        ).as_text()
+    )
 
 
 def epoch(config: Config) -> tuple[Launches, dict[str, int]]:
     """The training epoch, and bytes: of the state, what of it is updated in place, and what the program needs beside it."""
     env = envs.make(config.env, config)
-    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
     state = jax.eval_shape(population.init(agent))
     compiled = compile_for_gpu(population.epoch(agent), state, donate_argnums=(0,))
     memory = compiled.memory_analysis()
-    sizes = {"state": memory.argument_size_in_bytes, "in_place": memory.alias_size_in_bytes, "temporary": memory.temp_size_in_bytes}
+    sizes = {
+        "state": memory.argument_size_in_bytes,
+        "in_place": memory.alias_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+    }
     return count_launches(compiled.as_text()), sizes
 
 
 def physics(config: Config) -> Launches:
     """A scan over vector steps of the bare environments, without episodes, policy or replay."""
     env = envs.make(config.env, config)
-    keys, actions = jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32), jnp.zeros((config.num_envs, env.action_size))
+    keys, actions = (
+        jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32),
+        jnp.zeros((config.num_envs, env.action_size)),
+    )
     state = jax.eval_shape(jax.vmap(env.reset), keys)
 
     def steps(state: Any) -> Any:
-        return jax.lax.scan(lambda state, _: (jax.vmap(env.step)(state, actions)[0], None), state, None, length=10)[0]
+        return jax.lax.scan(
+            lambda state, _: (jax.vmap(env.step)(state, actions)[0], None), state, None, length=10
+        )[0]
 
     return count_launches(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
 
@@ -91,13 +119,19 @@ def physics(config: Config) -> Launches:
 def episodes(config: Config) -> Launches:
     """The same with everything about episodes: new ones where one has ended, time limit, and whether all is finite."""
     env = envs.make(config.env, config)
-    many = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses()).episodes
+    many = epoch_lib.make_experiment(
+        config, env, networks.make(config, env.action_size), Losses()
+    ).episodes
     actions = jnp.zeros((config.num_envs, env.action_size))
 
     def steps(state: Any) -> Any:
-        return jax.lax.scan(lambda state, _: many.step(many.start(state), actions), state, None, length=10)
+        return jax.lax.scan(
+            lambda state, _: many.step(many.start(state), actions), state, None, length=10
+        )
 
-    return count_launches(compile_for_gpu(steps, jax.eval_shape(many.init), donate_argnums=(0,)).as_text())
+    return count_launches(
+        compile_for_gpu(steps, jax.eval_shape(many.init), donate_argnums=(0,)).as_text()
+    )
 
 
 def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) -> dict[str, Any]:
@@ -105,7 +139,9 @@ def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) 
     import pallas_mlp
 
     networks.MLP, networks.Critic = pallas_mlp.MLP, pallas_mlp.Critic  # pyright: ignore[reportAttributeAccessIssue]
-    result: dict[str, Any] = {"launches_per_update": per_update(updates(config, observation_size, action_size).loops[0])}
+    result: dict[str, Any] = {
+        "launches_per_update": per_update(updates(config, observation_size, action_size).loops[0])
+    }
     result["compiler"] = {}
     for columns in (pallas_mlp.COLUMNS, 128, 256):
         pallas_mlp.COLUMNS = columns
@@ -123,8 +159,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--num_envs", type=int, default=128)
-    parser.add_argument("--num_seeds", type=int, default=1, help="agents side by side; an update is then one of each")
-    parser.add_argument("--pallas", action="store_true", help="only an update, of ant's size, with the networks as Pallas kernels")
+    parser.add_argument(
+        "--num_seeds",
+        type=int,
+        default=1,
+        help="agents side by side; an update is then one of each",
+    )
+    parser.add_argument(
+        "--pallas",
+        action="store_true",
+        help="only an update, of ant's size, with the networks as Pallas kernels",
+    )
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     config = Config(env=args.env, num_envs=args.num_envs, num_seeds=args.num_seeds)
@@ -133,10 +178,11 @@ def main() -> None:
         return
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
-    turns = config.updates_per_vector_step // epoch.UPDATES_PER_TURN
+    turns = config.updates_per_vector_step // epoch_lib.UPDATES_PER_TURN
     of_updates = next(loop for loop in whole.loops if loop.trips == turns and "cond" in loop.name)
     bare, whole_episodes = (
-        next(loop for loop in found.loops if loop.trips == 10).launches for found in (physics(config), episodes(config))
+        next(loop for loop in found.loops if loop.trips == 10).launches
+        for found in (physics(config), episodes(config))
     )
     beside = vector_step.launches - of_updates.launches * turns
     result = {

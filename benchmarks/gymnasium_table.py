@@ -19,17 +19,42 @@ IDS = {
     "gymnasium, classic control": ["Pendulum-v1", "MountainCarContinuous-v0", "CartPole-v1"],
     "gymnasium, MuJoCo": [f"{name}-v5" for name in MUJOCO.split()],
     "gymnasium, Box2D": ["BipedalWalker-v3", "LunarLanderContinuous-v3", "CarRacing-v3"],
-    "gymnasium-robotics": [f"gymnasium_robotics:{name}" for name in ("FetchReach-v4", "AdroitHandDoor-v1", "PointMaze_UMaze-v3")],
-    "shimmy": [f"shimmy:dm_control/{name}-v0" for name in ("cartpole-balance", "walker-walk", "humanoid-run")],
+    "gymnasium-robotics": [
+        f"gymnasium_robotics:{name}"
+        for name in ("FetchReach-v4", "AdroitHandDoor-v1", "PointMaze_UMaze-v3")
+    ],
+    "shimmy": [
+        f"shimmy:dm_control/{name}-v0"
+        for name in ("cartpole-balance", "walker-walk", "humanoid-run")
+    ],
     "minigrid": ["minigrid:MiniGrid-Empty-5x5-v0"],
 }
-PACKAGES = ("gymnasium", "gymnasium-robotics", "shimmy", "dm-control", "minigrid", "mujoco", "box2d")
+PACKAGES = (
+    "gymnasium",
+    "gymnasium-robotics",
+    "shimmy",
+    "dm-control",
+    "minigrid",
+    "mujoco",
+    "box2d",
+)
 
 
 def outcome(name: str, directory: str, *flags: str) -> str:
     """What became of it: that it trains, or the line that the command printed."""
-    sizes = ["--num_envs=2", "--iterations=400", "--warm_up_steps=200", "--log_interval=200", "--episodes_per_eval=1"]
-    sizes += ["--hidden_sizes=32", "--buffer_size=1000", "--episode_length=50", f"--logdir={directory}/{name.replace(':', '_')}"]
+    sizes = [
+        "--num_envs=2",
+        "--iterations=400",
+        "--warm_up_steps=200",
+        "--log_interval=200",
+        "--episodes_per_eval=1",
+    ]
+    sizes += [
+        "--hidden_sizes=32",
+        "--buffer_size=1000",
+        "--episode_length=50",
+        f"--logdir={directory}/{name.replace(':', '_')}",
+    ]
     command = [sys.executable, "-m", "mjx_sac", "train", "--env", name, *sizes, *flags]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     line = (result.stderr.strip().splitlines() or [""])[-1].removeprefix("mjx-sac: ")

@@ -23,18 +23,24 @@ def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Cal
     import jax
 
     from mjx_sac import envs, networks
-    from mjx_sac.training.host import compile
-    from mjx_sac.training.compiled import epoch
     from mjx_sac.config import Config
     from mjx_sac.losses import Losses
+    from mjx_sac.training.compiled import epoch as epoch_lib
+    from mjx_sac.training.host import compile
 
-    config = Config(env=env_name, num_envs=num_envs, log_interval=iterations, warm_up_steps=iterations)
+    config = Config(
+        env=env_name, num_envs=num_envs, log_interval=iterations, warm_up_steps=iterations
+    )
     env = envs.make(env_name, config)
-    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
     if not overlap:
         agent.episodes.on_host = False
-    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(0))
-    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state).compile(compile.options())
+    state = jax.jit(partial(epoch_lib.init, agent))(jax.random.PRNGKey(0))
+    epoch = (
+        jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0)
+        .lower(state)
+        .compile(compile.options())
+    )
     holder = [jax.block_until_ready(epoch(state)[0])]
 
     def run() -> float:
@@ -57,7 +63,11 @@ def main() -> None:
     args = parser.parse_args()
     peer, versions = peers.sbx(args.peer_python, args.env, args.num_envs, args.iterations)
     size = (args.env, args.num_envs, args.iterations)
-    turns = {"mjx_sac": ours(*size, overlap=True), "mjx_sac_serial": ours(*size, overlap=False), "sbx": peer}
+    turns = {
+        "mjx_sac": ours(*size, overlap=True),
+        "mjx_sac_serial": ours(*size, overlap=False),
+        "sbx": peer,
+    }
     rates: dict[str, list[float]] = {name: [] for name in turns}
     for run in turns.values():
         run()  # one turn for nothing: caches, and SBX compiles on its first updates
@@ -66,8 +76,16 @@ def main() -> None:
             rates[name].append(turns[name]())
         print({name: round(values[-1], 1) for name, values in rates.items()}, flush=True)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "peer_python")}
-    ratios = {f"to_{name}": stages.ratio(rates["mjx_sac"], rates[name]) for name in ("sbx", "mjx_sac_serial")}
-    result = {**settings, "ratio": ratios, "iterations_per_second": rates, "peer_versions": versions}
+    ratios = {
+        f"to_{name}": stages.ratio(rates["mjx_sac"], rates[name])
+        for name in ("sbx", "mjx_sac_serial")
+    }
+    result = {
+        **settings,
+        "ratio": ratios,
+        "iterations_per_second": rates,
+        "peer_versions": versions,
+    }
     common.write({"benchmark": "gymnasium_throughput", **result}, args.json)
 
 

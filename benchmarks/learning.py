@@ -32,7 +32,9 @@ def our_curve(directory: pathlib.Path) -> list[tuple[int, float]]:
 
 def peer_curve(path: pathlib.Path) -> list[tuple[int, float]]:
     """The same of what `brax_sac.py` or `sbx_sac.py` wrote."""
-    return [(row["iterations"], row["mean_reward"]) for row in json.loads(path.read_text())["curve"]]
+    return [
+        (row["iterations"], row["mean_reward"]) for row in json.loads(path.read_text())["curve"]
+    ]
 
 
 def at(curve: list[tuple[int, float]], iterations: int) -> float:
@@ -40,14 +42,20 @@ def at(curve: list[tuple[int, float]], iterations: int) -> float:
     return float(np.interp(iterations, *zip(*curve, strict=True)))
 
 
-def tabulate(curves: dict[str, list[list[tuple[int, float]]]], counts: list[int]) -> list[dict[str, object]]:
+def tabulate(
+    curves: dict[str, list[list[tuple[int, float]]]], counts: list[int]
+) -> list[dict[str, object]]:
     """For each count and name the mean over seeds and what each seed had, of the runs that have come so far."""
     rows = []
     for iterations in counts:
         row: dict[str, object] = {"iterations": iterations}
         for name, runs in curves.items():
             values = [at(run, iterations) for run in runs if run[-1][0] >= iterations]
-            row[name] = {"mean": round(float(np.mean(values))), "seeds": [round(v) for v in values]} if values else None
+            row[name] = (
+                {"mean": round(float(np.mean(values))), "seeds": [round(v) for v in values]}
+                if values
+                else None
+            )
         rows.append(row)
     return rows
 
@@ -55,13 +63,37 @@ def tabulate(curves: dict[str, list[list[tuple[int, float]]]], counts: list[int]
 def train(args: argparse.Namespace, seed: int) -> None:
     """One seed of ours and one of the peer's, one after the other."""
     run = args.runs / f"{args.env}-{seed}"
-    ours = [sys.executable, "-m", "mjx_sac", "train", "--env", args.env, "--seed", str(seed), "--logdir", str(run)]
+    ours = [
+        sys.executable,
+        "-m",
+        "mjx_sac",
+        "train",
+        "--env",
+        args.env,
+        "--seed",
+        str(seed),
+        "--logdir",
+        str(run),
+    ]
     ours += ["--iterations", str(args.iterations), *args.flags.split()]
     subprocess.run(ours, check=True, stdout=sys.stderr)
     result = args.runs / f"{args.peer}-{args.env}-{seed}.json"
     if args.peer and not result.exists():
-        peer = [args.peer_python, str(HERE / f"{args.peer}_sac.py"), "--env", args.env, "--seed", str(seed)]
-        peer += ["--iterations", str(args.iterations), "--json", str(result), *args.peer_flags.split()]
+        peer = [
+            args.peer_python,
+            str(HERE / f"{args.peer}_sac.py"),
+            "--env",
+            args.env,
+            "--seed",
+            str(seed),
+        ]
+        peer += [
+            "--iterations",
+            str(args.iterations),
+            "--json",
+            str(result),
+            *args.peer_flags.split(),
+        ]
         subprocess.run(peer, check=True, stdout=sys.stderr)
 
 
@@ -71,7 +103,10 @@ def published(path: pathlib.Path, task: str, most: int) -> dict[str, dict[str, o
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["task"] == task and int(row["env_steps"]) <= most:
-                entry = found.setdefault(row["method"], {"source": row["source"], "seeds": int(row["seeds"]), "points": []})
+                entry = found.setdefault(
+                    row["method"],
+                    {"source": row["source"], "seeds": int(row["seeds"]), "points": []},
+                )
                 entry["points"].append((int(row["env_steps"]), float(row["mean_return"])))
     return found
 
@@ -106,14 +141,29 @@ def main() -> None:
     if args.png:
         labels = {"mjx_sac": "mjx-sac", f"{args.peer}_sac": NAMES.get(args.peer, "")}
         points = {
-            f"{method} on {args.task}, {entry['seeds']} seeds, as published": entry["points"] for method, entry in others.items()
+            f"{method} on {args.task}, {entry['seeds']} seeds, as published": entry["points"]
+            for method, entry in others.items()
         }
         title = f"{args.env}: deterministic evaluation"
-        plot.draw({labels[name]: runs for name, runs in curves.items()}, args.png, title=title, y_label="return", points=points)
-    kwargs = [json.loads((path / "kwargs.json").read_text()) for path in directories if path.is_dir()]
+        plot.draw(
+            {labels[name]: runs for name, runs in curves.items()},
+            args.png,
+            title=title,
+            y_label="return",
+            points=points,
+        )
+    kwargs = [
+        json.loads((path / "kwargs.json").read_text()) for path in directories if path.is_dir()
+    ]
     configs = [{k: v for k, v in run["config"].items() if k != "logdir"} for run in kwargs]
     commits = sorted({str(run["git_commit"]) for run in kwargs})
-    result = {"benchmark": "learning", "env": args.env, "table": tabulate(curves, counts), "curves": curves, "published": others}
+    result = {
+        "benchmark": "learning",
+        "env": args.env,
+        "table": tabulate(curves, counts),
+        "curves": curves,
+        "published": others,
+    }
     common.write({**result, "configs": configs, "trained_at": commits}, args.json)
 
 

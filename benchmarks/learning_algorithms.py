@@ -34,7 +34,12 @@ def train(env: str, name: str, seed: int, runs: pathlib.Path) -> pathlib.Path:
     """Trains, or goes on, in a directory that has the losses files; returns the run's."""
     directory = f"{name}-{seed}"
     flags = f"{FLAGS} {ALGORITHMS[name]} --env {env} --seed {seed} --logdir {directory}"
-    subprocess.run([sys.executable, "-m", "mjx_sac", "train", *flags.split()], cwd=runs, check=True, stdout=sys.stderr)
+    subprocess.run(
+        [sys.executable, "-m", "mjx_sac", "train", *flags.split()],
+        cwd=runs,
+        check=True,
+        stdout=sys.stderr,
+    )
     return runs / directory
 
 
@@ -44,18 +49,34 @@ def main() -> None:
     parser.add_argument("--env", default="Pendulum-v1")
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=[*ALGORITHMS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--at", type=int, nargs="+", default=[1500, 2000, 2500, 3000, 4000, 6000, 8000, 10_000])
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[1500, 2000, 2500, 3000, 4000, 6000, 8000, 10_000]
+    )
     parser.add_argument("--runs", type=pathlib.Path, required=True)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--png", type=pathlib.Path)
     args = parser.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
-    for file, text in re.findall(r"<summary>(\w+\.py).*?```python\n(.*?)```", README.read_text(), flags=re.S):
+    for file, text in re.findall(
+        r"<summary>(\w+\.py).*?```python\n(.*?)```", README.read_text(), flags=re.S
+    ):
         (args.runs / file).write_text(text)
-    done = {name: [train(args.env, name, seed, args.runs) for seed in args.seeds] for name in args.algorithms}
-    curves = {name: [our_curve(directory) for directory in directories] for name, directories in done.items()}
-    kwargs = {name: json.loads((directories[0] / "kwargs.json").read_text()) for name, directories in done.items()}
-    configs = {name: {k: v for k, v in run["config"].items() if k not in ("logdir", "seed")} for name, run in kwargs.items()}
+    done = {
+        name: [train(args.env, name, seed, args.runs) for seed in args.seeds]
+        for name in args.algorithms
+    }
+    curves = {
+        name: [our_curve(directory) for directory in directories]
+        for name, directories in done.items()
+    }
+    kwargs = {
+        name: json.loads((directories[0] / "kwargs.json").read_text())
+        for name, directories in done.items()
+    }
+    configs = {
+        name: {k: v for k, v in run["config"].items() if k not in ("logdir", "seed")}
+        for name, run in kwargs.items()
+    }
     hashes = {name: run.get("losses_sha256") for name, run in kwargs.items()}
     result = {
         "benchmark": "learning_algorithms",
@@ -66,7 +87,10 @@ def main() -> None:
     }
     if args.png:
         plot.draw(
-            curves, args.png, title=f"{args.env}, seeds {min(args.seeds)} to {max(args.seeds)}", y_label="mean evaluation return"
+            curves,
+            args.png,
+            title=f"{args.env}, seeds {min(args.seeds)} to {max(args.seeds)}",
+            y_label="mean evaluation return",
         )
     common.write({**result, "configs": configs, "losses_sha256": hashes}, args.json)
 

@@ -52,7 +52,9 @@ def _store(ref: Any, columns: int, value: jax.Array) -> None:
 
 
 def _dot(a: jax.Array, b: jax.Array, contract: tuple[int, int] = (1, 0)) -> jax.Array:
-    return jax.lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((), ())), preferred_element_type=jnp.float32)
+    return jax.lax.dot_general(
+        a, b, (((contract[0],), (contract[1],)), ((), ())), preferred_element_type=jnp.float32
+    )
 
 
 def _forward_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any) -> None:
@@ -73,10 +75,16 @@ def _forward_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any
         columns = pl.ds(i * COLUMNS, COLUMNS)
         h2 = jnp.maximum(_dot(h1, w2[:, columns]) + b2[columns][None, :], 0.0)
         h2_ref[:, columns] = h2
-        return out + _dot(h2, _load(w3, pl.ds(0, _padded(outputs)), columns, (outputs, COLUMNS)), (1, 1))
+        return out + _dot(
+            h2, _load(w3, pl.ds(0, _padded(outputs)), columns, (outputs, COLUMNS)), (1, 1)
+        )
 
-    out = jax.lax.fori_loop(0, width // COLUMNS, tile, jnp.zeros((_ROWS, _padded(outputs)), jnp.float32))
-    bias = triton.load(b3.at[pl.ds(0, _padded(outputs))], mask=jnp.arange(_padded(outputs)) < outputs, other=0.0)
+    out = jax.lax.fori_loop(
+        0, width // COLUMNS, tile, jnp.zeros((_ROWS, _padded(outputs)), jnp.float32)
+    )
+    bias = triton.load(
+        b3.at[pl.ds(0, _padded(outputs))], mask=jnp.arange(_padded(outputs)) < outputs, other=0.0
+    )
     _store(out_ref, outputs, out + bias[None, :])
 
 
@@ -102,7 +110,9 @@ def _rows_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any) -
         start += size
 
 
-def _columns_kernel(sizes: tuple[int, ...], batch: int, width: int, outputs: int, *refs: Any) -> None:
+def _columns_kernel(
+    sizes: tuple[int, ...], batch: int, width: int, outputs: int, *refs: Any
+) -> None:
     """Gradients of `COLUMNS` columns of all parameters, summed over the batch."""
     parts, refs = refs[: len(sizes)], refs[len(sizes) :]
     g_ref, h1_ref, h2_ref, dz1_ref, dz2_ref, dw1, db1, dw2, db2, dw3, db3 = refs
@@ -111,17 +121,38 @@ def _columns_kernel(sizes: tuple[int, ...], batch: int, width: int, outputs: int
     def block(i: Any, sums: Any) -> Any:
         rows = pl.ds(i * _BATCH, _BATCH)
         g = _load(g_ref, rows, pl.ds(0, _padded(outputs)), (_BATCH, outputs))
-        h1, h2, dz1, dz2 = h1_ref[rows, :], h2_ref[rows, columns], dz1_ref[rows, columns], dz2_ref[rows, columns]
-        xs = [_load(part, rows, pl.ds(0, _padded(size)), (_BATCH, size)) for part, size in zip(parts, sizes, strict=True)]
+        h1, h2, dz1, dz2 = (
+            h1_ref[rows, :],
+            h2_ref[rows, columns],
+            dz1_ref[rows, columns],
+            dz2_ref[rows, columns],
+        )
+        xs = [
+            _load(part, rows, pl.ds(0, _padded(size)), (_BATCH, size))
+            for part, size in zip(parts, sizes, strict=True)
+        ]
         first = [_dot(x, dz1, (0, 0)) for x in xs]
-        new = (first, jnp.sum(dz1, 0), _dot(h1, dz2, (0, 0)), jnp.sum(dz2, 0), _dot(g, h2, (0, 0)), jnp.sum(g, 0))
+        new = (
+            first,
+            jnp.sum(dz1, 0),
+            _dot(h1, dz2, (0, 0)),
+            jnp.sum(dz2, 0),
+            _dot(g, h2, (0, 0)),
+            jnp.sum(g, 0),
+        )
         return jax.tree.map(jnp.add, sums, new)
 
     def zeros(*shape: int) -> jax.Array:
         return jnp.zeros(shape, jnp.float32)
 
     n = COLUMNS
-    blank = ([zeros(_padded(s), n) for s in sizes], zeros(n), zeros(width, n), zeros(n), zeros(_padded(outputs), n))
+    blank = (
+        [zeros(_padded(s), n) for s in sizes],
+        zeros(n),
+        zeros(width, n),
+        zeros(n),
+        zeros(_padded(outputs), n),
+    )
     sums = jax.lax.fori_loop(0, batch // _BATCH, block, (*blank, zeros(_padded(outputs))))
     first, db1[...], dw2[...], db2[...], third, last = sums
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -130,7 +161,9 @@ def _columns_kernel(sizes: tuple[int, ...], batch: int, width: int, outputs: int
         inside = jnp.broadcast_to(jnp.arange(value.shape[0])[:, None] < size, value.shape)
         triton.store(ref.at[pl.ds(start, value.shape[0]), columns], value, mask=inside)
     # Every program writes the same.
-    triton.store(db3.at[pl.ds(0, _padded(outputs))], last, mask=jnp.arange(_padded(outputs)) < outputs)
+    triton.store(
+        db3.at[pl.ds(0, _padded(outputs))], last, mask=jnp.arange(_padded(outputs)) < outputs
+    )
 
 
 def _whole(array: Any, *padded: int) -> pl.BlockSpec:
@@ -153,7 +186,9 @@ def _shape(*size: int) -> jax.ShapeDtypeStruct:
 
 def _call(kernel: Any, interpret: bool, grid: int, **specs: Any) -> Any:
     parameters = triton.CompilerParams(num_warps=4, num_stages=1)
-    return pl.pallas_call(kernel, grid=(grid,), interpret=interpret, compiler_params=parameters, **specs)
+    return pl.pallas_call(
+        kernel, grid=(grid,), interpret=interpret, compiler_params=parameters, **specs
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -173,7 +208,11 @@ def _mlp_forward(interpret: bool, parts: Any, params: Any) -> Any:
     w1, b1, w2, b2, w3, b3 = params
     batch, width, outputs = len(parts[0]), len(b1), len(b3)
     rows = sum(sizes) + max(_padded(size) - size for size in sizes)
-    in_specs = [*(_rows(_padded(size)) for size in sizes), _whole(w1, rows, width), *map(_whole, (b1, w2, b2))]
+    in_specs = [
+        *(_rows(_padded(size)) for size in sizes),
+        _whole(w1, rows, width),
+        *map(_whole, (b1, w2, b2)),
+    ]
     in_specs += [_whole(w3, _padded(outputs), width), _whole(b3, _padded(outputs))]
     out, h1, h2 = _call(
         partial(_forward_kernel, sizes, width, outputs),
@@ -210,7 +249,13 @@ def _mlp_backward(interpret: bool, residuals: Any, g: jax.Array) -> Any:
         width // COLUMNS,
         in_specs=[
             *(_whole(part, batch, _padded(size)) for part, size in zip(parts, sizes, strict=True)),
-            *(_whole(g, batch, _padded(outputs)), _whole(h1), _columns(batch), _columns(batch), _columns(batch)),
+            *(
+                _whole(g, batch, _padded(outputs)),
+                _whole(h1),
+                _columns(batch),
+                _columns(batch),
+                _columns(batch),
+            ),
         ],
         out_specs=[
             *(_columns(rows), _columns(), _columns(width), _columns()),
@@ -235,7 +280,9 @@ class _Layer(nn.Module):
         axes = {"in_axis": -1, "out_axis": -2} if self.transposed else {}
         init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", **axes)
         kernel = self.param("kernel", init, self.shape)
-        return kernel, self.param("bias", nn.initializers.zeros, (self.shape[0 if self.transposed else 1],))
+        return kernel, self.param(
+            "bias", nn.initializers.zeros, (self.shape[0 if self.transposed else 1],)
+        )
 
 
 class MLP(nn.Module):

@@ -17,18 +17,26 @@ from mjx_sac.bench.stages import Stage
 from mjx_sac.config import Config, UsageError, nearest
 
 
-def load(names: list[str], config: Config, repeats: int, python: str | None) -> dict[str, tuple[str, Stage]]:
+def load(
+    names: list[str], config: Config, repeats: int, python: str | None
+) -> dict[str, tuple[str, Stage]]:
     """The stages of the peers asked for, at the settings of `config`, each with the name of our stage that does the same."""
     makers: dict[str, Callable[[], dict[str, tuple[str, Stage]]]] = {
-        "brax": lambda: trainer(config, "brax", brax(config.env, config.num_envs, config.epoch_iterations, repeats)),
+        "brax": lambda: trainer(
+            config, "brax", brax(config.env, config.num_envs, config.epoch_iterations, repeats)
+        ),
         "sbx": lambda: trainer(
-            config, "sbx", sbx(python or sys.executable, config.env, config.num_envs, config.epoch_iterations)[0]
+            config,
+            "sbx",
+            sbx(python or sys.executable, config.env, config.num_envs, config.epoch_iterations)[0],
         ),
         "flashbax": lambda: flashbax(config),
     }
     for name in names:
         if name not in makers:
-            raise UsageError(f"peers = {name!r}: no such peer{nearest(name, list(makers))}; there are {', '.join(makers)}")
+            raise UsageError(
+                f"peers = {name!r}: no such peer{nearest(name, list(makers))}; there are {', '.join(makers)}"
+            )
     return {stage: pair for name in names for stage, pair in makers[name]().items()}
 
 
@@ -46,13 +54,17 @@ def brax(env: str, num_envs: int, iterations: int, repeats: int) -> Callable[[],
     turns = repeats + 4
 
     def progress(_: int, metrics: dict[str, Any]) -> None:
-        rates.append(float(metrics.get("training/sps", 0.0)))  # of the training epoch alone, without the evaluation
+        rates.append(
+            float(metrics.get("training/sps", 0.0))
+        )  # of the training epoch alone, without the evaluation
         done.release()
         go.acquire()
 
     def train() -> None:
         go.acquire()
-        brax_sac.run_sac(env, 0, iterations * turns, num_envs, turns - 1, 1, progress, prefill=iterations)
+        brax_sac.run_sac(
+            env, 0, iterations * turns, num_envs, turns - 1, 1, progress, prefill=iterations
+        )
 
     threading.Thread(target=train, daemon=True).start()
 
@@ -66,10 +78,22 @@ def brax(env: str, num_envs: int, iterations: int, repeats: int) -> Callable[[],
     return turn
 
 
-def sbx(python: str, env: str, num_envs: int, iterations: int) -> tuple[Callable[[], float], dict[str, Any]]:
+def sbx(
+    python: str, env: str, num_envs: int, iterations: int
+) -> tuple[Callable[[], float], dict[str, Any]]:
     """SBX's SAC, in a process of its own because it needs torch, and its versions. It has warmed up when this returns."""
     script = pathlib.Path(__file__).parent / "sbx_sac.py"
-    command = [python, str(script), "--serve", "--env", env, "--num_envs", str(num_envs), "--warm_up_steps", str(iterations)]
+    command = [
+        python,
+        str(script),
+        "--serve",
+        "--env",
+        env,
+        "--num_envs",
+        str(num_envs),
+        "--warm_up_steps",
+        str(iterations),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def train(steps: int) -> dict[str, Any]:
@@ -98,14 +122,21 @@ def flashbax(config: Config) -> dict[str, tuple[str, Stage]]:
     env = envs.make(config.env, config)
     n, draws = config.num_envs, config.updates_per_vector_step * config.batch_size
     buffer = fbx.make_flat_buffer(config.buffer_size, 1, draws, add_batch_size=n)
-    row = {"observation": jnp.ones((n, env.observation_size)), "action": jnp.ones((n, env.action_size))}
+    row = {
+        "observation": jnp.ones((n, env.observation_size)),
+        "action": jnp.ones((n, env.action_size)),
+    }
     row |= {"reward": jnp.ones(n), "discount": jnp.ones(n)}
     state = buffer.init(jax.tree.map(lambda x: x[0], row))
-    experience = jax.tree.map(lambda x: jax.random.normal(jax.random.PRNGKey(0), x.shape), state.experience)
+    experience = jax.tree.map(
+        lambda x: jax.random.normal(jax.random.PRNGKey(0), x.shape), state.experience
+    )
     state = state.replace(experience=experience, is_full=jnp.array(True))
 
     def insert(state: Any, row: Any) -> Any:
-        return jax.lax.scan(lambda s, _: (buffer.add(s, row), None), state, None, length=stages.REPLAY_STEPS)
+        return jax.lax.scan(
+            lambda s, _: (buffer.add(s, row), None), state, None, length=stages.REPLAY_STEPS
+        )
 
     def sample(carry: Any, _: None) -> Any:
         def once(carry: Any, _: None) -> Any:
@@ -120,5 +151,8 @@ def flashbax(config: Config) -> dict[str, tuple[str, Stage]]:
     adding = stages.stage(insert, state, "transitions", stages.REPLAY_STEPS * n, row)
     return {
         "flashbax_insert": ("replay_insert", adding),
-        "flashbax_sample": ("replay_sample", stages.stage(sample, carry, "transitions", stages.REPLAY_DRAWS * draws, None)),
+        "flashbax_sample": (
+            "replay_sample",
+            stages.stage(sample, carry, "transitions", stages.REPLAY_DRAWS * draws, None),
+        ),
     }

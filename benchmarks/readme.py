@@ -31,7 +31,9 @@ def times(ratio: dict[str, float]) -> str:
 def returns(result: dict[str, Any], peer: str, at: int | None = None) -> str:
     """Mean return, over all counts in the table or at one, beside a peer's."""
     rows = [row for row in result["table"] if at in (None, row["iterations"])]
-    ours, theirs = (sum(row[name]["mean"] for row in rows) / len(rows) for name in ("mjx_sac", f"{peer}_sac"))
+    ours, theirs = (
+        sum(row[name]["mean"] for row in rows) / len(rows) for name in ("mjx_sac", f"{peer}_sac")
+    )
     return f"{ours:,.0f} ({peer.capitalize() if peer == 'brax' else peer.upper()}'s SAC: {theirs:,.0f})"
 
 
@@ -40,7 +42,10 @@ def stall(result: dict[str, Any]) -> str:
     scalars = result["scalars"]
     rates = dict(map(tuple, scalars["time/fps"]))
     interval = min(b - a for a, b in itertools.pairwise(rates))
-    shares = [seconds / (interval / rates[iterations]) for iterations, seconds in scalars["checkpoint/stall_seconds"]]
+    shares = [
+        seconds / (interval / rates[iterations])
+        for iterations, seconds in scalars["checkpoint/stall_seconds"]
+    ]
     return f"{min(shares):.2%} to {max(shares):.2%} of the time"
 
 
@@ -59,14 +64,24 @@ ROWS = [
         "30 s",
         "startup_ant.json",
     ),
-    Row("the same with a warm compilation cache", lambda r: f"{r['median_seconds']['warm']:.0f} s", "8 s", "startup_ant.json"),
+    Row(
+        "the same with a warm compilation cache",
+        lambda r: f"{r['median_seconds']['warm']:.0f} s",
+        "8 s",
+        "startup_ant.json",
+    ),
     Row(
         "`ant`: iterations/s against Brax's SAC, taking turns, 16 environments, no layer norm",
         lambda r: times(r["ratios"]["epoch_to_brax"]),
         "1.3 times",
         "bench_ant_16.json",
     ),
-    Row("the same with 128 environments", lambda r: times(r["ratios"]["epoch_to_brax"]), "1.3 times", "bench_ant_128.json"),
+    Row(
+        "the same with 128 environments",
+        lambda r: times(r["ratios"]["epoch_to_brax"]),
+        "1.3 times",
+        "bench_ant_128.json",
+    ),
     Row(
         "gradient updates/s against what the machine's dense products allow",
         lambda r: f"{r['roofline']['fraction']:.0%}",
@@ -75,7 +90,9 @@ ROWS = [
     ),
     Row(
         "of an epoch: environments, replay",
-        lambda r: f"{r['share_of_an_epoch']['environment']:.1%}, {r['share_of_an_epoch']['replay']:.1%}",
+        lambda r: (
+            f"{r['share_of_an_epoch']['environment']:.1%}, {r['share_of_an_epoch']['replay']:.1%}"
+        ),
         "5 %, 3 %",
         "bench_ant_16.json",
     ),
@@ -91,7 +108,12 @@ ROWS = [
         "0.6 times",
         "replay_memory_ant.json",
     ),
-    Row("`ant`: training stands still for a checkpoint, at the default interval", stall, "5 %", "checkpoint_ant.json"),
+    Row(
+        "`ant`: training stands still for a checkpoint, at the default interval",
+        stall,
+        "5 %",
+        "checkpoint_ant.json",
+    ),
     Row(
         "kernels a GPU launches per gradient update (compiled for an H200, not run)",
         lambda r: f"{r['launches_per_update']:g}",
@@ -130,21 +152,36 @@ ROWS = [
         "more than 1",
         "seeds_inverted_pendulum.json",
     ),
-    Row("the same without start and compilation", lambda r: times(r["ratio_of_training"]), "", "seeds_inverted_pendulum.json"),
+    Row(
+        "the same without start and compilation",
+        lambda r: times(r["ratio_of_training"]),
+        "",
+        "seeds_inverted_pendulum.json",
+    ),
     Row(
         "`ant`: mean evaluation return, seeds 0 to 3 (Brax: 0 to 2), as packaged: mean from 40,000 to 200,000 iterations",
         lambda r: returns(r, "brax"),
         "Brax's",
         "learning_ant_packaged.json",
     ),
-    Row("the same at 200,000 iterations", lambda r: returns(r, "brax", 200_000), "Brax's", "learning_ant_packaged.json"),
+    Row(
+        "the same at 200,000 iterations",
+        lambda r: returns(r, "brax", 200_000),
+        "Brax's",
+        "learning_ant_packaged.json",
+    ),
     Row(
         "`Ant-v5`: iterations/s against SBX's SAC, taking turns, 1 environment",
         lambda r: times(r["ratio"]["to_sbx"]),
         "1.6 times",
         "throughput_Ant-v5_1.json",
     ),
-    Row("the same with 8 environments", lambda r: times(r["ratio"]["to_sbx"]), "more", "throughput_Ant-v5_8.json"),
+    Row(
+        "the same with 8 environments",
+        lambda r: times(r["ratio"]["to_sbx"]),
+        "more",
+        "throughput_Ant-v5_8.json",
+    ),
     Row(
         "the same against ourselves without overlap of host and device",
         lambda r: times(r["ratio"]["to_mjx_sac_serial"]),
@@ -166,7 +203,12 @@ def table() -> str:
 
 def renewed(text: str) -> str:
     """README with the table as the results have it."""
-    return re.sub(r"(<!-- figures:.*?-->\n).*?(<!-- /figures -->)", lambda m: f"{m[1]}\n{table()}\n\n{m[2]}", text, flags=re.S)
+    return re.sub(
+        r"(<!-- figures:.*?-->\n).*?(<!-- /figures -->)",
+        lambda m: f"{m[1]}\n{table()}\n\n{m[2]}",
+        text,
+        flags=re.S,
+    )
 
 
 if __name__ == "__main__":

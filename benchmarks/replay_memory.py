@@ -35,7 +35,9 @@ def main() -> None:
         next_observation=observation,
         extras={"state_extras": {"truncation": 0.0}, "policy_extras": {}},
     )
-    brax = nbytes(replay_buffers.UniformSamplingQueue(args.rows, row, 256).init(jax.random.PRNGKey(0)))
+    brax = nbytes(
+        replay_buffers.UniformSamplingQueue(args.rows, row, 256).init(jax.random.PRNGKey(0))
+    )
     ours = nbytes(replay.init(args.rows, 16, args.observation_size, args.action_size))
     settings = {k: v for k, v in vars(args).items() if k != "json"}
     figures = {"mjx_sac_bytes": ours, "brax_bytes": brax, "ratio": ours / brax}

@@ -80,17 +80,25 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
     model = make(args.env, args.seed, args.num_envs, args.warm_up_steps)
-    versions = {name: importlib.metadata.version(name) for name in ("sbx-rl", "stable-baselines3", "jax", "torch", "gymnasium")}
+    versions = {
+        name: importlib.metadata.version(name)
+        for name in ("sbx-rl", "stable-baselines3", "jax", "torch", "gymnasium")
+    }
     if args.serve:
         for line in sys.stdin:
             started = time.perf_counter()
             model.learn(int(line), reset_num_timesteps=False)
-            print(json.dumps({"seconds": time.perf_counter() - started, "versions": versions}), flush=True)
+            print(
+                json.dumps({"seconds": time.perf_counter() - started, "versions": versions}),
+                flush=True,
+            )
         return
     evaluate = Evaluate(args.env, args.interval, args.episodes)
     model.learn(args.iterations, callback=evaluate)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "serve")}
-    text = json.dumps({"peer": "SBX SAC", **settings, "versions": versions, "curve": evaluate.curve}, indent=1)
+    text = json.dumps(
+        {"peer": "SBX SAC", **settings, "versions": versions, "curve": evaluate.curve}, indent=1
+    )
     if args.json:
         args.json.write_text(text + "\n")
 

@@ -14,10 +14,10 @@ import jax
 
 from mjx_sac import envs, networks
 from mjx_sac.bench import stages
-from mjx_sac.training.host import compile
-from mjx_sac.training.compiled import epoch
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
+from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.host import compile
 
 VALUES: dict[str, list[Any]] = {
     "num_envs": [1, 4, 16, 64, 256, 1024],
@@ -30,9 +30,13 @@ VALUES: dict[str, list[Any]] = {
 def rates(config: Config, repeats: int) -> list[float]:
     """Iterations/s of as many epochs, after one that only warms up, with a full replay buffer."""
     env = envs.make(config.env, config)
-    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(0))
-    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0).lower(state).compile(compile.options())
+    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    state = jax.jit(partial(epoch_lib.init, agent))(jax.random.PRNGKey(0))
+    epoch = (
+        jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0)
+        .lower(state)
+        .compile(compile.options())
+    )
     state = epoch(state)[0]
     state = state.replace(replay=stages.full(state.replay))
     found = []
@@ -61,7 +65,9 @@ def main() -> None:
             found = rates(Config(**size, **{name: value}), args.repeats)
             curves[name].append({"value": value, "iterations_per_second": stages.spread(found)})
             print(name, curves[name][-1], flush=True)
-    common.write({"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json)
+    common.write(
+        {"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json
+    )
     if args.png:
         draw(curves, args.png, f"{args.env}: cost of the training epoch")
 
@@ -73,14 +79,21 @@ def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str)
 
     figure = Figure(figsize=(3.2 * len(curves), 3.2), dpi=150, layout="constrained")
     figure.suptitle(title)
-    for panel, (name, rows) in zip(figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], curves.items(), strict=True):
+    for panel, (name, rows) in zip(
+        figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], curves.items(), strict=True
+    ):
         x = [row["value"][0] if isinstance(row["value"], tuple) else row["value"] for row in rows]
         y = [row["iterations_per_second"] for row in rows]
         middle = [each["median"] for each in y]
-        spread = [[each["median"] - each["min"] for each in y], [each["max"] - each["median"] for each in y]]
+        spread = [
+            [each["median"] - each["min"] for each in y],
+            [each["max"] - each["median"] for each in y],
+        ]
         panel.errorbar(x, middle, spread, marker="o", capsize=3)
         panel.set(xscale="log", yscale="log", xlabel=name)
-        panel.set_xticks(x, [f"{value:,}" if value < 10_000 else EngFormatter(sep="")(value) for value in x])
+        panel.set_xticks(
+            x, [f"{value:,}" if value < 10_000 else EngFormatter(sep="")(value) for value in x]
+        )
         panel.minorticks_off()
         panel.grid(alpha=0.3, which="both")
         panel.spines[["top", "right"]].set_visible(False)

@@ -18,13 +18,26 @@ from typing import Any
 
 import common
 
-FLAGS = ["--warm_up_steps=1000", "--log_interval=1000", "--checkpoint_interval=100000000", "--buffer_size=100000"]
+FLAGS = [
+    "--warm_up_steps=1000",
+    "--log_interval=1000",
+    "--checkpoint_interval=100000000",
+    "--buffer_size=100000",
+]
 
 
 def train(env: str, iterations: int, cache: str, flags: list[str]) -> dict[str, float]:
     """Seconds of one process, until its first epoch begins and in all."""
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-u", "-m", "mjx_sac", "train", f"--env={env}", f"--iterations={iterations}"]
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "mjx_sac",
+            "train",
+            f"--env={env}",
+            f"--iterations={iterations}",
+        ]
         command += [f"--logdir={directory}/run", *FLAGS, *flags]
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -43,9 +56,16 @@ def train(env: str, iterations: int, cache: str, flags: list[str]) -> dict[str, 
 def turn(args: argparse.Namespace) -> dict[str, Any]:
     """One program with all seeds, then one process for each."""
     with tempfile.TemporaryDirectory() as cache:
-        together = train(args.env, args.iterations, f"{cache}/together", [f"--num_seeds={args.num_seeds}", *args.flags.split()])
+        together = train(
+            args.env,
+            args.iterations,
+            f"{cache}/together",
+            [f"--num_seeds={args.num_seeds}", *args.flags.split()],
+        )
         alone = [
-            train(args.env, args.iterations, f"{cache}/alone", [f"--seed={seed}", *args.flags.split()])
+            train(
+                args.env, args.iterations, f"{cache}/alone", [f"--seed={seed}", *args.flags.split()]
+            )
             for seed in range(args.num_seeds)
         ]
     whole = sum(one["whole"] for one in alone)
@@ -75,7 +95,12 @@ def main() -> None:
     for name in ("ratio_of_whole", "ratio_of_training"):
         values = [found[name] for found in turns]
         ratios[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    settings = {"env": args.env, "num_seeds": args.num_seeds, "iterations": args.iterations, "flags": [*FLAGS, *args.flags.split()]}
+    settings = {
+        "env": args.env,
+        "num_seeds": args.num_seeds,
+        "iterations": args.iterations,
+        "flags": [*FLAGS, *args.flags.split()],
+    }
     common.write({"benchmark": "seeds", **settings, **ratios, "turns": turns}, args.json)
 
 

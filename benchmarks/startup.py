@@ -25,13 +25,23 @@ def start(env: str, logdir: str, cache: str) -> dict[str, float]:
     started, phases = time.perf_counter(), {}
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # a warm one of the user's
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # where set, each start compiles all packages' Python for three seconds
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # where set, each start compiles all packages' Python for three seconds
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout
     for line in process.stdout:
         name = line.strip().partition("] ")[2]
-        if name in (f"building {env}", "compiling", "warm-up", "warm-up, then training", "training"):
-            phases["training" if name.endswith("training") else name] = time.perf_counter() - started
+        if name in (
+            f"building {env}",
+            "compiling",
+            "warm-up",
+            "warm-up, then training",
+            "training",
+        ):
+            phases["training" if name.endswith("training") else name] = (
+                time.perf_counter() - started
+            )
         if "training" in phases:
             break
     process.send_signal(signal.SIGKILL)
@@ -52,8 +62,14 @@ def main() -> None:
             for kind in rows:
                 rows[kind].append(start(args.env, f"{directory}/{kind}", f"{directory}/cache"))
                 print(kind, rows[kind][-1], flush=True)
-    seconds = {kind: sorted(row["training"] for row in values)[len(values) // 2] for kind, values in rows.items()}
-    common.write({"benchmark": "startup", "env": args.env, "median_seconds": seconds, "phases": rows}, args.json)
+    seconds = {
+        kind: sorted(row["training"] for row in values)[len(values) // 2]
+        for kind, values in rows.items()
+    }
+    common.write(
+        {"benchmark": "startup", "env": args.env, "median_seconds": seconds, "phases": rows},
+        args.json,
+    )
 
 
 if __name__ == "__main__":

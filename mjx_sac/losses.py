@@ -56,13 +56,23 @@ def soft_bellman_target(
 
 
 def critic_loss(
-    params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+    params: Params,
+    state: TrainState,
+    batch: Transition,
+    key: Key,
+    *,
+    networks: Networks,
+    config: Config,
 ) -> tuple[Scalar, Metrics]:
     """Half the squared error to the soft Bellman target, summed over critics; equation 5."""
-    next_action, next_log_prob = networks.actor.apply(state.actor_params, batch.next_observation).sample(key)
+    next_action, next_log_prob = networks.actor.apply(
+        state.actor_params, batch.next_observation
+    ).sample(key)
     next_q = networks.critic.apply(state.target_critic_params, batch.next_observation, next_action)
     reward = config.reward_scale * batch.reward
-    target = soft_bellman_target(reward, batch.discount, next_q, next_log_prob, jnp.exp(state.log_alpha))
+    target = soft_bellman_target(
+        reward, batch.discount, next_q, next_log_prob, jnp.exp(state.log_alpha)
+    )
     q = networks.critic.apply(params, batch.observation, batch.action)
     loss = 0.5 * jnp.mean(jnp.sum(jnp.square(q - target[:, None]), axis=-1))
     return loss, {
@@ -74,7 +84,13 @@ def critic_loss(
 
 
 def actor_loss(
-    params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+    params: Params,
+    state: TrainState,
+    batch: Transition,
+    key: Key,
+    *,
+    networks: Networks,
+    config: Config,
 ) -> tuple[Scalar, Metrics]:
     """Alpha log pi(a|s) - min_i Q_i(s, a) with a reparametrised action; equation 9."""
     del config
@@ -89,14 +105,22 @@ def actor_loss(
 
 
 def temperature_loss(
-    params: Params, state: TrainState, batch: Transition, key: Key, *, networks: Networks, config: Config
+    params: Params,
+    state: TrainState,
+    batch: Transition,
+    key: Key,
+    *,
+    networks: Networks,
+    config: Config,
 ) -> tuple[Scalar, Metrics]:
     """-alpha (log pi(a|s) + target entropy); equation 18. `params` is log alpha.
 
     It draws with the same key and the same actor as `actor_loss`, so the compiler computes that forward pass once.
     """
     _, log_prob = networks.actor.apply(state.actor_params, batch.observation).sample(key)
-    target_entropy = -batch.action.shape[-1] if config.target_entropy is None else config.target_entropy
+    target_entropy = (
+        -batch.action.shape[-1] if config.target_entropy is None else config.target_entropy
+    )
     loss = -jnp.exp(params) * jnp.mean(jax.lax.stop_gradient(log_prob) + target_entropy)
     return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
 

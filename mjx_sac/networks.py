@@ -10,7 +10,6 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
-
 from mjx_sac.types import Key
 
 MIN_STD = 1e-3
@@ -55,11 +54,14 @@ class TanhGaussian(NamedTuple):
         log_slope = 2 * (math.log(2) - x - _softplus(-2 * x))
         return jnp.tanh(x), jnp.sum(log_normal - log_slope, axis=-1)
 
+
 _INIT = nn.initializers.lecun_uniform()
 
 
 @jax.custom_vjp
-def _join(parts: tuple[Float[Array, "..."], ...], kernel: Float[Array, "features width"]) -> Float[Array, "*batch width"]:
+def _join(
+    parts: tuple[Float[Array, "..."], ...], kernel: Float[Array, "features width"]
+) -> Float[Array, "*batch width"]:
     """The product of `parts`, side by side, with a kernel.
 
     Differentiated part by part: the actor's loss wants the critics' gradient in the action, a quarter of ant's columns, and where
@@ -77,7 +79,9 @@ def _join_backward(residuals: Any, gradient: Any) -> Any:
     rows = jnp.split(kernel, np.cumsum([part.shape[-1] for part in parts[:-1]]))
     features = jnp.concatenate(parts, axis=-1)
     batch = tuple(range(features.ndim - 1))
-    return tuple(gradient @ block.T for block in rows), jnp.tensordot(features, gradient, (batch, batch))
+    return tuple(gradient @ block.T for block in rows), jnp.tensordot(
+        features, gradient, (batch, batch)
+    )
 
 
 _join.defvjp(_join_forward, _join_backward)
@@ -108,7 +112,9 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch width"]:
-        init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2)  # lecun_uniform
+        init = nn.initializers.variance_scaling(
+            1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2
+        )  # lecun_uniform
         kernel = self.param("kernel", init, (self.width, x.shape[-1]))
         return _add_bias(self, jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ()))))
 
@@ -130,7 +136,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch output"]:
-        activation: Any = jnp.tanh if self.activation == "tanh" else getattr(jax.nn, self.activation)
+        activation: Any = (
+            jnp.tanh if self.activation == "tanh" else getattr(jax.nn, self.activation)
+        )
         first, *others = self.hidden_sizes
         x = Join(first)(*inputs)
         x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
@@ -149,7 +157,9 @@ class Actor(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Float[Array, "*batch observation"]) -> TanhGaussian:
-        return TanhGaussian.from_network(MLP(self.hidden_sizes, 2 * self.action_size, self.activation)(observation))
+        return TanhGaussian.from_network(
+            MLP(self.hidden_sizes, 2 * self.action_size, self.activation)(observation)
+        )
 
 
 class Critic(nn.Module):
@@ -189,5 +199,7 @@ def make(config: Config, action_size: int) -> Networks:
     """The default actor and critics."""
     return Networks(
         actor=Actor(action_size, config.hidden_sizes, config.activation),
-        critic=Critic(config.hidden_sizes, config.activation, config.critic_layer_norm, config.num_critics),
+        critic=Critic(
+            config.hidden_sizes, config.activation, config.critic_layer_norm, config.num_critics
+        ),
     )

@@ -17,7 +17,13 @@ _DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # optax.adam's
 
 
 def init(
-    key: Key, observation_size: int, action_size: int, *, networks: Networks, config: Config, losses: Losses | None = None
+    key: Key,
+    observation_size: int,
+    action_size: int,
+    *,
+    networks: Networks,
+    config: Config,
+    losses: Losses | None = None,
 ) -> TrainState:
     """Fresh networks; the targets equal what they follow."""
     actor_key, critic_key = jax.random.split(key)
@@ -36,12 +42,20 @@ def init(
         alpha_optimizer=optax.adam(config.alpha_lr).init(log_alpha),
         since_target_update=jnp.zeros((), jnp.int32),
         since_actor_update=jnp.zeros((), jnp.int32) if config.policy_delay > 1 else None,
-        target_actor_params=jax.tree.map(jnp.copy, actor_params) if losses and losses.target_actor else None,
+        target_actor_params=jax.tree.map(jnp.copy, actor_params)
+        if losses and losses.target_actor
+        else None,
     )
 
 
 def update(
-    state: TrainState, batch: Transition, keys: UInt32[Array, "2 2"], *, networks: Networks, config: Config, losses: Losses
+    state: TrainState,
+    batch: Transition,
+    keys: UInt32[Array, "2 2"],
+    *,
+    networks: Networks,
+    config: Config,
+    losses: Losses,
 ) -> tuple[TrainState, Metrics]:
     """One gradient step of the critics, then of the actor on the new critics and of the temperature.
 
@@ -60,23 +74,35 @@ def update(
     def grad(loss: Any, params: Params, loss_key: Key) -> tuple[Params, Metrics]:
         return jax.grad(loss, has_aux=True)(params, state, batch, loss_key, **static)
 
-    critic_step, actor_step, alpha_step = _count((state.critic_optimizer, state.actor_optimizer, state.alpha_optimizer))
+    critic_step, actor_step, alpha_step = _count(
+        (state.critic_optimizer, state.actor_optimizer, state.alpha_optimizer)
+    )
     with jax.default_matmul_precision(config.matmul_precision):
         gradient, metrics = grad(losses.critic, state.critic_params, critic_key)
-        critic_params, critic_optimizer = _adam(config.q_lr, gradient, state.critic_optimizer, state.critic_params, critic_step)
+        critic_params, critic_optimizer = _adam(
+            config.q_lr, gradient, state.critic_optimizer, state.critic_params, critic_step
+        )
         state = state.replace(critic_params=critic_params, critic_optimizer=critic_optimizer)
 
         actor_gradient, actor_metrics = grad(losses.actor, state.actor_params, actor_key)
         alpha_gradient, alpha_metrics = grad(losses.temperature, state.log_alpha, actor_key)
-    actor_params, actor_optimizer = _adam(config.policy_lr, actor_gradient, state.actor_optimizer, state.actor_params, actor_step)
-    log_alpha, alpha_optimizer = _adam(config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha, alpha_step)
+    actor_params, actor_optimizer = _adam(
+        config.policy_lr, actor_gradient, state.actor_optimizer, state.actor_params, actor_step
+    )
+    log_alpha, alpha_optimizer = _adam(
+        config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha, alpha_step
+    )
     moved = state.replace(
         actor_params=actor_params,
         actor_optimizer=actor_optimizer,
         log_alpha=log_alpha,
         alpha_optimizer=alpha_optimizer,
     )
-    return _update_targets(_delay(state, moved, config), config), {**metrics, **actor_metrics, **alpha_metrics}
+    return _update_targets(_delay(state, moved, config), config), {
+        **metrics,
+        **actor_metrics,
+        **alpha_metrics,
+    }
 
 
 def _delay(state: TrainState, moved: TrainState, config: Config) -> TrainState:
@@ -96,7 +122,9 @@ def _count(optimizers: tuple[Any, ...]) -> list[AdamStep]:
     All at once, and behind a barrier: a GPU runs updates of arrays of one shape in one kernel where they read the same array. Where
     they read the same scalars XLA sees nothing to be gained.
     """
-    counts = cast(Array, jax.lax.optimization_barrier(jnp.stack([moments.count for moments, _ in optimizers])))
+    counts = cast(
+        Array, jax.lax.optimization_barrier(jnp.stack([moments.count for moments, _ in optimizers]))
+    )
     steps = jnp.asarray(optax.safe_increment(counts))
     corrections = jax.lax.optimization_barrier(1 - jnp.array([_DECAYS]) ** steps[:, None])
     return list(zip(steps, corrections, strict=True))
@@ -113,8 +141,15 @@ def _adam(
     moments, rest = optimizer
     count, (first, second) = step
     mu = jax.tree.map(lambda m, g: (1 - _DECAYS[0]) * g + _DECAYS[0] * m, moments.mu, gradient)
-    nu = jax.tree.map(lambda v, g: (1 - _DECAYS[1]) * jnp.square(g) + _DECAYS[1] * v, moments.nu, gradient)
-    params = jax.tree.map(lambda p, m, v: p - learning_rate * (m / (first * (jnp.sqrt(v / second) + _EPSILON))), params, mu, nu)
+    nu = jax.tree.map(
+        lambda v, g: (1 - _DECAYS[1]) * jnp.square(g) + _DECAYS[1] * v, moments.nu, gradient
+    )
+    params = jax.tree.map(
+        lambda p, m, v: p - learning_rate * (m / (first * (jnp.sqrt(v / second) + _EPSILON))),
+        params,
+        mu,
+        nu,
+    )
     return params, (moments._replace(count=count, mu=mu, nu=nu), rest)
 
 
@@ -130,6 +165,8 @@ def _update_targets(state: TrainState, config: Config) -> TrainState:
         targets = optax.incremental_update(state.actor_params, state.target_actor_params, tau)
         state = state.replace(target_actor_params=targets)
     return state.replace(
-        target_critic_params=optax.incremental_update(state.critic_params, state.target_critic_params, tau),
+        target_critic_params=optax.incremental_update(
+            state.critic_params, state.target_critic_params, tau
+        ),
         since_target_update=since,
     )

@@ -36,9 +36,7 @@ def critic(
     and half the policy's (appendix F).
     """
     keys = jax.random.split(key, 3)
-    loss, metrics = sac.critic_loss(
-        params, state, batch, keys[0], networks=networks, config=config
-    )
+    loss, metrics = sac.critic_loss(params, state, batch, keys[0], networks=networks, config=config)
     n, size = config.cql_actions, batch.action.shape[-1]
     observation = jnp.broadcast_to(batch.observation, (n, *batch.observation.shape))
     uniform = jax.random.uniform(keys[1], (n, *batch.action.shape), minval=-1.0)

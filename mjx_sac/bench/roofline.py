@@ -32,11 +32,18 @@ def flops_per_update(config: Config, observation_size: int, action_size: int) ->
     critic = layers(observation_size + action_size, 1)
     to_action = 2 * config.batch_size * action_size * config.hidden_sizes[0]
     critic_step = sum(actor) + config.num_critics * (3 * sum(critic) + sum(critic[1:]))
-    actor_step = sum(actor) + config.num_critics * (sum(critic) + sum(critic[1:]) + to_action) + sum(actor) + sum(actor[1:])
+    actor_step = (
+        sum(actor)
+        + config.num_critics * (sum(critic) + sum(critic[1:]) + to_action)
+        + sum(actor)
+        + sum(actor[1:])
+    )
     return float(critic_step + actor_step)
 
 
-def roofline(config: Config, observation_size: int, action_size: int, rates: dict[str, Any]) -> dict[str, float]:
+def roofline(
+    config: Config, observation_size: int, action_size: int, rates: dict[str, Any]
+) -> dict[str, float]:
     """How many gradient steps per second the device's own rate of dense products allows, and how much of that is reached.
 
     XLA's count, for one step outside of a loop, has everything that is not a matrix product too.
@@ -48,7 +55,8 @@ def roofline(config: Config, observation_size: int, action_size: int, rates: dic
         "flops_per_update_by_xla": xla_flops(config, observation_size, action_size),
         "updates_per_second_bound": bound,
         "fraction": rates["update"]["median"] / bound,
-        "fraction_at_the_rate_of_a_layer": rates["update"]["median"] / (1e9 * rates["matmul_of_a_layer"]["median"] / flops),
+        "fraction_at_the_rate_of_a_layer": rates["update"]["median"]
+        / (1e9 * rates["matmul_of_a_layer"]["median"] / flops),
     }
 
 
@@ -62,5 +70,7 @@ def xla_flops(config: Config, observation_size: int, action_size: int) -> float:
     sizes = ((n, observation_size), (n, action_size), (n,), (n,), (n, observation_size))
     batch: Any = Transition(*(jnp.zeros(size) for size in sizes))
     keys = jnp.zeros((2, 2), jnp.uint32)
-    compiled = jax.jit(partial(base.update, losses=Losses(), **fixed)).lower(state, batch, keys).compile()
+    compiled = (
+        jax.jit(partial(base.update, losses=Losses(), **fixed)).lower(state, batch, keys).compile()
+    )
     return float((compiled.cost_analysis() or {}).get("flops", math.nan))

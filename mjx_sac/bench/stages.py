@@ -19,18 +19,18 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array
 
 from mjx_sac import envs, networks
-from mjx_sac.training.host import compile, hlo, monitor
+from mjx_sac.bench import roofline
+from mjx_sac.config import Config
+from mjx_sac.envs.base import spaces
+from mjx_sac.losses import Losses
+from mjx_sac.runs.checkpoint import Checkpoints, restore
+from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate as evaluate_lib
 from mjx_sac.training.compiled import replay, sharding
-from mjx_sac.bench import roofline
-from mjx_sac.runs.checkpoint import Checkpoints, restore
-from mjx_sac.config import Config
-from mjx_sac.envs.base import spaces
-from mjx_sac.runs.event_files import EventWriter
-from mjx_sac.losses import Losses
-from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.compiled.epoch import Experiment, RunState
+from mjx_sac.training.compiled.replay import ReplayState
+from mjx_sac.training.host import compile, hlo, monitor
 from mjx_sac.types import Transition
 
 _SECONDS = 0.3
@@ -53,7 +53,9 @@ class Stage(NamedTuple):
     call: Callable[[], float | None]
 
 
-def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]] | None = None) -> dict[str, Any]:
+def run(
+    config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]] | None = None
+) -> dict[str, Any]:
     """Times everything.
 
     Args:
@@ -65,13 +67,18 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
       Plain numbers, strings, lists and dicts, for JSON.
     """
     env = envs.make(config.env, config)
-    experiment = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    experiment = epoch_lib.make_experiment(
+        config, env, networks.make(config, env.action_size), Losses()
+    )
     state = jax.jit(partial(epoch_lib.init, experiment))(jax.random.PRNGKey(config.seed))
     epoch, compiling = compile_epoch(experiment, state)
     state = epoch(state)[0]  # the warm-up
     stages = {"epoch": _going_round(epoch, state, "iterations", config.epoch_iterations)}
     if not experiment.episodes.on_host:
-        stages |= {"environment": _environment(experiment, state), "evaluation": _evaluation(experiment, state)}
+        stages |= {
+            "environment": _environment(experiment, state),
+            "evaluation": _evaluation(experiment, state),
+        }
     stages |= _replay(experiment, state.replay)
     update, stages["update"] = updates(experiment, state)
     n = config.hidden_sizes[-1]
@@ -83,19 +90,27 @@ def run(config: Config, repeats: int = 5, peers: Mapping[str, tuple[str, Stage]]
         "stages": rates,
         "share_of_an_epoch": _shares(config, rates),
         "roofline": roofline.roofline(config, env.observation_size, env.action_size, rates),
-        "replay_bytes_per_transition": sum(x.nbytes for x in jax.tree.leaves(state.replay)) / config.buffer_size,
+        "replay_bytes_per_transition": sum(x.nbytes for x in jax.tree.leaves(state.replay))
+        / config.buffer_size,
         "compile_seconds": compiling,
         "checkpoint": _checkpoint(experiment, state, repeats),
         "host_seconds_per_epoch": _host_seconds(config, state, epoch, repeats),
         "peak_memory_bytes": _peak_memory(),
-        "ratios": {f"{ours}_to_{name}": ratio(timings[ours], timings[name]) for name, (ours, _) in peers.items()},
+        "ratios": {
+            f"{ours}_to_{name}": ratio(timings[ours], timings[name])
+            for name, (ours, _) in peers.items()
+        },
     }
     if jax.default_backend() != "cpu":  # a CPU launches nothing
-        result["launches_per_update"] = round(hlo.count_launches(update.as_text()).launches / stages["update"].amount, 1)
+        result["launches_per_update"] = round(
+            hlo.count_launches(update.as_text()).launches / stages["update"].amount, 1
+        )
     return result
 
 
-def measure(stages: Mapping[str, Stage], repeats: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def measure(
+    stages: Mapping[str, Stage], repeats: int
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Takes turns. Returns the spread of each stage's rate per second, and the rates themselves."""
     calls: dict[str, int] = {}
     for name, stage in stages.items():
@@ -110,7 +125,9 @@ def measure(stages: Mapping[str, Stage], repeats: int) -> tuple[dict[str, Any], 
             itself = [stages[name].call() for _ in range(calls[name])][-1]
             seconds = time.perf_counter() - started
             rates[name].append(itself or stages[name].amount * calls[name] / seconds)
-    return {name: {"unit": f"{stages[name].unit}/s", **spread(values)} for name, values in rates.items()}, rates
+    return {
+        name: {"unit": f"{stages[name].unit}/s", **spread(values)} for name, values in rates.items()
+    }, rates
 
 
 def compile_epoch(experiment: Experiment, state: RunState) -> tuple[Any, dict[str, float]]:
@@ -156,7 +173,10 @@ def _environment(experiment: Experiment, state: RunState) -> Stage:
             episodes, key = carry
             key, draw = jax.random.split(key)
             action = jax.random.uniform(draw, (n, experiment.episodes.env.action_size), minval=-1.0)
-            return (experiment.episodes.step(experiment.episodes.start(episodes), action)[0], key), None
+            return (
+                experiment.episodes.step(experiment.episodes.start(episodes), action)[0],
+                key,
+            ), None
 
         return jax.lax.scan(step, carry, None, length=steps)
 
@@ -184,21 +204,27 @@ def _replay(experiment: Experiment, state: ReplayState) -> dict[str, Stage]:
     no, yes = jnp.zeros(config.num_envs, bool), jnp.ones(config.num_envs, bool)
 
     def insert(state: ReplayState, row: Any) -> Any:
-        return jax.lax.scan(lambda s, _: (replay.insert(s, row, no, yes), None), state, None, length=REPLAY_STEPS)
+        return jax.lax.scan(
+            lambda s, _: (replay.insert(s, row, no, yes), None), state, None, length=REPLAY_STEPS
+        )
 
     def sample(carry: Any, _: None) -> Any:
         def once(carry: Any, _: None) -> Any:
             state, key = carry
             key, draw = jax.random.split(key)
             batches = replay.sample(state, draw, shape, config.discount)
-            return (state, key), jax.tree.map(lambda x: jnp.sum(x[..., 0]), jax.lax.optimization_barrier(batches))
+            return (state, key), jax.tree.map(
+                lambda x: jnp.sum(x[..., 0]), jax.lax.optimization_barrier(batches)
+            )
 
         return jax.lax.scan(once, carry, None, length=REPLAY_DRAWS)
 
     carry = (filled, jax.random.PRNGKey(0))
     return {
         "replay_insert": stage(insert, filled, "transitions", REPLAY_STEPS * config.num_envs, row),
-        "replay_sample": stage(sample, carry, "transitions", REPLAY_DRAWS * shape[0] * shape[1], None),
+        "replay_sample": stage(
+            sample, carry, "transitions", REPLAY_DRAWS * shape[0] * shape[1], None
+        ),
     }
 
 
@@ -207,7 +233,9 @@ def full(state: ReplayState) -> ReplayState:
     slots, n = state.row.shape
     keys = jax.random.split(jax.random.PRNGKey(0), 3)
     arrays = (state.observation, state.action, state.reward)
-    observation, action, reward = (jax.random.normal(key, x.shape) for key, x in zip(keys, arrays, strict=True))
+    observation, action, reward = (
+        jax.random.normal(key, x.shape) for key, x in zip(keys, arrays, strict=True)
+    )
     return state.replace(
         observation=observation,
         action=action,
@@ -218,10 +246,14 @@ def full(state: ReplayState) -> ReplayState:
     )
 
 
-def updates(experiment: Experiment, state: RunState, options: Mapping[str, Any] | None = None) -> tuple[Any, Stage]:
+def updates(
+    experiment: Experiment, state: RunState, options: Mapping[str, Any] | None = None
+) -> tuple[Any, Stage]:
     """The gradient steps of a vector step, or 16 if those are fewer, compiled with XLA's `options` beside ours; and their stage."""
     args = batches(experiment, state)
-    lowered = jax.jit(partial(epoch_lib.run_updates, experiment), donate_argnums=0).lower(state.train, *args)
+    lowered = jax.jit(partial(epoch_lib.run_updates, experiment), donate_argnums=0).lower(
+        state.train, *args
+    )
     compiled = lowered.compile({**compile.options(), **(options or {})})
     return compiled, _going_round(compiled, state.train, "updates", len(args[1]), *args)
 
@@ -229,7 +261,12 @@ def updates(experiment: Experiment, state: RunState, options: Mapping[str, Any] 
 def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]:
     """What `updates` learns from: batches, and keys for as many gradient steps."""
     n = max(experiment.config.updates_per_vector_step, 16)
-    rows = replay.sample(state.replay, jax.random.PRNGKey(0), (n, experiment.config.batch_size), experiment.config.discount)
+    rows = replay.sample(
+        state.replay,
+        jax.random.PRNGKey(0),
+        (n, experiment.config.batch_size),
+        experiment.config.discount,
+    )
     return rows, jax.random.split(jax.random.PRNGKey(0), (n, 2))
 
 
@@ -254,7 +291,8 @@ def _shares(config: Config, rates: dict[str, Any]) -> dict[str, float]:
     n, updates = config.num_envs, config.updates_per_vector_step
     parts = {
         "environment": seconds("environment", n),
-        "replay": seconds("replay_insert", n) + seconds("replay_sample", updates * config.batch_size),
+        "replay": seconds("replay_insert", n)
+        + seconds("replay_sample", updates * config.batch_size),
         "updates": seconds("update", updates),
     }
     total = seconds("epoch", n)
@@ -269,16 +307,25 @@ def _checkpoint(experiment: Experiment, state: RunState, repeats: int) -> dict[s
     size = 0.0
     for i in range(repeats):
         with tempfile.TemporaryDirectory() as directory:
-            header = {"config": experiment.config.model_dump(mode="json"), "spaces": spaces(experiment.episodes.env)}
-            checkpoints = Checkpoints(Path(directory), experiment.config.max_to_keep, header, fetch=sharding.fetch)
+            header = {
+                "config": experiment.config.model_dump(mode="json"),
+                "spaces": spaces(experiment.episodes.env),
+            }
+            checkpoints = Checkpoints(
+                Path(directory), experiment.config.max_to_keep, header, fetch=sharding.fetch
+            )
             started = time.perf_counter()
-            checkpoints.save(i + 1, {"state": state, "policy": (state.train.actor_params, state.normalizer)})
+            checkpoints.save(
+                i + 1, {"state": state, "policy": (state.train.actor_params, state.normalizer)}
+            )
             checkpoints.wait()
             saving.append(time.perf_counter() - started)
             size = checkpoints.cost["checkpoint/bytes"]
             started = time.perf_counter()
             like = jax.eval_shape(lambda: state)
-            jax.block_until_ready(restore(Path(directory), i + 1, like, lambda _, x: sharding.place(x, None)))
+            jax.block_until_ready(
+                restore(Path(directory), i + 1, like, lambda _, x: sharding.place(x, None))
+            )
             loading.append(time.perf_counter() - started)
             checkpoints.close()
     return {"bytes": size, "save_seconds": spread(saving), "load_seconds": spread(loading)}
@@ -292,7 +339,9 @@ def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> 
         logger = EventWriter(Path(directory), 0, print)
         for i in range(repeats):
             started = time.perf_counter()
-            logger.log(i, monitor.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0))
+            logger.log(
+                i, monitor.scalars(jax.device_get(metrics), config, config.warm_up_steps, 1.0)
+            )
             seconds.append(time.perf_counter() - started)
         logger.close()
     return spread(seconds)
@@ -301,7 +350,9 @@ def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> 
 def _peak_memory() -> float:
     """Of the device, or of the process where that is the same."""
     stats: Any = jax.devices()[0].memory_stats() or {}
-    return float(stats.get("peak_bytes_in_use", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    return float(
+        stats.get("peak_bytes_in_use", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    )
 
 
 def spread(values: list[float]) -> dict[str, float]:

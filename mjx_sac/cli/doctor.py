@@ -39,9 +39,14 @@ def _shown(found: dict[str, Any]) -> dict[str, str]:
     free, cache = found["memory_free"], found["cache"]
     writable = "" if cache["writable"] else ", not writable"
     return {
-        "versions": ", ".join(f"{name} {version or '(none)'}" for name, version in found["versions"].items()),
+        "versions": ", ".join(
+            f"{name} {version or '(none)'}" for name, version in found["versions"].items()
+        ),
         "devices": ", ".join(found["devices"]) or "(none)",
-        "OpenGL": ", ".join(f"{name} {'does not work: ' + reason if reason else 'works'}" for name, reason in found["gl"].items()),
+        "OpenGL": ", ".join(
+            f"{name} {'does not work: ' + reason if reason else 'works'}"
+            for name, reason in found["gl"].items()
+        ),
         "compilation cache": f"{cache['directory']}, {show(cache['bytes'])}{writable}",
         "free": f"{'?' if free is None else show(free)} of memory, {show(found['disk_free'])} of disk here",
     }

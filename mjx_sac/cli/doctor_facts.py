@@ -13,9 +13,9 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from mjx_sac import envs
+from mjx_sac.config import UsageError
 from mjx_sac.policy import opengl
 from mjx_sac.runs import provenance
-from mjx_sac.config import UsageError
 
 _LITTLE = 2e9
 """Bytes of disk or memory that a run with default settings soon fills."""
@@ -28,8 +28,15 @@ def facts() -> dict[str, Any]:
         "unmet": list(unmet()),
         **_devices(),
         "nvidia_gpu": nvidia_gpu(),
-        "cuda_plugins": [name for name in ("jax_cuda12_plugin", "jax_cuda13_plugin") if importlib.util.find_spec(name)],
-        "gl": {backend: opengl.problem(backend) for backend in dict.fromkeys((*_chosen_gl(), *opengl.BACKENDS))},
+        "cuda_plugins": [
+            name
+            for name in ("jax_cuda12_plugin", "jax_cuda13_plugin")
+            if importlib.util.find_spec(name)
+        ],
+        "gl": {
+            backend: opengl.problem(backend)
+            for backend in dict.fromkeys((*_chosen_gl(), *opengl.BACKENDS))
+        },
         "gl_chosen": next(iter(_chosen_gl()), None),
         "cache": _cache(),
         "disk_free": shutil.disk_usage(".").free,
@@ -49,18 +56,28 @@ def problems(found: dict[str, Any]) -> list[str]:
             f"pip install 'mujoco=={version['mujoco-mjx']}'"
         )
     if found["device_error"]:
-        lines.append(f"JAX finds no device ({found['device_error']}): unset JAX_PLATFORMS, or install what it names")
+        lines.append(
+            f"JAX finds no device ({found['device_error']}): unset JAX_PLATFORMS, or install what it names"
+        )
     elif found["nvidia_gpu"] and found["platform"] == "cpu":
         lines.append(_unused_gpu(found))
     if len(found["cuda_plugins"]) > 1:
-        lines.append("JAX's plugins for CUDA 12 and 13 are both installed: keep one of the extras cuda12 and cuda13")
+        lines.append(
+            "JAX's plugins for CUDA 12 and 13 are both installed: keep one of the extras cuda12 and cuda13"
+        )
     chosen = found["gl_chosen"]
     if chosen and found["gl"][chosen]:
-        lines.append(f"MUJOCO_GL={chosen} does not work ({found['gl'][chosen]}): unset it, and one that works is chosen")
+        lines.append(
+            f"MUJOCO_GL={chosen} does not work ({found['gl'][chosen]}): unset it, and one that works is chosen"
+        )
     if found["disk_free"] < _LITTLE:
-        lines.append(f"only {found['disk_free'] / 1e9:.1f} GB of disk are free here: make room, or train into another --logdir")
+        lines.append(
+            f"only {found['disk_free'] / 1e9:.1f} GB of disk are free here: make room, or train into another --logdir"
+        )
     if found["memory_free"] is not None and found["memory_free"] < _LITTLE:
-        lines.append(f"only {found['memory_free'] / 1e9:.1f} GB of memory are free: end what uses it, or lower buffer_size")
+        lines.append(
+            f"only {found['memory_free'] / 1e9:.1f} GB of memory are free: end what uses it, or lower buffer_size"
+        )
     return lines
 
 
@@ -76,7 +93,9 @@ def notes(found: dict[str, Any]) -> list[str]:
     if all(found["gl"].values()):
         lines.append(f"no OpenGL, so `record` writes .html alone: {opengl.WAY_OUT}")
     if not found["cache"]["writable"]:
-        lines.append(f"compiled programs are not kept ({found['cache']['directory']} cannot be written to): set XDG_CACHE_HOME")
+        lines.append(
+            f"compiled programs are not kept ({found['cache']['directory']} cannot be written to): set XDG_CACHE_HOME"
+        )
     try:
         envs.check("swimmer")
     except UsageError as error:
@@ -110,7 +129,12 @@ def _devices() -> dict[str, Any]:
     try:
         devices = jax.devices()
     except RuntimeError as error:
-        return {"device_error": str(error).partition("\n")[0], "platform": None, "devices": [], "memory_free": None}
+        return {
+            "device_error": str(error).partition("\n")[0],
+            "platform": None,
+            "devices": [],
+            "memory_free": None,
+        }
     kinds = [device.device_kind for device in devices]
     return {
         "device_error": None,
@@ -146,4 +170,8 @@ def _cache() -> dict[str, Any]:
         return {"directory": f"({error})", "bytes": 0, "writable": False}
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-    return {"directory": str(directory), "bytes": size, "writable": os.access(existing, os.W_OK | os.X_OK)}
+    return {
+        "directory": str(directory),
+        "bytes": size,
+        "writable": os.access(existing, os.W_OK | os.X_OK),
+    }

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mjx_sac.runs import stored_policy
 from mjx_sac.config import UsageError
+from mjx_sac.runs import stored_policy
 from mjx_sac.training.host.console import print_line
 
 _HOW = {
@@ -20,12 +20,18 @@ _HOW = {
 def export(
     run: Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")],
     form: Annotated[
-        Literal["stablehlo", "npz", "onnx"], typer.Option("--format", help="what for: JAX, NumPy, onnxruntime")
+        Literal["stablehlo", "npz", "onnx"],
+        typer.Option("--format", help="what for: JAX, NumPy, onnxruntime"),
     ] = "npz",
-    out: Annotated[pathlib.Path | None, typer.Option(help="the file; auto is policy.<format>")] = None,
-    step: Annotated[int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")] = None,
+    out: Annotated[
+        pathlib.Path | None, typer.Option(help="the file; auto is policy.<format>")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(help="iterations of the checkpoint; auto is the newest")
+    ] = None,
     seed_index: Annotated[
-        int | None, typer.Option("--seed_index", help="which of several agents, from 0; auto is the best one")
+        int | None,
+        typer.Option("--seed_index", help="which of several agents, from 0; auto is the best one"),
     ] = None,
 ) -> None:
     """Write the deterministic policy to a file, for where there is no mjx-sac.
@@ -36,15 +42,21 @@ def export(
     """
     stored = stored_policy.find(run, step)
     stored_policy.choose_agent(stored, seed_index)
-    if form == "onnx" and not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
-        raise UsageError("format = 'onnx': needs onnx and onnxruntime: install the extra, as in `uv run --extra onnx mjx-sac ...`")
-    from mjx_sac.training.host.device import set_up
+    if form == "onnx" and not all(
+        importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")
+    ):
+        raise UsageError(
+            "format = 'onnx': needs onnx and onnxruntime: install the extra, as in `uv run --extra onnx mjx-sac ...`"
+        )
     from mjx_sac.policy.export import export_policy
     from mjx_sac.policy.policy import load_policy
+    from mjx_sac.training.host.device import set_up
 
     set_up("cpu")
     path = out or pathlib.Path(f"policy.{form}")
     difference = export_policy(load_policy(run, step, seed_index=seed_index), path, form)
     sizes = f"{path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at {stored.iterations:,} iterations"
-    print_line(f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range")
+    print_line(
+        f"{path}: {sizes}; on 1,000 observations its actions are the policy's within {difference:.1g} of half their range"
+    )
     print_line(_HOW[form].format(out=str(path)))

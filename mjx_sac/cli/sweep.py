@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from mjx_sac import envs
+from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite, show
+from mjx_sac.config import Config, UsageError, build
 from mjx_sac.runs.directory import lock, steps
 from mjx_sac.runs.resolve import attach, configure
-from mjx_sac import envs
 from mjx_sac.sweep import search
 from mjx_sac.sweep import sweep as sweeps
-from mjx_sac.config import Config, UsageError, build
-from mjx_sac.training.host.console import print_line
-from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite, show
 from mjx_sac.sweep.sweep import Plan, Sweep
+from mjx_sac.training.host.console import print_line
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
@@ -30,22 +30,42 @@ def sweep(
     param: Annotated[
         list[str] | None,
         _option(
-            "param", "what varies: name=1e-4,3e-4, or name=1e-5..1e-2; once for each", metavar="NAME=VALUES", show_default=False
+            "param",
+            "what varies: name=1e-4,3e-4, or name=1e-5..1e-2; once for each",
+            metavar="NAME=VALUES",
+            show_default=False,
         ),
     ] = None,
-    how: Annotated[Literal["grid", "random", "optuna"], _option("search", "all combinations, or --trials of them")] = "grid",
-    trials: Annotated[int | None, _option("trials", "settings to try by random or optuna; auto is 16", min=1)] = None,
-    metric: Annotated[str, _option("metric", "the mean of the last quarter of this curve is the score")] = "eval/mean_reward",
+    how: Annotated[
+        Literal["grid", "random", "optuna"],
+        _option("search", "all combinations, or --trials of them"),
+    ] = "grid",
+    trials: Annotated[
+        int | None, _option("trials", "settings to try by random or optuna; auto is 16", min=1)
+    ] = None,
+    metric: Annotated[
+        str, _option("metric", "the mean of the last quarter of this curve is the score")
+    ] = "eval/mean_reward",
     pruner: Annotated[
-        Literal["none", "halving", "median"], _option("pruner", "ends bad settings after a quarter and a half of the iterations")
+        Literal["none", "halving", "median"],
+        _option("pruner", "ends bad settings after a quarter and a half of the iterations"),
     ] = "none",
     population: Annotated[
-        int | None, _option("population", "settings side by side in one program; auto is a whole grid, or 8", min=1)
+        int | None,
+        _option(
+            "population", "settings side by side in one program; auto is a whole grid, or 8", min=1
+        ),
     ] = None,
     ray: Annotated[
-        str | None, _option("ray", "train on Ray's workers: local, or the address of a cluster", metavar="ADDRESS")
+        str | None,
+        _option(
+            "ray", "train on Ray's workers: local, or the address of a cluster", metavar="ADDRESS"
+        ),
     ] = None,
-    workers: Annotated[int | None, _option("workers", "programs that train at the same time on Ray; auto is 2", min=1)] = None,
+    workers: Annotated[
+        int | None,
+        _option("workers", "programs that train at the same time on Ray; auto is 2", min=1),
+    ] = None,
     as_json: Annotated[bool, _option("json", "print JSON and nothing else")] = False,
     config: ConfigFile = None,
     overwrite: Overwrite = False,
@@ -60,7 +80,9 @@ def sweep(
     base = _base(flags, config)
     given = {*flags.given, *flags.found.file}
     space = search.parse(param or [], base, given)
-    plan = Plan(base, space, how, trials or 16, metric, pruner, population, workers or (2 if ray else 1))
+    plan = Plan(
+        base, space, how, trials or 16, metric, pruner, population, workers or (2 if ray else 1)
+    )
     _check(plan, trials, ray, workers)
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         plan = dataclasses.replace(plan, on_host=_on_host(base))
@@ -94,14 +116,20 @@ def _check(plan: Plan, trials: int | None, ray: str | None, workers: int | None)
         for settings in search.grid(plan.space):
             search.apply(plan.base, settings)
         if trials:
-            raise UsageError(f"trials = {trials}: a grid tries every combination: leave it out, or say --search random or optuna")
+            raise UsageError(
+                f"trials = {trials}: a grid tries every combination: leave it out, or say --search random or optuna"
+            )
     if plan.search == "optuna":
         search.check_optuna()
     if plan.metric.startswith("eval/") and not plan.base.episodes_per_eval:
-        raise UsageError(f"metric = {plan.metric!r}: episodes_per_eval is 0: raise it, or say --metric rollout/ep_rew_mean")
+        raise UsageError(
+            f"metric = {plan.metric!r}: episodes_per_eval is 0: raise it, or say --metric rollout/ep_rew_mean"
+        )
     search.rungs(plan.base, plan.pruner)
     if workers and not ray:
-        raise UsageError(f"workers = {workers}: they are Ray's: say --ray local too, or side by side in one process --population")
+        raise UsageError(
+            f"workers = {workers}: they are Ray's: say --ray local too, or side by side in one process --population"
+        )
     if ray:
         from mjx_sac.sweep import ray as ray_executor
 
@@ -136,7 +164,13 @@ def _write(found: Sweep) -> None:
         writer.writerow(["trial", *names, *columns])
         for row in rows:
             settings = [search.show(row["settings"][name]) for name in names]
-            writer.writerow([row["trial"], *settings, *("" if row[name] is None else row[name] for name in columns)])
+            writer.writerow(
+                [
+                    row["trial"],
+                    *settings,
+                    *("" if row[name] is None else row[name] for name in columns),
+                ]
+            )
     seeds = f", mean of {plan.base.num_seeds} seeds" if plan.base.num_seeds > 1 else ""
     title = f"{plan.base.env}: {len(rows)} settings, {plan.base.iterations:,} iterations{seeds}"
     plot.draw(plan.space, found.trials, plan.metric, title, plan.directory / "sweep.png")
@@ -149,20 +183,45 @@ def _lines(found: Sweep) -> str:
 
     plan, summary = found.plan, found.summary()
     names = [parameter.name for parameter in plan.space]
-    table = Table("trial", *names, plan.metric, *(("from", "to") if plan.base.num_seeds > 1 else ()), "iterations", "")
+    table = Table(
+        "trial",
+        *names,
+        plan.metric,
+        *(("from", "to") if plan.base.num_seeds > 1 else ()),
+        "iterations",
+        "",
+    )
     for row in summary["trials"]:
         spread = [row["low"], row["high"]] if plan.base.num_seeds > 1 else []
-        figures = ["" if x is None else f"{x:,.4g}" if abs(x) < 1e4 else f"{x:,.0f}" for x in (row["score"], *spread)]
+        figures = [
+            "" if x is None else f"{x:,.4g}" if abs(x) < 1e4 else f"{x:,.0f}"
+            for x in (row["score"], *spread)
+        ]
         settings = [search.show(row["settings"][name]) for name in names]
-        table.add_row(str(row["trial"]), *settings, *figures, f"{row['iterations']:,}", row["state"].replace("whole", ""))
+        table.add_row(
+            str(row["trial"]),
+            *settings,
+            *figures,
+            f"{row['iterations']:,}",
+            row["state"].replace("whole", ""),
+        )
     console = Console(width=None if sys.stdout.isatty() else 132)
     with console.capture() as captured:
         console.print(table)
     saved = 1 - summary["agent_iterations"] / summary["agent_iterations_without_pruner"]
-    cost = f"{summary['agent_iterations']:,} iterations of all agents" + (f", {saved:.0%} saved by the pruner" if saved else "")
+    cost = f"{summary['agent_iterations']:,} iterations of all agents" + (
+        f", {saved:.0%} saved by the pruner" if saved else ""
+    )
     best = summary["trials"][0]
-    flags = " ".join(f"--{name} {show(value) if value is not None else 'auto'}" for name, value in best["settings"].items())
-    lines = [captured.get().rstrip(), f"{cost}, in {summary['seconds']:,.0f} s of training", f"best: {flags}"]
+    flags = " ".join(
+        f"--{name} {show(value) if value is not None else 'auto'}"
+        for name, value in best["settings"].items()
+    )
+    lines = [
+        captured.get().rstrip(),
+        f"{cost}, in {summary['seconds']:,.0f} s of training",
+        f"best: {flags}",
+    ]
     if best["score"] is None:
         lines[-1] = "every setting failed: the lines above say why"
     return "\n".join([*lines, f"{plan.directory}: sweep.png, sweep.csv, sweep.json"])

@@ -11,9 +11,7 @@ from pydantic import BeforeValidator, Field
 
 def _whole_number(value: Any) -> Any:
     """Read `1e6`, `1_000_000` and `1000000.0` as the integer they mean."""
-    if isinstance(value, str) and re.fullmatch(
-        r"[+-]?[\d_]+(\.\d*)?([eE]\+?\d+)?", value.strip()
-    ):
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+(\.\d*)?([eE]\+?\d+)?", value.strip()):
         text = value.strip().replace("_", "")
         value = int(text) if text.lstrip("+-").isdigit() else float(text)
     if isinstance(value, float) and value.is_integer():

@@ -28,73 +28,143 @@ class Config(BaseModel):
     )
 
     # The run
-    env: str = field("ant", "Run", "environment: a name, playground/<Name>, or package.module:factory", fixed=True)
+    env: str = field(
+        "ant",
+        "Run",
+        "environment: a name, playground/<Name>, or package.module:factory",
+        fixed=True,
+    )
     logdir: str | None = field(None, "Run", "where logs and checkpoints go; auto is runs/<env>")
     iterations: Int = field(1_000_000, "Run", "environment transitions to collect", gt=0)
     seed: Int = field(0, "Run", "seed of everything random", fixed=True, ge=0, lt=2**32)
     num_seeds: Int = field(
-        1, "Run", "agents trained side by side in one program, with seeds seed, seed + 1, ...", fixed=True, gt=0
+        1,
+        "Run",
+        "agents trained side by side in one program, with seeds seed, seed + 1, ...",
+        fixed=True,
+        gt=0,
     )
     members: Members = field(
-        (), "Run", "JSON: numbers in which agents trained side by side differ; `mjx-sac sweep` writes it", fixed=True
+        (),
+        "Run",
+        "JSON: numbers in which agents trained side by side differ; `mjx-sac sweep` writes it",
+        fixed=True,
     )
     device: Literal["auto", "cpu", "gpu", "tpu"] = field("auto", "Run", "where to compute")
-    deterministic: bool = field(False, "Run", "the same bits in every run on a GPU too, at some speed; a CPU always gives them")
+    deterministic: bool = field(
+        False,
+        "Run",
+        "the same bits in every run on a GPU too, at some speed; a CPU always gives them",
+    )
 
     # Environment
     backend: Literal["mjx", "generalized", "positional", "spring"] = field(
         "mjx", "Environment", "physics engine of the Brax environments", fixed=True
     )
     impl: Literal["jax", "warp"] = field(
-        "jax", "Environment", "MJX's physics of playground/ environments: in JAX, or NVIDIA Warp's kernels", fixed=True
+        "jax",
+        "Environment",
+        "MJX's physics of playground/ environments: in JAX, or NVIDIA Warp's kernels",
+        fixed=True,
     )
     num_envs: Int = field(16, "Environment", "environments stepped in parallel", fixed=True, gt=0)
     episode_length: AutoInt = field(
-        None, "Environment", "time limit in environment steps; auto is 1000, or a gymnasium environment's own", fixed=True, gt=0
+        None,
+        "Environment",
+        "time limit in environment steps; auto is 1000, or a gymnasium environment's own",
+        fixed=True,
+        gt=0,
     )
-    action_repeat: Int = field(1, "Environment", "environment steps each action is held for", fixed=True, gt=0)
+    action_repeat: Int = field(
+        1, "Environment", "environment steps each action is held for", fixed=True, gt=0
+    )
     vectorization: Literal["sync", "async"] = field(
-        "sync", "Environment", "gymnasium environments are stepped in turn (sync) or in a process each (async)"
+        "sync",
+        "Environment",
+        "gymnasium environments are stepped in turn (sync) or in a process each (async)",
     )
-    env_timeout: float = field(60.0, "Environment", "seconds within which gymnasium environments must answer", gt=0)
+    env_timeout: float = field(
+        60.0, "Environment", "seconds within which gymnasium environments must answer", gt=0
+    )
     reset_pool_size: Int = field(
-        128, "Environment", "initial states drawn afresh for every epoch's new episodes", fixed=True, gt=0
+        128,
+        "Environment",
+        "initial states drawn afresh for every epoch's new episodes",
+        fixed=True,
+        gt=0,
     )
 
     # Algorithm
     losses: AutoStr = field(
-        None, "Algorithm", "an algorithm of your own: a file, or module:attribute; auto is soft actor-critic"
+        None,
+        "Algorithm",
+        "an algorithm of your own: a file, or module:attribute; auto is soft actor-critic",
     )
     policy_lr: float = field(3e-4, "Algorithm", "learning rate of the actor", traced=True, gt=0)
     q_lr: float = field(3e-4, "Algorithm", "learning rate of the critics", traced=True, gt=0)
-    alpha_lr: float = field(3e-4, "Algorithm", "learning rate of the temperature", traced=True, gt=0)
-    initial_alpha: float = field(1.0, "Algorithm", "temperature at the start", fixed=True, traced=True, gt=0)
-    target_entropy: AutoFloat = field(
-        None, "Algorithm", "entropy the temperature aims at; auto is minus the action size", traced=True
+    alpha_lr: float = field(
+        3e-4, "Algorithm", "learning rate of the temperature", traced=True, gt=0
     )
-    reward_scale: float = field(1.0, "Algorithm", "factor on every reward the critics learn from", traced=True, gt=0)
+    initial_alpha: float = field(
+        1.0, "Algorithm", "temperature at the start", fixed=True, traced=True, gt=0
+    )
+    target_entropy: AutoFloat = field(
+        None,
+        "Algorithm",
+        "entropy the temperature aims at; auto is minus the action size",
+        traced=True,
+    )
+    reward_scale: float = field(
+        1.0, "Algorithm", "factor on every reward the critics learn from", traced=True, gt=0
+    )
     discount: float = field(0.99, "Algorithm", "gamma", traced=True, ge=0, le=1)
-    tau: float = field(5e-3, "Algorithm", "step of the target critics towards the critics", traced=True, gt=0, le=1)
+    tau: float = field(
+        5e-3, "Algorithm", "step of the target critics towards the critics", traced=True, gt=0, le=1
+    )
     target_delay: Int = field(1, "Algorithm", "gradient steps between target updates", gt=0)
-    policy_delay: Int = field(1, "Algorithm", "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0)
+    policy_delay: Int = field(
+        1,
+        "Algorithm",
+        "gradient steps of the critics per step of actor and temperature",
+        fixed=True,
+        gt=0,
+    )
     batch_size: Int = field(256, "Algorithm", "transitions per gradient step", gt=0)
-    updates_per_iteration: float = field(1.0, "Algorithm", "gradient steps per transition collected", fixed=True, gt=0)
-    warm_up_steps: Int = field(10_000, "Algorithm", "iterations of uniform actions before the first update", fixed=True, ge=0)
-    buffer_size: Int = field(1_000_000, "Algorithm", "transitions the replay buffer holds", fixed=True, gt=0)
+    updates_per_iteration: float = field(
+        1.0, "Algorithm", "gradient steps per transition collected", fixed=True, gt=0
+    )
+    warm_up_steps: Int = field(
+        10_000,
+        "Algorithm",
+        "iterations of uniform actions before the first update",
+        fixed=True,
+        ge=0,
+    )
+    buffer_size: Int = field(
+        1_000_000, "Algorithm", "transitions the replay buffer holds", fixed=True, gt=0
+    )
 
     # Networks
-    hidden_sizes: Widths = field((256, 256), "Networks", "widths of the hidden layers, such as 256,256", fixed=True)
+    hidden_sizes: Widths = field(
+        (256, 256), "Networks", "widths of the hidden layers, such as 256,256", fixed=True
+    )
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = field(
         "relu", "Networks", "activation of the hidden layers", fixed=True
     )
-    num_critics: Int = field(2, "Networks", "critics, of which the smallest value counts", fixed=True, gt=0)
-    critic_layer_norm: bool = field(False, "Networks", "layer norm in the critics' hidden layers", fixed=True)
+    num_critics: Int = field(
+        2, "Networks", "critics, of which the smallest value counts", fixed=True, gt=0
+    )
+    critic_layer_norm: bool = field(
+        False, "Networks", "layer norm in the critics' hidden layers", fixed=True
+    )
     normalize_observations: bool = field(
         True, "Networks", "subtract the running mean, divide by the running deviation", fixed=True
     )
 
     matmul_precision: Literal["default", "high", "highest"] = field(
-        "default", "Networks", "precision of the learner's matrix products; physics always runs at highest"
+        "default",
+        "Networks",
+        "precision of the learner's matrix products; physics always runs at highest",
     )
 
     # Devices
@@ -105,7 +175,9 @@ class Config(BaseModel):
         gt=0,
     )
     coordinator: AutoStr = field(
-        None, "Devices", "host:port where process 0 of several listens, or `cluster`: SLURM, MPI or the cloud says it; auto is none"
+        None,
+        "Devices",
+        "host:port where process 0 of several listens, or `cluster`: SLURM, MPI or the cloud says it; auto is none",
     )
     num_processes: AutoInt = field(
         None, "Devices", "processes that train together, with a coordinator", gt=0
@@ -113,9 +185,15 @@ class Config(BaseModel):
     process_id: AutoInt = field(None, "Devices", "which of them this one is, from 0", ge=0)
 
     # Output
-    log_interval: Int = field(10_000, "Output", "iterations per epoch: one log entry, one evaluation", gt=0)
-    episodes_per_eval: Int = field(10, "Output", "episodes per evaluation; 0 turns evaluation off", ge=0)
-    checkpoint_interval: Int = field(10_000, "Output", "iterations between checkpoints, in whole epochs", gt=0)
+    log_interval: Int = field(
+        10_000, "Output", "iterations per epoch: one log entry, one evaluation", gt=0
+    )
+    episodes_per_eval: Int = field(
+        10, "Output", "episodes per evaluation; 0 turns evaluation off", ge=0
+    )
+    checkpoint_interval: Int = field(
+        10_000, "Output", "iterations between checkpoints, in whole epochs", gt=0
+    )
     max_to_keep: Int = field(5, "Output", "checkpoints kept", gt=0)
 
     @classmethod

@@ -43,10 +43,7 @@ def check_sizes(config: "Config") -> None:
                 f"raise buffer_size to at least {size}"
             )
     vector_steps = -(-config.iterations // config.epoch_iterations) * config.epoch_vector_steps
-    if (
-        config.iterations <= config.warm_up_steps
-        or vector_steps <= config.warm_up_vector_steps
-    ):
+    if config.iterations <= config.warm_up_steps or vector_steps <= config.warm_up_vector_steps:
         raise ValueError(
             f"iterations {config.iterations} is not beyond warm_up_steps {config.warm_up_steps}, "
             f"so nothing would be learned: raise iterations or lower warm_up_steps"
@@ -75,9 +72,7 @@ def check_processes(config: "Config") -> None:
             f"or --coordinator cluster"
         )
     elif not re.fullmatch(r".+:\d{1,5}", config.coordinator or ""):
-        raise ValueError(
-            f"coordinator {config.coordinator} is no host:port, such as 10.0.0.1:1234"
-        )
+        raise ValueError(f"coordinator {config.coordinator} is no host:port, such as 10.0.0.1:1234")
     elif config.process_id >= config.num_processes:
         raise ValueError(
             f"process_id {config.process_id} of num_processes {config.num_processes}: "
@@ -95,7 +90,10 @@ def check_even_split(config: "Config", num_devices: int) -> None:
         shared = {"num_envs": config.num_envs, "batch_size": config.batch_size}
     for field, value in shared.items():
         if value % num_devices:
-            near = {max(value // num_devices, 1) * num_devices, -(-value // num_devices) * num_devices}
+            near = {
+                max(value // num_devices, 1) * num_devices,
+                -(-value // num_devices) * num_devices,
+            }
             raise ValueError(
                 f"{field} {value} cannot be shared evenly by num_devices {num_devices}: "
                 f"make it {' or '.join(map(str, sorted(near)))}"

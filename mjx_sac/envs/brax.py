@@ -28,9 +28,13 @@ class BraxEnvironment:
         # Asking `env.observation_size` would run Brax's reset one operation at a time, most of a minute.
         state = reset_shape(self._reset)
         if hasattr(state.obs, "keys") and "state" not in state.obs:
-            raise UsageError(f"env: observations are a dictionary without 'state' ({', '.join(state.obs)})")
+            raise UsageError(
+                f"env: observations are a dictionary without 'state' ({', '.join(state.obs)})"
+            )
         if len(_observation(state).shape) != 1:
-            raise UsageError(f"env: observations have shape {_observation(state).shape}; only flat ones can be learned from")
+            raise UsageError(
+                f"env: observations have shape {_observation(state).shape}; only flat ones can be learned from"
+            )
         self.observation_size = int(_observation(state).shape[0])
         self.action_size = int(env.action_size)
 

@@ -69,11 +69,17 @@ def _gymnasium(search: str) -> Iterator[Row]:
     newest = {}
     for spec in gymnasium.registry.values():
         key = (spec.namespace, spec.name)
-        if spec.namespace != "mjx_sac" and (key not in newest or (spec.version or 0) > (newest[key].version or 0)):
+        if spec.namespace != "mjx_sac" and (
+            key not in newest or (spec.version or 0) > (newest[key].version or 0)
+        ):
             newest[key] = spec
     for spec in newest.values():
-        if isinstance(spec.entry_point, str) and search.lower() in spec.id.lower():  # not what says itself to be retired
-            yield from _made(Row(_spelled(spec.id), f"{_engine(spec.entry_point)} (Gymnasium), on the host"))
+        if (
+            isinstance(spec.entry_point, str) and search.lower() in spec.id.lower()
+        ):  # not what says itself to be retired
+            yield from _made(
+                Row(_spelled(spec.id), f"{_engine(spec.entry_point)} (Gymnasium), on the host")
+            )
 
 
 def _spelled(gym_id: str) -> str:
@@ -82,7 +88,11 @@ def _spelled(gym_id: str) -> str:
 
 def _engine(entry_point: str) -> str:
     module = entry_point.partition(":")[0]
-    return "MuJoCo" if ".mujoco." in module else module.removeprefix("gymnasium.envs.").rpartition(".")[0] or module
+    return (
+        "MuJoCo"
+        if ".mujoco." in module
+        else module.removeprefix("gymnasium.envs.").rpartition(".")[0] or module
+    )
 
 
 def _made(row: Row) -> Iterator[Row]:

@@ -104,22 +104,30 @@ class Episodes:
         """
         index = (state.pool_next + jnp.cumsum(state.ended) - 1) % self.pool_size
         return state.replace(
-            env=jax.tree.map(lambda pool, env: _where(state.ended, pool[index], env), state.pool, state.env),
+            env=jax.tree.map(
+                lambda pool, env: _where(state.ended, pool[index], env), state.pool, state.env
+            ),
             length=jnp.where(state.ended, 0, state.length),
             episode_return=jnp.where(state.ended, 0.0, state.episode_return),
             pool_next=((state.pool_next + jnp.sum(state.ended)) % self.pool_size).astype(jnp.int32),
         )
 
-    def send(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Array]:
+    def send(
+        self, state: EpisodeState, action: Float[Array, "num_envs action"]
+    ) -> tuple[EpisodeState, Array]:
         """Says what will be done; `receive` does it. Environments on the host are under way in between."""
         return state, action
 
-    def receive(self, state: EpisodeState, ticket: Array, after: Any = None) -> tuple[EpisodeState, Outcome]:
+    def receive(
+        self, state: EpisodeState, ticket: Array, after: Any = None
+    ) -> tuple[EpisodeState, Outcome]:
         """`step` with the action that `send` was given."""
         del after
         return self.step(state, ticket)
 
-    def step(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Outcome]:
+    def step(
+        self, state: EpisodeState, action: Float[Array, "num_envs action"]
+    ) -> tuple[EpisodeState, Outcome]:
         """Holds each action for `action_repeat` environment steps, or until the episode ends."""
         # An infinity that a reset put there is the environment's own affair. Which ones there are is known before the step, so
         # that nothing keeps a copy of the old state alive through it.
@@ -144,7 +152,9 @@ class Episodes:
         )
         return state, Outcome(step, valid, ~valid)
 
-    def _repeat(self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]) -> tuple[Any, Step, Array]:
+    def _repeat(
+        self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]
+    ) -> tuple[Any, Step, Array]:
         """Returns the state, what the steps came to, and the episode's length after them."""
         new, step, length = self._step_once(state, action, length)
         for _ in range(self.action_repeat - 1):
@@ -153,10 +163,14 @@ class Episodes:
             after = self._step_once(new, action, length)
             after = (after[0], after[1]._replace(reward=step.reward + after[1].reward), after[2])
             before = (new, step, length)
-            new, step, length = jax.tree.map(lambda a, b, over=over: jnp.where(over, a, b), before, after)
+            new, step, length = jax.tree.map(
+                lambda a, b, over=over: jnp.where(over, a, b), before, after
+            )
         return new, step, length
 
-    def _step_once(self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]) -> tuple[Any, Step, Array]:
+    def _step_once(
+        self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]
+    ) -> tuple[Any, Step, Array]:
         new, step = self.env.step(state, action)
         length = length + 1
         step = Step(
@@ -185,9 +199,13 @@ def _cast(new: Any, old: Any) -> Any:
       UsageError: the environment returned a state of another structure or shape.
     """
     if jax.tree.structure(new) != jax.tree.structure(old):
-        raise UsageError("env: step returns a state of another structure than reset does: make them equal")
+        raise UsageError(
+            "env: step returns a state of another structure than reset does: make them equal"
+        )
     for (path, a), b in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
         if jnp.shape(a) != jnp.shape(b):
             name = jax.tree_util.keystr(path)
-            raise UsageError(f"env: state{name} has shape {jnp.shape(a)} after step, {jnp.shape(b)} after reset")
+            raise UsageError(
+                f"env: state{name} has shape {jnp.shape(a)} after step, {jnp.shape(b)} after reset"
+            )
     return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), new, old)

@@ -20,7 +20,9 @@ class WarpEnvironment(BraxEnvironment):
     """
 
     def __init__(self, env: Any) -> None:
-        if hasattr(env, "_mjx_model"):  # where Playground's environments keep what they return as `mjx_model`
+        if hasattr(
+            env, "_mjx_model"
+        ):  # where Playground's environments keep what they return as `mjx_model`
             env._mjx_model = _without_news_of_iterations(env._mjx_model)
         super().__init__(env)
         one = reset_shape(self._reset)
@@ -42,7 +44,12 @@ class WarpEnvironment(BraxEnvironment):
         return self._without_shared(state), step
 
     def _without_shared(self, state: State) -> State:
-        own = jax.tree.map(lambda shared, x: x if shared is None else None, self._shared, state.inner, is_leaf=lambda x: x is None)
+        own = jax.tree.map(
+            lambda shared, x: x if shared is None else None,
+            self._shared,
+            state.inner,
+            is_leaf=lambda x: x is None,
+        )
         return state.replace(inner=own)
 
 
@@ -66,7 +73,9 @@ def make(name: str, impl: str) -> BraxEnvironment:
 
     if name not in registry.ALL_ENVS:
         hint = nearest(name, list(registry.ALL_ENVS))
-        raise UsageError(f"env = 'playground/{name}': MuJoCo Playground has no such environment{hint}")
+        raise UsageError(
+            f"env = 'playground/{name}': MuJoCo Playground has no such environment{hint}"
+        )
     chooses = "impl" in registry.get_default_config(name)
     if impl == "warp" and not chooses:
         raise UsageError(f"impl = 'warp': playground/{name} has no choice of it: leave --impl out")

@@ -79,10 +79,16 @@ def check(name: str, impl: str = "jax") -> None:
     Raises:
       UsageError: one line with the way out.
     """
-    if name == "swimmer":  # it needs the generalized engine's fluid forces, which call jnp.clip with a name JAX dropped
-        raise UsageError("env = 'swimmer': Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10 and newer")
+    if (
+        name == "swimmer"
+    ):  # it needs the generalized engine's fluid forces, which call jnp.clip with a name JAX dropped
+        raise UsageError(
+            "env = 'swimmer': Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10 and newer"
+        )
     if impl == "warp" and not name.startswith("playground/"):
-        raise UsageError(f"impl = 'warp': env = {name!r} has no choice of it, playground/<Name> has: leave --impl out")
+        raise UsageError(
+            f"impl = 'warp': env = {name!r} has no choice of it, playground/<Name> has: leave --impl out"
+        )
     if name in _registry or name in _BRAX_NAMES:
         return
     if name.startswith("playground/"):
@@ -96,7 +102,10 @@ def check(name: str, impl: str = "jax") -> None:
     elif ":" in name:
         _check_module(name)
     else:
-        hint = nearest(name, names()) or f"; known are {', '.join(names())}, playground/<Name>, package.module:factory"
+        hint = (
+            nearest(name, names())
+            or f"; known are {', '.join(names())}, playground/<Name>, package.module:factory"
+        )
         raise UsageError(f"env = {name!r}: no such environment{hint}")
 
 
@@ -130,7 +139,9 @@ def _check_module(name: str) -> None:
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise UsageError(f"env = {name!r}: no module named {module!r}; package.module:factory must be importable")
+        raise UsageError(
+            f"env = {name!r}: no module named {module!r}; package.module:factory must be importable"
+        )
 
 
 def make(name: str, config: Config | None = None) -> "Environment | HostEnvironment":
@@ -141,7 +152,9 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     """
     check(name)
     config = config or Config()
-    host: dict[str, Any] = {name: getattr(config, name) for name in ("vectorization", "action_repeat", "episode_length")}
+    host: dict[str, Any] = {
+        name: getattr(config, name) for name in ("vectorization", "action_repeat", "episode_length")
+    }
     if name in _registry:
         return _adapt(name, _registry[name], host)
     if name.startswith("playground/"):
@@ -168,7 +181,9 @@ def _call_factory(name: str, **arguments: Any) -> Any:
         raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
 
 
-def _adapt(name: str, factory: Callable[[], Any], host: dict[str, Any]) -> "Environment | HostEnvironment":
+def _adapt(
+    name: str, factory: Callable[[], Any], host: dict[str, Any]
+) -> "Environment | HostEnvironment":
     """Ours as it is; Brax's, Playground's and Gymnasium's through their adapters."""
     env = factory()
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
@@ -179,7 +194,10 @@ def _adapt(name: str, factory: Callable[[], Any], host: dict[str, Any]) -> "Envi
     from mjx_sac.envs.brax import BraxEnvironment
 
     # Asked of the type: Brax's `observation_size` is a property that would run a reset, operation by operation.
-    if all(hasattr(type(env), attribute) for attribute in ("unwrapped", "observation_size", "action_size")):
+    if all(
+        hasattr(type(env), attribute)
+        for attribute in ("unwrapped", "observation_size", "action_size")
+    ):
         return BraxEnvironment(env)
     if not isinstance(env, Environment):
         raise UsageError(

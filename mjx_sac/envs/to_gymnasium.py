@@ -23,7 +23,12 @@ class DeviceEnv(gymnasium.Env):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
 
     def __init__(
-        self, name: str, render_mode: str | None = None, width: int = 480, height: int = 480, camera: str | None = None
+        self,
+        name: str,
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 480,
+        camera: str | None = None,
     ) -> None:
         """`width`, `height` and `camera` are of what `render` shows."""
         import jax
@@ -38,14 +43,24 @@ class DeviceEnv(gymnasium.Env):
             self.metadata = {**self.metadata, "render_fps": round(1 / float(env.env.dt))}  # pyright: ignore[reportAttributeAccessIssue]
         self._state: Any = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self._state = self._reset(self.np_random.integers(2**32, size=2, dtype=np.uint32))  # a raw JAX key
+        self._state = self._reset(
+            self.np_random.integers(2**32, size=2, dtype=np.uint32)
+        )  # a raw JAX key
         return np.array(self._state.observation), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self._state, step = self._step(self._state, np.asarray(action, np.float32))
-        return np.array(step.observation), float(step.reward), bool(step.terminated), bool(step.truncated), {}
+        return (
+            np.array(step.observation),
+            float(step.reward),
+            bool(step.terminated),
+            bool(step.truncated),
+            {},
+        )
 
     def render(self) -> Any:
         """An image as `[height, width, 3]` bytes.
@@ -59,7 +74,9 @@ class DeviceEnv(gymnasium.Env):
 
         try:
             width, height = self._size
-            return image.render_array(self._env.env.sys, self._state.inner.pipeline_state, height, width, self._camera)
+            return image.render_array(
+                self._env.env.sys, self._state.inner.pipeline_state, height, width, self._camera
+            )
         except Exception as error:
             raise RuntimeError(
                 f"cannot render ({error}): set MUJOCO_GL to egl or osmesa before Python starts, and install libegl1 or libosmesa6"
@@ -71,9 +88,18 @@ class DeviceVectorEnv(VectorEnv):
     true final one is in `infos["final_obs"]`, as Gymnasium has it for same-step autoreset.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": [],
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
-    def __init__(self, name: str, num_envs: int = 1, max_episode_steps: int = EPISODE_LENGTH, render_mode: None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_envs: int = 1,
+        max_episode_steps: int = EPISODE_LENGTH,
+        render_mode: None = None,
+    ) -> None:
         import jax
 
         from mjx_sac import envs
@@ -92,11 +118,16 @@ class DeviceVectorEnv(VectorEnv):
             return started, (started.env.observation, step, valid)
 
         self._init, self._start = jax.jit(episodes.init), jax.jit(episodes.start, donate_argnums=0)
-        self._refill, self._step = jax.jit(episodes.refill, donate_argnums=0), jax.jit(step, donate_argnums=0)
+        self._refill, self._step = (
+            jax.jit(episodes.refill, donate_argnums=0),
+            jax.jit(step, donate_argnums=0),
+        )
         self._pool_left = self._pool_size = episodes.pool_size
         self._state: Any = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self._state = self._start(self._refill(self._init(), self._key()))
         self._pool_left = self._pool_size - self.num_envs
@@ -105,12 +136,21 @@ class DeviceVectorEnv(VectorEnv):
     def _key(self) -> np.ndarray:
         return self.np_random.integers(2**32, size=2, dtype=np.uint32)
 
-    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """A step that is not finite ends its episode as truncated, with zeros for its observation and reward."""
-        if self._pool_left < self.num_envs:  # initial states are fresh draws, however many episodes end
+        if (
+            self._pool_left < self.num_envs
+        ):  # initial states are fresh draws, however many episodes end
             self._state, self._pool_left = self._refill(self._state, self._key()), self._pool_size
-        self._state, (observation, step, valid) = self._step(self._state, np.asarray(actions, np.float32))
-        terminated, truncated = np.array(step.terminated), np.array(step.truncated) | ~np.array(valid)
+        self._state, (observation, step, valid) = self._step(
+            self._state, np.asarray(actions, np.float32)
+        )
+        terminated, truncated = (
+            np.array(step.terminated),
+            np.array(step.truncated) | ~np.array(valid),
+        )
         done = terminated | truncated
         infos: dict[str, Any] = {}
         if done.any():
@@ -119,4 +159,10 @@ class DeviceVectorEnv(VectorEnv):
             infos = {"final_obs": np.full(self.num_envs, None, object), "_final_obs": done}
             for i in np.flatnonzero(done):
                 infos["final_obs"][i] = final[i]
-        return np.array(observation), np.array(step.reward, np.float64), terminated, truncated, infos
+        return (
+            np.array(observation),
+            np.array(step.reward, np.float64),
+            terminated,
+            truncated,
+            infos,
+        )

@@ -60,12 +60,18 @@ def evaluate_policies(
     play = jax.jit(partial(evaluate, experiment, episodes=at_once, deterministic=deterministic))
     keys = jax.random.split(jax.random.PRNGKey(seed), -(-episodes // at_once))
     try:
-        played = [[jax.device_get(play(each.actor_params, each.normalizer, key)) for key in keys] for each in policies]
+        played = [
+            [jax.device_get(play(each.actor_params, each.normalizer, key)) for key in keys]
+            for each in policies
+        ]
     except jax.errors.JaxRuntimeError as error:
         raise experiment.episodes.failure or error from None
     finally:
         experiment.episodes.close()
-    return [{name: np.concatenate([part[name] for part in rounds])[:episodes] for name in rounds[0]} for rounds in played]
+    return [
+        {name: np.concatenate([part[name] for part in rounds])[:episodes] for name in rounds[0]}
+        for rounds in played
+    ]
 
 
 def _fitting(policy: Policy, name: str, env: Any) -> Any:

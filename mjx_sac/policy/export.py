@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import networks
-from mjx_sac.training.compiled import normalizer
-from mjx_sac.policy import numpy_policy
 from mjx_sac.config import UsageError
+from mjx_sac.policy import numpy_policy
 from mjx_sac.policy.policy import Policy
+from mjx_sac.training.compiled import normalizer
 
 _OPSET, _IR = 13, 8  # of 2021: every runtime still in use reads them
 
@@ -46,7 +46,9 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     except OSError as error:
         raise UsageError(f"out = {str(path)!r}: {error.strerror}: choose another --out") from None
     noise = np.random.default_rng(0).normal(size=(1000, policy.observation_size))
-    observation = np.asarray(policy.normalizer.mean + noise * np.sqrt(policy.normalizer.var), np.float32)
+    observation = np.asarray(
+        policy.normalizer.mean + noise * np.sqrt(policy.normalizer.var), np.float32
+    )
     difference = np.abs(load(pathlib.Path(path))(observation) - policy.apply(observation))
     return float(np.max(difference / np.maximum(policy.action_high - policy.action_low, 1e-30) * 2))
 
@@ -69,17 +71,27 @@ def arrays(policy: Policy) -> dict[str, np.ndarray]:
     """
     if type(policy.networks.actor) is not networks.Actor:
         kind = type(policy.networks.actor).__name__
-        raise UsageError(f"format: the actor is your own {kind}, and only the default one is known layer by layer: use stablehlo")
+        raise UsageError(
+            f"format: the actor is your own {kind}, and only the default one is known layer by layer: use stablehlo"
+        )
     params, actor = policy.actor_params["params"]["MLP_0"], policy.networks.actor
     names = ["Join_0", *(f"Dense_{i}" for i in range(len(actor.hidden_sizes) - 1)), "Head_0"]
-    layers = [(np.asarray(params[name]["kernel"]), np.asarray(params[name]["bias"])) for name in names]
-    kernel, bias = layers[-1]  # transposed; the second half of its outputs is the deviation, which a deterministic policy ignores
+    layers = [
+        (np.asarray(params[name]["kernel"]), np.asarray(params[name]["bias"])) for name in names
+    ]
+    kernel, bias = layers[
+        -1
+    ]  # transposed; the second half of its outputs is the deviation, which a deterministic policy ignores
     layers[-1] = (kernel[: policy.action_size].T, bias[: policy.action_size])
     stats, scaled = policy.normalizer, policy.config.normalize_observations
     return {
         "activation": np.array(actor.activation),
         "layers": np.array(len(layers)),
-        **{f"{part}_{i}": array for i, layer in enumerate(layers) for part, array in zip(("kernel", "bias"), layer, strict=True)},
+        **{
+            f"{part}_{i}": array
+            for i, layer in enumerate(layers)
+            for part, array in zip(("kernel", "bias"), layer, strict=True)
+        },
         "mean": np.asarray(stats.mean) if scaled else np.zeros_like(stats.mean),
         "std": np.asarray(normalizer.deviation(stats)) if scaled else np.ones_like(stats.mean),
         "clip": np.array(normalizer.CLIP if scaled else np.inf, np.float32),
@@ -104,7 +116,9 @@ def _onnx(policy: Policy) -> _Loaded:
     graph = _Graph(p)
     x = "observation"
     if np.isfinite(p["clip"]):
-        x = graph("Clip", graph("Div", graph("Sub", x, "mean"), "std"), graph.constant(-p["clip"]), "clip")
+        x = graph(
+            "Clip", graph("Div", graph("Sub", x, "mean"), "std"), graph.constant(-p["clip"]), "clip"
+        )
     for i in range(p["layers"]):
         x = graph("Gemm", x, f"kernel_{i}", f"bias_{i}")
         x = _activate(graph, x, p["activation"] if i < p["layers"] - 1 else "tanh")
@@ -116,13 +130,24 @@ def _onnx(policy: Policy) -> _Loaded:
         for name, size in (("observation", policy.observation_size), ("action", policy.action_size))
     ]
     used = {name for node in graph.nodes for name in node.input}
-    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in graph.arrays.items() if name in used]
+    constants = [
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in graph.arrays.items()
+        if name in used
+    ]
     body = helper.make_graph(graph.nodes, "policy", ends[:1], ends[1:], constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR, producer_name="mjx-sac")
+    model = helper.make_model(
+        body,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR,
+        producer_name="mjx-sac",
+    )
     onnx.checker.check_model(model, full_check=True)
 
     def load(path: pathlib.Path) -> Callable[[np.ndarray], Any]:
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            path.read_bytes(), providers=["CPUExecutionProvider"]
+        )
         return lambda observation: session.run(None, {"observation": observation})[0]
 
     return model.SerializeToString(), load
@@ -152,8 +177,16 @@ def _activate(graph: _Graph, x: str, activation: Any) -> str:
     if activation == "gelu":  # the tanh form, as `jax.nn.gelu`
         cube = graph("Mul", graph("Mul", graph("Mul", x, x), x), graph.constant(0.044715))
         inner = graph("Mul", graph("Add", x, cube), graph.constant(np.sqrt(2 / np.pi)))
-        return graph("Mul", graph("Mul", x, graph.constant(0.5)), graph("Add", graph("Tanh", inner), graph.constant(1.0)))
+        return graph(
+            "Mul",
+            graph("Mul", x, graph.constant(0.5)),
+            graph("Add", graph("Tanh", inner), graph.constant(1.0)),
+        )
     return graph({"relu": "Relu", "tanh": "Tanh", "elu": "Elu"}[str(activation)], x)
 
 
-_FORMS: dict[str, Callable[[Policy], _Loaded]] = {"stablehlo": _stablehlo, "npz": _npz, "onnx": _onnx}
+_FORMS: dict[str, Callable[[Policy], _Loaded]] = {
+    "stablehlo": _stablehlo,
+    "npz": _npz,
+    "onnx": _onnx,
+}

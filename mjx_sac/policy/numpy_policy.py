@@ -11,7 +11,9 @@ ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "gelu": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi, dtype=np.float32) * (x + 0.044715 * x**3))) / 2,
+    "gelu": lambda x: (
+        x * (1 + np.tanh(np.sqrt(2 / np.pi, dtype=np.float32) * (x + 0.044715 * x**3))) / 2
+    ),
     "silu": lambda x: x * (1 + np.tanh(x / 2)) / 2,
 }
 
@@ -23,10 +25,14 @@ def load(path):
     *hidden, last = [(p[f"kernel_{i}"], p[f"bias_{i}"]) for i in range(p["layers"])]
 
     def act(observation):
-        x = np.clip((np.asarray(observation, np.float32) - p["mean"]) / p["std"], -p["clip"], p["clip"])
+        x = np.clip(
+            (np.asarray(observation, np.float32) - p["mean"]) / p["std"], -p["clip"], p["clip"]
+        )
         for kernel, bias in hidden:
             x = activation(x @ kernel + bias)
-        action = np.clip(p["middle"] + np.tanh(x @ last[0] + last[1]) * p["half"], p["low"], p["high"])
+        action = np.clip(
+            p["middle"] + np.tanh(x @ last[0] + last[1]) * p["half"], p["low"], p["high"]
+        )
         return np.rint(action) if p["whole_numbers"] else action
 
     return act

@@ -23,9 +23,17 @@ assert renderer.render().any()
 @functools.cache
 def problem(backend: str) -> str | None:
     """Why MuJoCo cannot draw a sphere with `backend`, by trying it in a process of its own; None if it can."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"} | {"MUJOCO_GL": backend}
+    environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"} | {
+        "MUJOCO_GL": backend
+    }
     try:
-        trial = subprocess.run([sys.executable, "-c", _TRIAL], env=environment, capture_output=True, text=True, timeout=60)
+        trial = subprocess.run(
+            [sys.executable, "-c", _TRIAL],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     except subprocess.TimeoutExpired:
         return "no answer within a minute"
     errors = [line for line in trial.stderr.splitlines() if line[:1].isalpha() and "Error" in line]

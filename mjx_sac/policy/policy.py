@@ -12,10 +12,10 @@ from jax.typing import ArrayLike
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
-from mjx_sac.runs import stored_policy, array_store
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.base import spaces as spaces_of
 from mjx_sac.networks import Networks
+from mjx_sac.runs import array_store, stored_policy
 from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.compiled import acting
 from mjx_sac.training.compiled.normalizer import NormalizerState
@@ -54,8 +54,13 @@ class Policy:
     ) -> None:
         self.config, self.iterations, self.spaces = config, iterations, spaces
         self.networks, self.actor_params, self.normalizer = networks, actor_params, normalizer
-        self.observation_size, self.action_size = normalizer.mean.shape[-1], math.prod(spaces["action"]["shape"])
-        self.action_low, self.action_high = (np.asarray(spaces["action"][bound]) for bound in ("low", "high"))
+        self.observation_size, self.action_size = (
+            normalizer.mean.shape[-1],
+            math.prod(spaces["action"]["shape"]),
+        )
+        self.action_low, self.action_high = (
+            np.asarray(spaces["action"][bound]) for bound in ("low", "high")
+        )
         self.whole_numbers = np.issubdtype(np.dtype(spaces["action"]["dtype"]), np.integer)
         self._apply, self._random = jax.jit(self.apply), np.random.default_rng(config.seed)
         # Acting is cheap, so exact on every device: what is exported elsewhere equals it.
@@ -72,7 +77,9 @@ class Policy:
           A flat action within the environment's bounds.
         """
         raw = jnp.asarray(observation, jnp.float32)
-        action = acting.policy(self.actor_params, self.normalizer, raw, key, networks=self.networks, config=self._exact)
+        action = acting.policy(
+            self.actor_params, self.normalizer, raw, key, networks=self.networks, config=self._exact
+        )
         bounds = self.bounds()
         action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
         return jnp.rint(action) if self.whole_numbers else action
@@ -84,7 +91,11 @@ class Policy:
         return {name: bound.astype(np.float32) for name, bound in bounds.items()}
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
     ) -> tuple[np.ndarray, Any]:
         """NumPy in and out, by Stable-Baselines3's convention: `action, _ = policy.predict(observation)`.
 
@@ -101,17 +112,23 @@ class Policy:
         flat = self._flat(observation)
         key = None if deterministic else self._random.integers(2**32, size=2, dtype=np.uint32)
         action = np.array(self._apply(flat, key))
-        return action.reshape(*flat.shape[:-1], *self.spaces["action"]["shape"]).astype(self.spaces["action"]["dtype"]), state
+        return action.reshape(*flat.shape[:-1], *self.spaces["action"]["shape"]).astype(
+            self.spaces["action"]["dtype"]
+        ), state
 
     def _flat(self, observation: Any) -> np.ndarray:
         try:
             flat = _flatten(self.spaces["observation"], observation, self.observation_size)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             reason = f"without {error}" if isinstance(error, KeyError) else error
-            raise ObservationError(f"observation: {reason}: this policy takes {self._takes()}") from None
+            raise ObservationError(
+                f"observation: {reason}: this policy takes {self._takes()}"
+            ) from None
         if not np.isfinite(flat).all():
             where = np.argwhere(~np.isfinite(flat))[0]
-            raise ObservationError(f"observation = {flat[tuple(where)]} at {where.tolist()}: only finite numbers can be acted on")
+            raise ObservationError(
+                f"observation = {flat[tuple(where)]} at {where.tolist()}: only finite numbers can be acted on"
+            )
         return flat
 
     def _takes(self) -> str:
@@ -126,7 +143,9 @@ def _flatten(structure: Any, observation: Any, size: int) -> np.ndarray:
     if isinstance(structure, dict) and isinstance(observation, Mapping | tuple):
         keys = structure if isinstance(observation, Mapping) else map(int, structure)
         parts = zip(keys, structure.values(), strict=True)
-        return np.concatenate([_flatten(part, observation[key], _size(part)) for key, part in parts], axis=-1)
+        return np.concatenate(
+            [_flatten(part, observation[key], _size(part)) for key, part in parts], axis=-1
+        )
     array = np.asarray(observation, np.float32)
     shape = (size,) if isinstance(structure, dict) else tuple(structure)
     batch = array.shape[: max(array.ndim - len(shape), 0)]
@@ -138,11 +157,17 @@ def _flatten(structure: Any, observation: Any, size: int) -> np.ndarray:
 
 
 def _size(structure: Any) -> int:
-    return sum(map(_size, structure.values())) if isinstance(structure, dict) else math.prod(structure)
+    return (
+        sum(map(_size, structure.values())) if isinstance(structure, dict) else math.prod(structure)
+    )
 
 
 def load_policy(
-    run: str | pathlib.Path, step: int | None = None, *, seed_index: int | None = None, networks: Networks | None = None
+    run: str | pathlib.Path,
+    step: int | None = None,
+    *,
+    seed_index: int | None = None,
+    networks: Networks | None = None,
 ) -> Policy:
     """The policy of a run's newest checkpoint, or of the one at `step` iterations.
 
@@ -158,22 +183,37 @@ def load_policy(
     stored = stored_policy.find(run, step)
     config, index = stored_policy.choose_agent(stored, seed_index)
     try:
-        arrays = {name: array if index is None else array[index] for name, array in array_store.read(stored.path)}
+        arrays = {
+            name: array if index is None else array[index]
+            for name, array in array_store.read(stored.path)
+        }
     except array_store.DamagedError as error:
         raise stored_policy.unusable(error, stored.directory, stored.iterations) from None
     spaces = stored.manifest.get("spaces") or _older_spaces(stored, arrays)
-    networks = networks or loader.load(stored.config).networks(stored.config, math.prod(spaces["action"]["shape"]))
-    stats = NormalizerState(*(jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")))
+    networks = networks or loader.load(stored.config).networks(
+        stored.config, math.prod(spaces["action"]["shape"])
+    )
+    stats = NormalizerState(
+        *(jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var"))
+    )
     params = _restore(stored, networks, arrays, stats.mean.shape)
     return Policy(config, stored.iterations, spaces, networks, params, stats)
 
 
-def _restore(stored: StoredPolicy, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Params:
-    like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+def _restore(
+    stored: StoredPolicy, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> Params:
+    like = jax.eval_shape(
+        networks.actor.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    )
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}
     if {name: array.shape for name, array in arrays.items()} != wanted:
-        raise UsageError(f"run = {str(stored.directory)!r}: trained with networks of your own: pass them as `networks`")
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in wanted])
+        raise UsageError(
+            f"run = {str(stored.directory)!r}: trained with networks of your own: pass them as `networks`"
+        )
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in wanted]
+    )
 
 
 def _older_spaces(stored: StoredPolicy, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

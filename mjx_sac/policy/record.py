@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mjx_sac import envs
-from mjx_sac.policy import video, opengl, viewer
 from mjx_sac.config import EPISODE_LENGTH, UsageError, nearest
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.policy import opengl, video, viewer
 from mjx_sac.policy.policy import Policy
 
 SIZE = (640, 480)
@@ -49,7 +49,12 @@ class _Motion(NamedTuple):
 
 
 def record(
-    policy: Policy, out: pathlib.Path, *, episodes: int = 1, seconds: float = 10.0, camera: str | None = None
+    policy: Policy,
+    out: pathlib.Path,
+    *,
+    episodes: int = 1,
+    seconds: float = 10.0,
+    camera: str | None = None,
 ) -> list[Episode]:
     """Plays the deterministic policy and writes what happens to `out`, at the speed at which it happens.
 
@@ -130,9 +135,13 @@ def _on_device(policy: Policy, env: Any, plan: _Plan, page: bool, camera: str | 
     import jax
 
     name, inner = policy.config.env, getattr(env, "env", env)
-    model = getattr(inner, "mj_model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
+    model = getattr(inner, "mj_model", None) or getattr(
+        getattr(inner, "sys", None), "mj_model", None
+    )
     if model is None or not hasattr(inner, "dt"):
-        raise UsageError(f"env = {name!r}: cannot be drawn: it has no MuJoCo model (attributes `mj_model` and `dt`)")
+        raise UsageError(
+            f"env = {name!r}: cannot be drawn: it has no MuJoCo model (attributes `mj_model` and `dt`)"
+        )
     advance, key = jax.jit(env.step), jax.random.PRNGKey(policy.config.seed)
 
     def first(episode: int) -> Any:
@@ -200,11 +209,17 @@ def _camera(model: Any, name: str | None) -> Any:
     names = [model.camera(i).name for i in range(model.ncam)]
     if name is not None:
         if name not in names:
-            hint = nearest(name, names) or f"; there are {', '.join(filter(None, names)) or 'none with a name'}"
+            hint = (
+                nearest(name, names)
+                or f"; there are {', '.join(filter(None, names)) or 'none with a name'}"
+            )
             raise UsageError(f"camera = {name!r}: the model has no such camera{hint}")
         return name
     for i in range(model.ncam):
-        if int(model.cam_mode[i]) in (int(mujoco.mjtCamLight.mjCAMLIGHT_TRACK), int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)):
+        if int(model.cam_mode[i]) in (
+            int(mujoco.mjtCamLight.mjCAMLIGHT_TRACK),
+            int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM),
+        ):
             return i
     camera = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(model, camera)
@@ -213,12 +228,16 @@ def _camera(model: Any, name: str | None) -> Any:
     return camera
 
 
-def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool, camera: str | None) -> _Motion:
+def _on_host(
+    policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool, camera: str | None
+) -> _Motion:
     """Gymnasium's environments, which draw themselves."""
     shown = env.showing(camera, draw=not page)
     model: Any = getattr(shown.unwrapped, "model", None)
     if page and model is None:
-        raise UsageError(f"env = {env.name!r}: has no MuJoCo model, which an .html shows: record an .mp4 or .gif")
+        raise UsageError(
+            f"env = {env.name!r}: has no MuJoCo model, which an .html shows: record an .mp4 or .gif"
+        )
     if camera and model:  # Gymnasium itself takes another one in silence
         _camera(model, camera)
     dt = 1 / (shown.metadata.get("render_fps") or 30)
@@ -237,6 +256,13 @@ def _on_host(policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool,
             way_out = f": {opengl.WAY_OUT}" if model else ""
             raise UsageError(f"env = {env.name!r}: cannot draw itself: {error}{way_out}") from None
 
-    moments = _play(plan, dt, policy.config.action_repeat, reset=reset, act=lambda x: policy.predict(x)[0], step=step)
+    moments = _play(
+        plan,
+        dt,
+        policy.config.action_repeat,
+        reset=reset,
+        act=lambda x: policy.predict(x)[0],
+        step=step,
+    )
     data: Any = getattr(shown.unwrapped, "data", None)
     return _Motion(moments, dt, model, lambda _: (data.xpos, data.xquat), image)

@@ -16,7 +16,9 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     return np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
 
 
-def bootstrap(values: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+def bootstrap(
+    values: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     """The percentile bootstrap interval of the interquartile mean of `values[n]`."""
     index = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     low, high = np.quantile(interquartile_mean(values[index]), [(1 - level) / 2, (1 + level) / 2])
@@ -42,8 +44,15 @@ def across(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _robust(values: np.ndarray) -> dict[str, float]:
     low, high = bootstrap(values)
-    return {**_moments(values), "iqm": float(interquartile_mean(values)), "iqm_low": low, "iqm_high": high}
+    return {
+        **_moments(values),
+        "iqm": float(interquartile_mean(values)),
+        "iqm_low": low,
+        "iqm_high": high,
+    }
 
 
 def _moments(values: np.ndarray) -> dict[str, float]:
-    return {name: float(getattr(np, name)(values)) for name in ("mean", "std", "median", "min", "max")}
+    return {
+        name: float(getattr(np, name)(values)) for name in ("mean", "std", "median", "min", "max")
+    }

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mjx_sac.policy import viewer
 from mjx_sac.config import UsageError
+from mjx_sac.policy import viewer
 
 FORMATS = (".mp4", ".gif", ".html")
 
@@ -83,4 +83,6 @@ def _gif(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None
         return image
 
     images = map(reduced, frames)
-    next(images).save(out, save_all=True, append_images=images, duration=round(period * 1000), loop=0)
+    next(images).save(
+        out, save_all=True, append_images=images, duration=round(period * 1000), loop=0
+    )

@@ -39,7 +39,10 @@ class Written(NamedTuple):
 
 
 def write(
-    directory: pathlib.Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], older: pathlib.Path | None
+    directory: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+    header: Mapping[str, Any],
+    older: pathlib.Path | None,
 ) -> Written:
     """Write `arrays` and the JSON `header`, linking files that the store `older` has too.
 
@@ -67,7 +70,10 @@ def write(
             packed += array.tobytes()
         else:
             rows = leaf["rows"] = max(1, _PIECE * len(array) // array.nbytes)
-            leaf["pieces"] = [store(piece.tobytes()) if piece.view(np.uint8).any() else None for piece in _pieces(array, rows)]
+            leaf["pieces"] = [
+                store(piece.tobytes()) if piece.view(np.uint8).any() else None
+                for piece in _pieces(array, rows)
+            ]
         leaves[name] = leaf
     body = {"schema": SCHEMA, **header, "leaves": leaves, "packed": store(bytes(packed))}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1)
@@ -88,7 +94,9 @@ def manifest(directory: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamagedError(f"{path} cannot be read ({type(error).__name__})") from None
     if body.get("schema", 0) > SCHEMA:
-        raise DamagedError(f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: upgrade mjx-sac")
+        raise DamagedError(
+            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: upgrade mjx-sac"
+        )
     if digest != _digest(body):
         raise DamagedError(f"{path} has been changed: its SHA-256 differs")
     return body
@@ -120,7 +128,10 @@ def read(
     for name, leaf in body["leaves"].items():
         dtype, shape = np.dtype(leaf["dtype"]), tuple(leaf["shape"])
         if "offset" in leaf:
-            yield name, np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"]).reshape(shape)
+            yield (
+                name,
+                np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"]).reshape(shape),
+            )
             continue
         array = np.zeros(shape, dtype)
         for piece, file in zip(_pieces(array, leaf["rows"]), leaf["pieces"], strict=True):

@@ -136,7 +136,9 @@ class Checkpoints:
         """
         started = time.perf_counter()
         self.wait()
-        scores = None if returns is None else [float(x) if np.isfinite(x) else None for x in returns]
+        scores = (
+            None if returns is None else [float(x) if np.isfinite(x) else None for x in returns]
+        )
         header = {"iterations": iterations, "returns": scores, **self._header}
         saves = {name: _Save(self._fetch(named_leaves(items[name])), header) for name in ITEMS}
         if self._manager is None:

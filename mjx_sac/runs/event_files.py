@@ -23,7 +23,9 @@ class EventWriter:
     which a full disk ends, and then training waits for its queue for ever.) Where nothing can be written, training goes on.
     """
 
-    def __init__(self, directory: pathlib.Path, iterations: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: pathlib.Path, iterations: int, warn: Callable[[str], None]
+    ) -> None:
         """A run that goes on continues its curves: what an interrupted one logged past `iterations`, and lost, is hidden.
 
         Args:
@@ -43,7 +45,9 @@ class EventWriter:
 
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
         """Fills the HParams tab, in this event file and not, as tensorboardX does, in a directory of its own."""
-        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in config.items()}
+        plain = {
+            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in config.items()
+        }
         for summary in hparams(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0}):
             self._write(Event(summary=summary))
 
@@ -62,7 +66,9 @@ class EventWriter:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._warn(f"warning: no event file from here on ({error.strerror or error}): curves will be missing; training goes on")
+        self._warn(
+            f"warning: no event file from here on ({error.strerror or error}): curves will be missing; training goes on"
+        )
         self._writer = None
 
     def close(self) -> None:
@@ -82,7 +88,10 @@ def read(directory: pathlib.Path) -> dict[str, dict[int, float]]:
     for path in sorted(directory.glob("events.out.tfevents.*")):
         for event in _events(path):
             if event.session_log.status == SessionLog.START:
-                curves = {tag: {x: y for x, y in curve.items() if x < event.step} for tag, curve in curves.items()}
+                curves = {
+                    tag: {x: y for x, y in curve.items() if x < event.step}
+                    for tag, curve in curves.items()
+                }
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
+from mjx_sac.config import Config, agent_names
 from mjx_sac.runs import array_store, event_files, stored_policy
 from mjx_sac.runs.directory import ITEMS, steps
-from mjx_sac.config import Config, agent_names
 
 Curves = dict[str, dict[int, float]]
 """By tag, values by iterations."""
@@ -35,13 +35,28 @@ def inspect(run: str | pathlib.Path) -> dict[str, Any]:
     return {
         "run": str(run),
         "env": config["env"],
-        "iterations": {"saved": max(whole, default=0), "logged": max(logged, default=0), "total": config["iterations"]},
+        "iterations": {
+            "saved": max(whole, default=0),
+            "logged": max(logged, default=0),
+            "total": config["iterations"],
+        },
         "checkpoints": checkpoints,
         "bytes_on_disk": _bytes(directory.rglob("*")),
-        "agents": {name: {tag: _last(curves.get(tag, {})) for tag in RETURNS} for name, curves in agents.items()},
-        "returns": {tag: {str(x): curves[tag][x] for x in sorted(curves[tag])} for tag in RETURNS if tag in curves},
+        "agents": {
+            name: {tag: _last(curves.get(tag, {})) for tag in RETURNS}
+            for name, curves in agents.items()
+        },
+        "returns": {
+            tag: {str(x): curves[tag][x] for x in sorted(curves[tag])}
+            for tag in RETURNS
+            if tag in curves
+        },
         "iterations_per_second": _last(curves.get("time/fps", {})),
-        "not_default": {name: value for name, value in config.items() if name not in defaults or value != defaults[name]},
+        "not_default": {
+            name: value
+            for name, value in config.items()
+            if name not in defaults or value != defaults[name]
+        },
         "config": config,
         "versions": description.get("versions", {}),
         "git_commit": description.get("git_commit"),
@@ -53,7 +68,10 @@ def _mean(agents: Mapping[str, Curves]) -> Curves:
     tags = dict.fromkeys(tag for curves in agents.values() for tag in curves)
     found = {tag: [curves[tag] for curves in agents.values() if tag in curves] for tag in tags}
     return {
-        tag: {x: fmean(curve[x] for curve in curves if x in curve) for x in sorted(set().union(*curves))}
+        tag: {
+            x: fmean(curve[x] for curve in curves if x in curve)
+            for x in sorted(set().union(*curves))
+        }
         for tag, curves in found.items()
     }
 

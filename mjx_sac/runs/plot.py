@@ -20,8 +20,25 @@ FEW = 5
 """From so many runs on quartiles say more than minimum and maximum."""
 
 # How a run is started, looked at or kept, which nothing that is learned depends on; how far it went is on the x axis.
-_IRRELEVANT = ("logdir", "seed", "iterations", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout", *PLACES)
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito: told apart by all
+_IRRELEVANT = (
+    "logdir",
+    "seed",
+    "iterations",
+    "checkpoint_interval",
+    "max_to_keep",
+    "vectorization",
+    "env_timeout",
+    *PLACES,
+)
+_COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)  # Okabe and Ito: told apart by all
 _INTERVALS = {1: "one run", 2: "mean, minimum to maximum", FEW: "mean, first to third quartile"}
 
 
@@ -56,8 +73,14 @@ def group(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A label for each configuration, the same for those that train alike: what differs between groups, or the environment."""
     defaults = Config().model_dump(mode="json")
     plain = [{**defaults, **config} for config in configs]
-    names = [name for name in dict.fromkeys(name for config in plain for name in config) if name not in _IRRELEVANT]
-    differing = [name for name in names if any(config.get(name) != plain[0].get(name) for config in plain)]
+    names = [
+        name
+        for name in dict.fromkeys(name for config in plain for name in config)
+        if name not in _IRRELEVANT
+    ]
+    differing = [
+        name for name in names if any(config.get(name) != plain[0].get(name) for config in plain)
+    ]
     labels = [", ".join(_label(name, config.get(name)) for name in differing) for config in plain]
     return [label or str(config["env"]) for label, config in zip(labels, plain, strict=True)]
 
@@ -65,7 +88,13 @@ def group(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _label(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return name if value else f"no {name}"
-    text = ",".join(map(str, value)) if isinstance(value, list) else "auto" if value is None else str(value)
+    text = (
+        ",".join(map(str, value))
+        if isinstance(value, list)
+        else "auto"
+        if value is None
+        else str(value)
+    )
     return text if name == "env" else f"{name} {text}"
 
 
@@ -88,15 +117,27 @@ def draw(
       y_label: of the y axis.
       points: others' figures to be seen beside the curves, by name.
     """
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state, half the time to import
+    from matplotlib.figure import (
+        Figure,  # not pyplot: no window, no global state, half the time to import
+    )
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(7.2, 4.4 + 0.25 * (len(curves) + len(points or {}))), dpi=150, layout="constrained")
+    figure = Figure(
+        figsize=(7.2, 4.4 + 0.25 * (len(curves) + len(points or {}))), dpi=150, layout="constrained"
+    )
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     for i, (name, runs) in enumerate(curves.items()):
-        _draw_group(axes, name, runs, _COLORS[i % len(_COLORS)], ("-", "--", ":")[i // len(_COLORS) % 3])
+        _draw_group(
+            axes, name, runs, _COLORS[i % len(_COLORS)], ("-", "--", ":")[i // len(_COLORS) % 3]
+        )
     for i, (name, curve) in enumerate((points or {}).items()):
-        axes.plot(*zip(*curve, strict=True), "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
+        axes.plot(
+            *zip(*curve, strict=True),
+            "osD^vPX*"[i % 8],
+            color="0.25",
+            markerfacecolor="none",
+            label=name,
+        )
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3)
@@ -137,16 +178,28 @@ def write(
       UsageError: the suffix is none of `PICTURES` and `NUMBERS`, or the file cannot be written.
     """
     if out.suffix not in PICTURES + NUMBERS:
-        raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(PICTURES + NUMBERS)}")
+        raise UsageError(
+            f"out = {str(out)!r}: no such format: end it in {', '.join(PICTURES + NUMBERS)}"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".json":
             groups = [_numbers(*pair) for pair in curves.items()]
-            out.write_text(json.dumps({"metric": metric, "groups": groups, "trained_with": _shared(sources or {})}, indent=1))
+            out.write_text(
+                json.dumps(
+                    {"metric": metric, "groups": groups, "trained_with": _shared(sources or {})},
+                    indent=1,
+                )
+            )
         elif out.suffix == ".csv":
             _write_csv(curves, out, metric)
         else:
-            draw({name: list(runs.values()) for name, runs in curves.items()}, out, title=title, y_label=metric)
+            draw(
+                {name: list(runs.values()) for name, runs in curves.items()},
+                out,
+                title=title,
+                y_label=metric,
+            )
     except OSError as error:
         raise UsageError(f"out = {str(out)!r}: {error.strerror}: choose another --out") from None
 
@@ -154,13 +207,24 @@ def write(
 def _numbers(name: str, runs: Mapping[str, Curve]) -> dict[str, Any]:
     summary = summarise([*runs.values()])
     arrays = {key: value.tolist() for key, value in summary._asdict().items() if key != "interval"}
-    return {"name": name, "interval": summary.interval, "iterations": arrays.pop("x"), **arrays, "runs": dict(runs)}
+    return {
+        "name": name,
+        "interval": summary.interval,
+        "iterations": arrays.pop("x"),
+        **arrays,
+        "runs": dict(runs),
+    }
 
 
 def _shared(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each different source with the runs that have it."""
-    different = [source for i, source in enumerate(sources.values()) if source not in [*sources.values()][:i]]
-    return [{**source, "runs": [run for run, its in sources.items() if its == source]} for source in different]
+    different = [
+        source for i, source in enumerate(sources.values()) if source not in [*sources.values()][:i]
+    ]
+    return [
+        {**source, "runs": [run for run, its in sources.items() if its == source]}
+        for source in different
+    ]
 
 
 def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, metric: str) -> None:
@@ -170,4 +234,6 @@ def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, met
         for name, runs in curves.items():
             summary = summarise([*runs.values()])
             for row in zip(summary.x, summary.mean, summary.low, summary.high, strict=True):
-                writer.writerow([name, len(runs), summary.interval, *(f"{number:.8g}" for number in row)])
+                writer.writerow(
+                    [name, len(runs), summary.interval, *(f"{number:.8g}" for number in row)]
+                )

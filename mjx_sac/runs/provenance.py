@@ -11,13 +11,30 @@ from typing import Any
 from mjx_sac.algorithms import loader
 from mjx_sac.config import Config
 
-_PACKAGES = ("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = (
+    "mjx-sac",
+    "jax",
+    "jaxlib",
+    "brax",
+    "mujoco",
+    "mujoco-mjx",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+)
 
 
 def description(config: Config) -> dict[str, Any]:
     """The resolved configuration, package versions, git commit, and the losses file's SHA-256 where there is one."""
-    described = {"config": config.model_dump(mode="json"), "versions": versions(), "git_commit": git_commit()}
-    return {**described, "losses_sha256": loader.sha256(config.losses)} if config.losses else described
+    described = {
+        "config": config.model_dump(mode="json"),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    return (
+        {**described, "losses_sha256": loader.sha256(config.losses)} if config.losses else described
+    )
 
 
 def measured_with() -> dict[str, Any]:
@@ -26,7 +43,9 @@ def measured_with() -> dict[str, Any]:
 
     name = pathlib.Path(sys.argv[0]).name
     return {
-        "command": " ".join([f"python benchmarks/{name}" if name.endswith(".py") else name, *sys.argv[1:]]),
+        "command": " ".join(
+            [f"python benchmarks/{name}" if name.endswith(".py") else name, *sys.argv[1:]]
+        ),
         "device": str(jax.devices()[0].device_kind),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -49,8 +68,19 @@ def versions() -> dict[str, str | None]:
 
 def git_commit() -> str | None:
     """The commit this package runs from, with `-dirty` where files differ from it; None outside a repository."""
-    command = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(pathlib.Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

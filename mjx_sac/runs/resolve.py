@@ -113,7 +113,9 @@ def configure(found: Found, given: dict[str, Any]) -> Config:
     """
     config_class, explicit = found.config_class, {**found.file, **given}
     if found.manifest:
-        return build(config_class, {**known(found.manifest, config_class), "logdir": None, **explicit})
+        return build(
+            config_class, {**known(found.manifest, config_class), "logdir": None, **explicit}
+        )
     env = build(Config, {name: explicit[name] for name in ("env",) if name in explicit}).env
     fields, defaults = config_class.model_fields, Config.model_fields
     # An algorithm's own default comes before what was found for soft actor-critic.
@@ -159,7 +161,9 @@ def attach_at(
     here = {name: getattr(config, name) for name in ("logdir", *PLACES)}
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
     stored = {**then.model_dump(), **here}
-    changed = {k: (stored[k], value) for k, value in config.model_dump().items() if value != stored[k]}
+    changed = {
+        k: (stored[k], value) for k, value in config.model_dump().items() if value != stored[k]
+    }
     fixed = {k: pair for k, pair in changed.items() if mark(type(config), k, "fixed")}
     if fixed:
         fields = ", ".join(f"{k} {old!r} (now {new!r})" for k, (old, new) in fixed.items())

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac.runs.directory import ITEMS, steps
-from mjx_sac.runs import array_store
 from mjx_sac.config import Config, NonFiniteError, UsageError, nearest
+from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import ITEMS, steps
 
 Curve = list[tuple[int, float]]
 
@@ -76,7 +76,9 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
         except NonFiniteError as problem:
             error = str(problem)
     curves, scores = measure(job.config, metric)
-    return Outcome(curves, scores, began, time.time() - began, f"{os.uname().nodename}:{os.getpid()}", error)
+    return Outcome(
+        curves, scores, began, time.time() - began, f"{os.uname().nodename}:{os.getpid()}", error
+    )
 
 
 def alone(config: Config) -> list[Config]:
@@ -100,10 +102,14 @@ def measure(config: Config, metric: str) -> tuple[list[Curve], list[float]]:
     found = [event_files.read(directory / name) for name in config.agent_names() or ("",)]
     known = sorted({tag for curves in found for tag in curves})
     if known and metric not in known:
-        raise UsageError(f"metric = {metric!r}: no run has it{nearest(metric, known) or '; there are ' + ', '.join(known)}")
+        raise UsageError(
+            f"metric = {metric!r}: no run has it{nearest(metric, known) or '; there are ' + ', '.join(known)}"
+        )
     curves = [sorted(one.get(metric, {}).items()) for one in found]
     logged = [max((x for curve in one.values() for x in curve), default=0) for one in found]
-    return curves, [score(curve, last, config.iterations) for curve, last in zip(curves, logged, strict=True)]
+    return curves, [
+        score(curve, last, config.iterations) for curve, last in zip(curves, logged, strict=True)
+    ]
 
 
 def score(curve: Curve, logged: int, iterations: int) -> float:
@@ -126,19 +132,33 @@ def graft(parent: pathlib.Path, config: Config, kept: tuple[int, ...]) -> None:
     for item in ITEMS:
         source = parent / "checkpoints" / str(iterations) / item
         (temporary / item).mkdir(parents=True)
-        header = {name: value for name, value in array_store.manifest(source).items() if name not in ("schema", "leaves", "packed")}
+        header = {
+            name: value
+            for name, value in array_store.manifest(source).items()
+            if name not in ("schema", "leaves", "packed")
+        }
         header["returns"] = [header["returns"][i] for i in kept] if header.get("returns") else None
-        arrays = {name: np.ascontiguousarray(x[list(kept)]) if x.ndim else x for name, x in array_store.read(source)}
-        array_store.write(temporary / item, arrays, {**header, "config": config.model_dump(mode="json")}, None)
+        arrays = {
+            name: np.ascontiguousarray(x[list(kept)]) if x.ndim else x
+            for name, x in array_store.read(source)
+        }
+        array_store.write(
+            temporary / item, arrays, {**header, "config": config.model_dump(mode="json")}, None
+        )
     temporary.replace(directory / str(iterations))
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
     """For the sweep's file: JSON has no NaN."""
-    return {**outcome._asdict(), "scores": [value if math.isfinite(value) else None for value in outcome.scores]}
+    return {
+        **outcome._asdict(),
+        "scores": [value if math.isfinite(value) else None for value in outcome.scores],
+    }
 
 
 def from_json(stored: dict[str, Any]) -> Outcome:
     """What `to_json` was given, and whatever was added."""
     scores = [math.nan if value is None else value for value in stored["scores"]]
-    return Outcome(**{name: stored[name] for name in Outcome._fields if name != "scores"}, scores=scores)
+    return Outcome(
+        **{name: stored[name] for name in Outcome._fields if name != "scores"}, scores=scores
+    )

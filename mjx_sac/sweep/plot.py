@@ -16,7 +16,9 @@ _COLORS = "viridis"
 _BEST = "#D55E00"
 
 
-def draw(space: Sequence[Parameter], trials: Sequence[Trial], metric: str, title: str, out: pathlib.Path) -> None:
+def draw(
+    space: Sequence[Parameter], trials: Sequence[Trial], metric: str, title: str, out: pathlib.Path
+) -> None:
     """Writes the picture, in the format of the suffix of `out`.
 
     Args:
@@ -69,10 +71,19 @@ def _points(axes: Any, parameter: Parameter, trials: Sequence[Trial], metric: st
     place = [x[trial.settings[parameter.name]] for trial in known]
     means = [trial.score for trial in known]
     ends = [[t.score - min(t.scores) for t in known], [max(t.scores) - t.score for t in known]]
-    axes.errorbar(place, means, ends, fmt="o-" if numbers else "o", color="#0072B2", capsize=3, linewidth=1)
+    axes.errorbar(
+        place, means, ends, fmt="o-" if numbers else "o", color="#0072B2", capsize=3, linewidth=1
+    )
     if best := _best(trials):
         label = f"best: {search.show(best.settings[parameter.name])}"
-        axes.plot(x[best.settings[parameter.name]], best.score, "o", color=_BEST, markersize=9, label=label)
+        axes.plot(
+            x[best.settings[parameter.name]],
+            best.score,
+            "o",
+            color=_BEST,
+            markersize=9,
+            label=label,
+        )
         axes.legend(frameon=False)
     if numbers and _logarithmic(values):
         axes.set_xscale("log")
@@ -84,19 +95,26 @@ def _points(axes: Any, parameter: Parameter, trials: Sequence[Trial], metric: st
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _heat_map(figure: Any, axes: Any, space: Sequence[Parameter], trials: Sequence[Trial], metric: str) -> None:
+def _heat_map(
+    figure: Any, axes: Any, space: Sequence[Parameter], trials: Sequence[Trial], metric: str
+) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
     from matplotlib.patches import Rectangle
 
     across, up = (_order(parameter, trials) for parameter in space)
     table = np.full((len(up), len(across)), np.nan)
-    cells = {(up.index(t.settings[space[1].name]), across.index(t.settings[space[0].name])): t for t in trials}
+    cells = {
+        (up.index(t.settings[space[1].name]), across.index(t.settings[space[0].name])): t
+        for t in trials
+    }
     for cell, trial in cells.items():
         table[cell] = trial.score
     colors = colormaps[_COLORS].with_extremes(bad="0.85")
     norm = Normalize(*(_ends(trials)))
-    picture = axes.imshow(np.ma.masked_invalid(table), cmap=colors, norm=norm, origin="lower", aspect="auto")
+    picture = axes.imshow(
+        np.ma.masked_invalid(table), cmap=colors, norm=norm, origin="lower", aspect="auto"
+    )
     for (row, column), trial in cells.items():
         text = f"{trial.score:,.4g}" if math.isfinite(trial.score) else "failed"
         if len(trial.scores) > 1 and math.isfinite(trial.score):
@@ -104,10 +122,28 @@ def _heat_map(figure: Any, axes: Any, space: Sequence[Parameter], trials: Sequen
         if trial.state == "pruned":
             text += f"\nuntil {trial.iterations:,}"
         dark = math.isfinite(trial.score) and norm(trial.score) < 0.6
-        axes.text(column, row, text, ha="center", va="center", fontsize="small", color="white" if dark else "black")
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize="small",
+            color="white" if dark else "black",
+        )
     if best := _best(trials):
         row, column = next(cell for cell, trial in cells.items() if trial is best)
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=_BEST, linewidth=4, clip_on=False))
+        axes.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5),
+                1,
+                1,
+                fill=False,
+                edgecolor=_BEST,
+                linewidth=4,
+                clip_on=False,
+            )
+        )
     axes.set_xticks(range(len(across)), [search.show(value) for value in across])
     axes.set_yticks(range(len(up)), [search.show(value) for value in up])
     axes.set(xlabel=space[0].name, ylabel=space[1].name)
@@ -128,7 +164,11 @@ class _Axis:
         self.values = values
         choice = isinstance(parameter, Choice)
         if self.numbers:
-            ends = (min(values), max(values)) if parameter is None or choice else (parameter.low, parameter.high)
+            ends = (
+                (min(values), max(values))
+                if parameter is None or choice
+                else (parameter.low, parameter.high)
+            )
             self.low, self.high = ends if ends[0] < ends[1] else (ends[0] - 1, ends[0] + 1)
             log = parameter is not None and (_logarithmic(values) if choice else parameter.log)
             self.scale = np.log10 if log else (lambda x: x)
@@ -147,45 +187,94 @@ class _Axis:
 
         if self.choice:
             return [(self.at(value), search.show(value)) for value in self.values]
-        locator = LogLocator(subs=(1.0, 2.0, 5.0) if self.high < 100 * self.low else (1.0,)) if self.log else MaxNLocator(5)
+        locator = (
+            LogLocator(subs=(1.0, 2.0, 5.0) if self.high < 100 * self.low else (1.0,))
+            if self.log
+            else MaxNLocator(5)
+        )
         slack = 1e-9 * abs(self.high - self.low)
-        values = [v for v in locator.tick_values(self.low, self.high) if self.low - slack <= v <= self.high + slack]
-        return [(self.at(value), f"{value:,.6g}" if value >= 1e-3 or value <= 0 else f"{value:g}") for value in values]
+        values = [
+            v
+            for v in locator.tick_values(self.low, self.high)
+            if self.low - slack <= v <= self.high + slack
+        ]
+        return [
+            (self.at(value), f"{value:,.6g}" if value >= 1e-3 or value <= 0 else f"{value:g}")
+            for value in values
+        ]
 
 
-def _parallel(figure: Any, axes: Any, space: Sequence[Parameter], trials: Sequence[Trial], metric: str) -> None:
+def _parallel(
+    figure: Any, axes: Any, space: Sequence[Parameter], trials: Sequence[Trial], metric: str
+) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     finite = [trial for trial in trials if math.isfinite(trial.score)]
-    columns = [_Axis(p.name, _order(p, trials), p) for p in space] + [_Axis(metric, [*_ends(trials)])]
+    columns = [_Axis(p.name, _order(p, trials), p) for p in space] + [
+        _Axis(metric, [*_ends(trials)])
+    ]
     norm, colors, best = Normalize(*_ends(trials)), colormaps[_COLORS], _best(trials)
-    for trial in sorted(trials, key=lambda trial: trial.score if math.isfinite(trial.score) else -math.inf):
+    for trial in sorted(
+        trials, key=lambda trial: trial.score if math.isfinite(trial.score) else -math.inf
+    ):
         y = [column.at(trial.settings[column.name]) for column in columns[:-1]]
         if trial not in finite:
             axes.plot(range(len(y)), y, ":", color="0.6", linewidth=1)
             continue
         y.append(columns[-1].at(trial.score))
         pruned = trial.state == "pruned"
-        axes.plot(range(len(y)), y, "--" if pruned else "-", color=colors(norm(trial.score)), linewidth=1 if pruned else 1.6)
+        axes.plot(
+            range(len(y)),
+            y,
+            "--" if pruned else "-",
+            color=colors(norm(trial.score)),
+            linewidth=1 if pruned else 1.6,
+        )
         if trial is best:
-            axes.plot(range(len(y)), y, "o-", color=_BEST, linewidth=3, label=f"best: {trial.score:,.4g}", zorder=5)
+            axes.plot(
+                range(len(y)),
+                y,
+                "o-",
+                color=_BEST,
+                linewidth=3,
+                label=f"best: {trial.score:,.4g}",
+                zorder=5,
+            )
     for x, column in enumerate(columns):
         axes.axvline(x, color="black", linewidth=0.8, zorder=1)
         for place, text in column.ticks():
             axes.plot([x - 0.02, x], [place, place], color="black", linewidth=0.8, zorder=6)
-            axes.text(x - 0.035, place, text, ha="right", va="center", fontsize="small", zorder=6, bbox=_BOX)
-    axes.set_xticks(range(len(columns)), [column.name + (" (log)" if column.log else "") for column in columns])
+            axes.text(
+                x - 0.035,
+                place,
+                text,
+                ha="right",
+                va="center",
+                fontsize="small",
+                zorder=6,
+                bbox=_BOX,
+            )
+    axes.set_xticks(
+        range(len(columns)), [column.name + (" (log)" if column.log else "") for column in columns]
+    )
     axes.tick_params(length=0, pad=8)
     axes.set(xlim=(-0.3, len(columns) - 0.9), ylim=(-0.03, 1.03), yticks=[])
     axes.spines[:].set_visible(False)
-    handles = [(ls, text) for state, ls, text in _STYLES if any(trial.state == state for trial in trials)]
+    handles = [
+        (ls, text) for state, ls, text in _STYLES if any(trial.state == state for trial in trials)
+    ]
     for style, text in handles:
         axes.plot([], [], style, color="0.5", label=text)
     figure.colorbar(ScalarMappable(norm, colors), ax=axes, label=metric, pad=0.02)
     figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize="small")
 
 
-_BOX: dict[str, Any] = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.9}
+_BOX: dict[str, Any] = {
+    "boxstyle": "round,pad=0.1",
+    "facecolor": "white",
+    "edgecolor": "none",
+    "alpha": 0.9,
+}
 _STYLES = (("pruned", "--", "stopped by the pruner"), ("failed", ":", "failed"))

@@ -14,11 +14,11 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from mjx_sac.sweep import job as jobs
 from mjx_sac.config import TrainingError, UsageError
-from mjx_sac.training.host.console import print_line
+from mjx_sac.sweep import job as jobs
 from mjx_sac.sweep.job import Job
 from mjx_sac.sweep.sweep import Done, Execute, Plan, describe
+from mjx_sac.training.host.console import print_line
 
 _RESTARTS = 2
 """Of a job whose worker has died."""
@@ -40,16 +40,22 @@ def check(address: str) -> None:
       UsageError: one line with the way out.
     """
     if importlib.util.find_spec("ray") is None:
-        raise UsageError(f"ray = {address!r}: needs Ray Tune: install the extra, as in `uv run --extra ray mjx-sac ...`")
+        raise UsageError(
+            f"ray = {address!r}: needs Ray Tune: install the extra, as in `uv run --extra ray mjx-sac ...`"
+        )
     if address in ("local", "auto"):
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
-        raise UsageError(f"ray = {address!r}: no address: write local, auto, HOST:PORT (6379 as a rule) or ray://HOST:PORT")
+        raise UsageError(
+            f"ray = {address!r}: no address: write local, auto, HOST:PORT (6379 as a rule) or ray://HOST:PORT"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
-        raise UsageError(f"ray = {address!r}: nobody answers ({error}): start a cluster with `ray start --head`") from None
+        raise UsageError(
+            f"ray = {address!r}: nobody answers ({error}): start a cluster with `ray start --head`"
+        ) from None
 
 
 def executor(plan: Plan, address: str, losses: Any) -> Execute:
@@ -60,7 +66,12 @@ def executor(plan: Plan, address: str, losses: Any) -> Execute:
             _connect(address, plan.workers)
             for one in todo:
                 print_line(f"{one.name}: {describe(one)}, by {plan.workers} workers")
-            _fit([_absolute(one) for one in todo], plan, losses, lambda i, outcome: done(todo[i], outcome))
+            _fit(
+                [_absolute(one) for one in todo],
+                plan,
+                losses,
+                lambda i, outcome: done(todo[i], outcome),
+            )
 
     return execute
 
@@ -74,7 +85,11 @@ def _connect(address: str, workers: int) -> None:
 
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        how |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
+        how |= {
+            "address": "local",
+            "num_cpus": max(workers, os.cpu_count() or 1),
+            "include_dashboard": False,
+        }
     else:
         how |= {"address": address}
     try:
@@ -98,21 +113,34 @@ def _fit(todo: list[Job], plan: Plan, losses: Any, done: Any) -> None:
     class Tell(tune.Callback):
         """A job is written down when it is finished, not when all are."""
 
-        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any
+        ) -> None:
             if "outcome" in result:
                 outcome, i = jobs.from_json(result["outcome"]), result["config"]["job"]
                 done(i, outcome)
                 print_line(f"{todo[i].name}: done by {outcome.process} in {outcome.seconds:,.0f} s")
             else:
-                errors.append((UsageError if result["kind"] == "UsageError" else TrainingError)(result["message"]))
+                errors.append(
+                    (UsageError if result["kind"] == "UsageError" else TrainingError)(
+                        result["message"]
+                    )
+                )
 
         def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             print_line(f"{todo[trial.config['job']].name}: its worker has died; another goes on")
 
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it would show the dead worker's traceback
+    logging.getLogger("ray.tune").setLevel(
+        logging.CRITICAL
+    )  # it would show the dead worker's traceback
     there = ray.cluster_resources()
-    share: dict[str, float] = {"cpu": max(1, there.get("CPU", 1) // plan.workers), "gpu": min(1, there.get("GPU", 0))}
-    trainable: Any = tune.with_parameters(_train, jobs_=todo, metric=plan.metric, losses=losses, directory=os.getcwd())
+    share: dict[str, float] = {
+        "cpu": max(1, there.get("CPU", 1) // plan.workers),
+        "gpu": min(1, there.get("GPU", 0)),
+    }
+    trainable: Any = tune.with_parameters(
+        _train, jobs_=todo, metric=plan.metric, losses=losses, directory=os.getcwd()
+    )
     results = tune.Tuner(
         tune.with_resources(trainable, share),
         param_space={"job": tune.grid_search([*range(len(todo))])},
@@ -126,7 +154,11 @@ def _fit(todo: list[Job], plan: Plan, losses: Any, done: Any) -> None:
     ).fit()
     for result in results:
         if result.error:
-            errors.append(TrainingError(f"a worker of Ray's failed: {str(result.error).strip().splitlines()[-1]}"))
+            errors.append(
+                TrainingError(
+                    f"a worker of Ray's failed: {str(result.error).strip().splitlines()[-1]}"
+                )
+            )
     if errors:
         raise errors[0]
     missing = next((one for one in todo if not pathlib.Path(one.config.run_dir).is_dir()), None)
@@ -136,7 +168,9 @@ def _fit(todo: list[Job], plan: Plan, losses: Any, done: Any) -> None:
         )
 
 
-def _train(config: dict[str, Any], *, jobs_: list[Job], metric: str, losses: Any, directory: str) -> None:
+def _train(
+    config: dict[str, Any], *, jobs_: list[Job], metric: str, losses: Any, directory: str
+) -> None:
     """In the worker. What goes wrong in a way that we know is told, or Tune would try it again."""
     from ray import tune
 

@@ -47,9 +47,17 @@ class Range(NamedTuple):
         """The value that a number in [0, 1) stands for, with no more digits than a person would type."""
         if self.whole:
             low, high = self.low - 0.5, self.high + 0.5
-            value = math.exp(math.log(low) + share * math.log(high / low)) if self.log else low + share * (high - low)
+            value = (
+                math.exp(math.log(low) + share * math.log(high / low))
+                if self.log
+                else low + share * (high - low)
+            )
             return int(min(max(round(value), self.low), self.high))
-        value = self.low * (self.high / self.low) ** share if self.log else self.low + share * (self.high - self.low)
+        value = (
+            self.low * (self.high / self.low) ** share
+            if self.log
+            else self.low + share * (self.high - self.low)
+        )
         return self.near(value)
 
     def near(self, value: float) -> Any:
@@ -96,7 +104,9 @@ def parse(texts: Sequence[str], base: Config, given: Iterable[str]) -> list[Para
         _check_name(name, type(base), {*given}, {parameter.name for parameter in space})
         space.append(_parameter(name, values, base))
     if not space:
-        raise UsageError("param: nothing varies: say --param name=value,value,... or name=low..high, once for each hyperparameter")
+        raise UsageError(
+            "param: nothing varies: say --param name=value,value,... or name=low..high, once for each hyperparameter"
+        )
     return space
 
 
@@ -105,21 +115,29 @@ def _check_name(name: str, config_class: type[Config], given: set[str], known: s
     if name not in fields:
         raise UsageError(f"param {name}: no such hyperparameter{nearest(name, list(fields))}")
     if name == "seed":
-        raise UsageError("param seed: every setting is trained with the same seeds: --num_seeds says how many")
+        raise UsageError(
+            "param seed: every setting is trained with the same seeds: --num_seeds says how many"
+        )
     if name == "losses" or mark(config_class, name, "group") in ("Run", "Output"):
         raise UsageError(f"param {name}: the same for the whole sweep: give it as --{name}")
     if name in known:
         raise UsageError(f"param {name}: there twice: put all its values into one --param")
     if name in given:
-        raise UsageError(f"param {name}: has a fixed value too, as --{name} or in the configuration file: leave one of them out")
+        raise UsageError(
+            f"param {name}: has a fixed value too, as --{name} or in the configuration file: leave one of them out"
+        )
 
 
 def _parameter(name: str, text: str, base: Config) -> Parameter:
     if found := re.fullmatch(r"\s*(?:(log|lin):)?(.+?)\.\.(.+)", text):
-        return _range(name, found[1], _value(name, found[2], base), _value(name, found[3], base), text)
+        return _range(
+            name, found[1], _value(name, found[2], base), _value(name, found[3], base), text
+        )
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UsageError(f"param {name} = {text!r}: {'no value' if not any(parts) else 'an empty value'}: write {name}=value,value")
+        raise UsageError(
+            f"param {name} = {text!r}: {'no value' if not any(parts) else 'an empty value'}: write {name}=value,value"
+        )
     values = tuple(_value(name, part, base) for part in parts)
     twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
     if twice is not None:
@@ -129,7 +147,9 @@ def _parameter(name: str, text: str, base: Config) -> Parameter:
 
 def _range(name: str, scale: str | None, low: Any, high: Any, text: str) -> Range:
     if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
-        raise UsageError(f"param {name} = {text!r}: not a number, so it has no range: write {name}=value,value,...")
+        raise UsageError(
+            f"param {name} = {text!r}: not a number, so it has no range: write {name}=value,value,..."
+        )
     if low >= high:
         raise UsageError(f"param {name} = {text!r}: {low} is not below {high}")
     if scale == "log" and low <= 0:
@@ -152,7 +172,9 @@ def apply(base: Config, settings: Mapping[str, Any]) -> Config:
     Raises:
       UsageError: they do not go together.
     """
-    return build(type(base), {**{name: getattr(base, name) for name in type(base).model_fields}, **settings})
+    return build(
+        type(base), {**{name: getattr(base, name) for name in type(base).model_fields}, **settings}
+    )
 
 
 def show(value: Any) -> str:
@@ -175,12 +197,19 @@ def grid(space: Sequence[Parameter]) -> list[Settings]:
     """
     for parameter in space:
         if isinstance(parameter, Range):
-            raise UsageError(f"param {parameter.name}: a range has no grid: list values, or say --search random or optuna")
+            raise UsageError(
+                f"param {parameter.name}: a range has no grid: list values, or say --search random or optuna"
+            )
     values = (parameter.values for parameter in space if isinstance(parameter, Choice))
-    return [dict(zip((p.name for p in space), combination, strict=True)) for combination in itertools.product(*values)]
+    return [
+        dict(zip((p.name for p in space), combination, strict=True))
+        for combination in itertools.product(*values)
+    ]
 
 
-def propose(search: str, space: Sequence[Parameter], seed: int, told: Sequence[Told], count: int) -> list[Settings]:
+def propose(
+    search: str, space: Sequence[Parameter], seed: int, told: Sequence[Told], count: int
+) -> list[Settings]:
     """The next `count` settings to try, fewer where the space has no more; the same for the same past, so only that is kept.
 
     Args:
@@ -196,7 +225,8 @@ def propose(search: str, space: Sequence[Parameter], seed: int, told: Sequence[T
     proposed: list[Settings] = []
     for i in range(count):
         drawn = (
-            {p.name: p.at(share) for p, share in zip(space, row, strict=True)} for row in generator.random((_TRIES, len(space)))
+            {p.name: p.at(share) for p, share in zip(space, row, strict=True)}
+            for row in generator.random((_TRIES, len(space)))
         )
         fresh = (one for one in [*suggested[i : i + 1], *drawn] if label(one) not in seen)
         if (one := next(fresh, None)) is None:
@@ -209,10 +239,14 @@ def propose(search: str, space: Sequence[Parameter], seed: int, told: Sequence[T
 def check_optuna() -> None:
     """Refuses a search by Optuna where it is not installed."""
     if importlib.util.find_spec("optuna") is None:
-        raise UsageError("search = 'optuna': needs Optuna: install the extra, as in `uv run --extra tune mjx-sac ...`")
+        raise UsageError(
+            "search = 'optuna': needs Optuna: install the extra, as in `uv run --extra tune mjx-sac ...`"
+        )
 
 
-def _ask_optuna(space: Sequence[Parameter], generator: np.random.Generator, told: Sequence[Told], count: int) -> list[Settings]:
+def _ask_optuna(
+    space: Sequence[Parameter], generator: np.random.Generator, told: Sequence[Told], count: int
+) -> list[Settings]:
     """A study that lives as long as this call: `told` is all it needs to know, and is in the sweep's own file."""
     import optuna
 
@@ -221,7 +255,12 @@ def _ask_optuna(space: Sequence[Parameter], generator: np.random.Generator, told
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions: Any = {p.name: _distribution(p) for p in space}
     for one in told:
-        params = {p.name: p.values.index(one.settings[p.name]) if isinstance(p, Choice) else one.settings[p.name] for p in space}
+        params = {
+            p.name: p.values.index(one.settings[p.name])
+            if isinstance(p, Choice)
+            else one.settings[p.name]
+            for p in space
+        }
         whole = one.whole and math.isfinite(one.score)
         state = optuna.trial.TrialState.COMPLETE if whole else optuna.trial.TrialState.PRUNED
         # Optuna puts those that were stopped below the others, in order of how far they came; one that failed, last of all.
@@ -229,12 +268,20 @@ def _ask_optuna(space: Sequence[Parameter], generator: np.random.Generator, told
         value = one.score if whole else None
         study.add_trial(
             optuna.trial.create_trial(
-                state=state, value=value, params=params, distributions=distributions, intermediate_values=values
+                state=state,
+                value=value,
+                params=params,
+                distributions=distributions,
+                intermediate_values=values,
             )
         )
     asked = [study.ask(distributions).params for _ in range(count)]
     return [
-        {p.name: p.values[params[p.name]] if isinstance(p, Choice) else p.near(params[p.name]) for p in space} for params in asked
+        {
+            p.name: p.values[params[p.name]] if isinstance(p, Choice) else p.near(params[p.name])
+            for p in space
+        }
+        for params in asked
     ]
 
 
@@ -244,7 +291,9 @@ def _distribution(parameter: Parameter) -> Any:
     if isinstance(parameter, Choice):  # by index: Optuna keeps no tuples
         return distributions.CategoricalDistribution([*range(len(parameter.values))])
     if parameter.whole:
-        return distributions.IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
+        return distributions.IntDistribution(
+            int(parameter.low), int(parameter.high), log=parameter.log
+        )
     return distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
 
@@ -257,7 +306,9 @@ def rungs(config: Config, pruner: str) -> list[int]:
     epochs = -(-config.iterations // config.epoch_iterations)
     if pruner == "none":
         return [config.iterations]
-    warm_up = config.warm_up_vector_steps // config.epoch_vector_steps  # epochs that learn nothing, or not all along
+    warm_up = (
+        config.warm_up_vector_steps // config.epoch_vector_steps
+    )  # epochs that learn nothing, or not all along
     early = sorted({-(-epochs // share) for share in (4, 2)})
     early = [epoch for epoch in early if warm_up < epoch < epochs]
     if not early:

@@ -17,20 +17,27 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from mjx_sac.config import Config, UsageError, mark
 from mjx_sac.sweep import job as jobs
 from mjx_sac.sweep import search
-from mjx_sac.config import Config, UsageError, mark
-from mjx_sac.training.host.console import print_line
 from mjx_sac.sweep.job import Job, Outcome
 from mjx_sac.sweep.search import Parameter, Settings, Told
 from mjx_sac.sweep.trials import Trial, ranked, row, score_at
+from mjx_sac.training.host.console import print_line
 
 FILE = "sweep.json"
 SIDE_BY_SIDE = 8
 """Settings in one program, where a search might go on for ever."""
 
 # How a sweep is carried out, which may change while it goes on.
-_IRRELEVANT = ("logdir", "device", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout")
+_IRRELEVANT = (
+    "logdir",
+    "device",
+    "checkpoint_interval",
+    "max_to_keep",
+    "vectorization",
+    "env_timeout",
+)
 
 Done = Callable[[Job, Outcome], None]
 Execute = Callable[[Sequence[Job], Done], None]
@@ -69,9 +76,17 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """What must stay as it is while a sweep goes on; how many random trials there are may grow."""
-        config = {k: v for k, v in self.base.model_dump(mode="json").items() if k not in _IRRELEVANT}
-        space = [{key: repr(value) for key, value in parameter._asdict().items()} for parameter in self.space]
-        how = {name: getattr(self, name) for name in ("search", "metric", "pruner", "population", "workers")}
+        config = {
+            k: v for k, v in self.base.model_dump(mode="json").items() if k not in _IRRELEVANT
+        }
+        space = [
+            {key: repr(value) for key, value in parameter._asdict().items()}
+            for parameter in self.space
+        ]
+        how = {
+            name: getattr(self, name)
+            for name in ("search", "metric", "pruner", "population", "workers")
+        }
         return {**how, "space": space, "config": config}
 
 
@@ -103,7 +118,10 @@ class Sweep:
 
     def _check(self, stored: dict[str, Any]) -> None:
         now = json.loads(json.dumps(self.plan.settings()))
-        flat = [{**settings, **settings["config"], "config": None} for settings in (stored["settings"], now)]
+        flat = [
+            {**settings, **settings["config"], "config": None}
+            for settings in (stored["settings"], now)
+        ]
         changed = [name for name in flat[1] if flat[0].get(name) != flat[1][name]]
         if changed and stored["jobs"]:
             name = changed[0]
@@ -132,8 +150,13 @@ class Sweep:
         if plan.search == "grid":
             proposed = [] if self._played else search.grid(plan.space)
         else:
-            count = min((plan.population or SIDE_BY_SIDE) * plan.workers, plan.trials - len(self.trials))
-            told = [Told(one.settings, one.score, one.iterations, one.state == "whole") for one in self.trials]
+            count = min(
+                (plan.population or SIDE_BY_SIDE) * plan.workers, plan.trials - len(self.trials)
+            )
+            told = [
+                Told(one.settings, one.score, one.iterations, one.state == "whole")
+                for one in self.trials
+            ]
             proposed = search.propose(plan.search, plan.space, plan.base.seed, told, count)
         for one in proposed:
             search.apply(plan.base, one)  # refused, if need be, before anything is trained
@@ -153,15 +176,23 @@ class Sweep:
             if until < rungs[-1]:
                 running = [i for i in wave if self.trials[i].iterations == until]
                 earlier = [score_at(trial, until) for trial in self.trials[: wave.start]]
-                best = search.survivors(plan.pruner, [self.trials[i].score for i in running], earlier)
+                best = search.survivors(
+                    plan.pruner, [self.trials[i].score for i in running], earlier
+                )
                 kept = {running[place] for place in best}
-                todo = [left for one in todo if (left := self._go_on(one, kept, stage, rungs[stage]))]
+                todo = [
+                    left for one in todo if (left := self._go_on(one, kept, stage, rungs[stage]))
+                ]
                 self._end("pruned", {*wave} - {i for one in todo for i in one.trials})
         self._end("whole", wave)
 
     def _done(self, one: Job, outcome: Outcome) -> None:
         agents = len(one.trials) * one.config.num_seeds * (one.config.iterations - one.start)
-        self.jobs[one.name] = {"trials": one.trials, "agent_iterations": agents, **jobs.to_json(outcome)}
+        self.jobs[one.name] = {
+            "trials": one.trials,
+            "agent_iterations": agents,
+            **jobs.to_json(outcome),
+        }
         self.save()
         if outcome.error:
             print_line(f"{one.name}: {outcome.error}")
@@ -173,9 +204,15 @@ class Sweep:
         for place, number in enumerate(one.trials):
             own = slice(place * seeds, (place + 1) * seeds)
             before = self.trials[number].curves or ((),) * seeds
-            curves = [sorted({**dict(old), **dict(new)}.items()) for old, new in zip(before, outcome.curves[own], strict=True)]
+            curves = [
+                sorted({**dict(old), **dict(new)}.items())
+                for old, new in zip(before, outcome.curves[own], strict=True)
+            ]
             self.trials[number] = self.trials[number]._replace(
-                iterations=one.config.iterations, scores=tuple(outcome.scores[own]), curves=tuple(curves), run=one.config.run_dir
+                iterations=one.config.iterations,
+                scores=tuple(outcome.scores[own]),
+                curves=tuple(curves),
+                run=one.config.run_dir,
             )
 
     def _go_on(self, one: Job, kept: set[int], stage: int, until: int) -> Job | None:
@@ -183,22 +220,43 @@ class Sweep:
 
         Its size is one of few, half and half again, so that few programs are compiled: the next best fill it up.
         """
-        finite = [place for place, i in enumerate(one.trials) if math.isfinite(self.trials[i].score)]
+        finite = [
+            place for place, i in enumerate(one.trials) if math.isfinite(self.trials[i].score)
+        ]
         wanted, size = len(kept.intersection(one.trials)), len(one.trials)
         if not wanted:
             return None
         while -(-size // 2) >= wanted and size > 1:
             size = -(-size // 2)
-        places = sorted(sorted(finite, key=lambda place: -self.trials[one.trials[place]].score)[:size])
-        name, trials = f"{one.name.partition(',rung_')[0]},rung_{stage}", tuple(one.trials[place] for place in places)
+        places = sorted(
+            sorted(finite, key=lambda place: -self.trials[one.trials[place]].score)[:size]
+        )
+        name, trials = (
+            f"{one.name.partition(',rung_')[0]},rung_{stage}",
+            tuple(one.trials[place] for place in places),
+        )
         if len(places) == len(one.trials):
             return one._replace(
-                name=name, config=search.apply(one.config, {"iterations": until}), parent=None, start=one.config.iterations
+                name=name,
+                config=search.apply(one.config, {"iterations": until}),
+                parent=None,
+                start=one.config.iterations,
             )
         seeds, members = one.config.num_seeds, one.config.members
-        changed = {"iterations": until, "logdir": str(self.plan.directory / name), "members": tuple(members[i] for i in places)}
+        changed = {
+            "iterations": until,
+            "logdir": str(self.plan.directory / name),
+            "members": tuple(members[i] for i in places),
+        }
         agents = tuple(place * seeds + seed for place in places for seed in range(seeds))
-        return Job(name, trials, search.apply(one.config, changed), one.config.run_dir, agents, one.config.iterations)
+        return Job(
+            name,
+            trials,
+            search.apply(one.config, changed),
+            one.config.run_dir,
+            agents,
+            one.config.iterations,
+        )
 
     def _end(self, state: str, numbers: Iterable[int]) -> None:
         for i in numbers:
@@ -209,7 +267,12 @@ class Sweep:
     def save(self) -> None:
         """Writes everything down; a crash leaves the old file or the new one."""
         path = self.plan.directory / FILE
-        told = {"settings": self.plan.settings(), **self.summary(), "waves": self._waves, "jobs": self.jobs}
+        told = {
+            "settings": self.plan.settings(),
+            **self.summary(),
+            "waves": self._waves,
+            "jobs": self.jobs,
+        }
         temporary = path.with_name(f"{FILE}.tmp")
         temporary.write_text(json.dumps(told, indent=1) + "\n")
         temporary.replace(path)
@@ -220,7 +283,9 @@ class Sweep:
             "metric": self.plan.metric,
             "trials": [row(trial) for trial in ranked(self.trials)],
             "agent_iterations": sum(one["agent_iterations"] for one in self.jobs.values()),
-            "agent_iterations_without_pruner": len(self.trials) * self.plan.base.num_seeds * self.plan.base.iterations,
+            "agent_iterations_without_pruner": len(self.trials)
+            * self.plan.base.num_seeds
+            * self.plan.base.iterations,
             "seconds": sum(one["seconds"] for one in self.jobs.values()),
         }
 
@@ -235,19 +300,34 @@ def group(plan: Plan, wave: int, trials: Sequence[Trial], until: int) -> list[Jo
     for shared, together in grouped.items():
         parts = [together[i : i + size] for i in range(0, len(together), size)]
         for i, part in enumerate(parts):
-            names = [f"wave_{wave}" * (plan.search != "grid"), shared, f"part_{i}" * (len(parts) > 1)]
+            names = [
+                f"wave_{wave}" * (plan.search != "grid"),
+                shared,
+                f"part_{i}" * (len(parts) > 1),
+            ]
             name = re.sub(r"[^\w.\-=,]+", "_", ",".join(filter(None, names))) or "all"
             fixed, numbers = _split(plan, part[0])
             members = tuple(_split(plan, trial)[1] for trial in part) if numbers else ()
-            changed = {**fixed, "members": members, "iterations": until, "logdir": str(plan.directory / name)}
+            changed = {
+                **fixed,
+                "members": members,
+                "iterations": until,
+                "logdir": str(plan.directory / name),
+            }
             numbers_of = tuple(trial.number for trial in part)
-            found.append(Job(name, numbers_of, search.apply(plan.base, changed), on_host=plan.on_host))
+            found.append(
+                Job(name, numbers_of, search.apply(plan.base, changed), on_host=plan.on_host)
+            )
     return found
 
 
 def _split(plan: Plan, trial: Trial) -> tuple[Settings, Settings]:
     """What decides shapes or branches, and what are mere numbers."""
-    numbers = {k: v for k, v in trial.settings.items() if v is not None and mark(type(plan.base), k, "traced")}
+    numbers = {
+        k: v
+        for k, v in trial.settings.items()
+        if v is not None and mark(type(plan.base), k, "traced")
+    }
     return {name: value for name, value in trial.settings.items() if name not in numbers}, numbers
 
 
@@ -261,13 +341,17 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         stored = json.loads(path.read_text())
         return {name: stored[name] for name in ("settings", "waves", "jobs")}
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is damaged: choose another --logdir, or start anew with --overwrite") from None
+        raise UsageError(
+            f"{path} is damaged: choose another --logdir, or start anew with --overwrite"
+        ) from None
 
 
 def clear(directory: pathlib.Path) -> None:
     """Removes an older sweep: its files and its runs, and nothing else that lies there."""
     if (directory / FILE).is_file():
-        for run in {path.relative_to(directory).parts[0] for path in directory.rglob("kwargs.json")} | {"ray"}:
+        for run in {
+            path.relative_to(directory).parts[0] for path in directory.rglob("kwargs.json")
+        } | {"ray"}:
             shutil.rmtree(directory / run, ignore_errors=True)
         for name in (FILE, "sweep.csv", "sweep.png"):
             (directory / name).unlink(missing_ok=True)

@@ -41,7 +41,14 @@ def score_at(trial: Trial, iterations: int) -> float:
     """Of a trial that may have gone on since."""
     if trial.state == "failed" or trial.iterations < iterations:
         return math.nan
-    return float(np.mean([jobs.score([p for p in curve if p[0] <= iterations], iterations, iterations) for curve in trial.curves]))
+    return float(
+        np.mean(
+            [
+                jobs.score([p for p in curve if p[0] <= iterations], iterations, iterations)
+                for curve in trial.curves
+            ]
+        )
+    )
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
@@ -57,7 +64,11 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 def row(trial: Trial) -> dict[str, Any]:
     """For JSON, which has no NaN."""
     finite = [score if math.isfinite(score) else None for score in (trial.score, *trial.scores)]
-    spread = {"low": min(trial.scores), "high": max(trial.scores)} if trial.scores and finite[0] is not None else {}
+    spread = (
+        {"low": min(trial.scores), "high": max(trial.scores)}
+        if trial.scores and finite[0] is not None
+        else {}
+    )
     return {
         "trial": trial.number,
         "settings": trial.settings,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mjx_sac import networks
-from mjx_sac.bench import stages, roofline
-from mjx_sac.training.host import hlo
+from mjx_sac.bench import roofline, stages
 from mjx_sac.config import Config, UsageError
+from mjx_sac.training.host import hlo
 
 
 def test_flops_of_an_update_by_hand():
@@ -39,8 +39,12 @@ def test_rates_are_amounts_over_seconds_and_peers_time_themselves():
         calls.append(None)
         stages.time.sleep(0.05)
 
-    rates, values = stages.measure({"slow": stages.Stage("x", 5, slow), "peer": stages.Stage("y", 1, lambda: 42.0)}, repeats=2)
-    assert len(calls) == 2 + 2 * 6  # to warm up and to see how long it takes; then 0.3 s are six calls
+    rates, values = stages.measure(
+        {"slow": stages.Stage("x", 5, slow), "peer": stages.Stage("y", 1, lambda: 42.0)}, repeats=2
+    )
+    assert (
+        len(calls) == 2 + 2 * 6
+    )  # to warm up and to see how long it takes; then 0.3 s are six calls
     assert rates["slow"]["median"] == pytest.approx(100, rel=0.2)
     assert rates["slow"]["min"] <= rates["slow"]["median"] <= rates["slow"]["max"]
     assert values["peer"] == [42.0, 42.0]
@@ -129,7 +133,16 @@ def test_bench_of_a_small_environment(tmp_path):
     result = json.loads((tmp_path / "b.json").read_text())
     stages = result["stages"]
     assert set(stages) == {
-        *("epoch", "environment", "evaluation", "replay_insert", "replay_sample", "update", "matmul", "matmul_of_a_layer"),
+        *(
+            "epoch",
+            "environment",
+            "evaluation",
+            "replay_insert",
+            "replay_sample",
+            "update",
+            "matmul",
+            "matmul_of_a_layer",
+        ),
     }
     assert all(0 < row["min"] <= row["median"] <= row["max"] for row in stages.values())
     assert sum(result["share_of_an_epoch"].values()) == pytest.approx(1.0)
@@ -138,7 +151,7 @@ def test_bench_of_a_small_environment(tmp_path):
 
 
 def test_unknown_peer_is_refused():
-    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks"))
     import peers
 
     with pytest.raises(UsageError, match="peers = 'brex': no such peer; did you mean brax"):
@@ -147,7 +160,7 @@ def test_unknown_peer_is_refused():
 
 @pytest.mark.parametrize(("sizes", "outputs"), [((27,), 16), ((27, 8), 1)], ids=["actor", "critic"])
 def test_networks_as_pallas_kernels_are_the_networks(monkeypatch, sizes, outputs):
-    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks"))
     import pallas_mlp
 
     monkeypatch.setattr(pallas_mlp, "INTERPRET", True)
@@ -155,7 +168,9 @@ def test_networks_as_pallas_kernels_are_the_networks(monkeypatch, sizes, outputs
     inputs = tuple(jax.random.normal(jax.random.fold_in(key, size), (64, size)) for size in sizes)
     plain, fused = networks.MLP((64, 64), outputs), pallas_mlp.MLP((64, 64), outputs)
     params = plain.init(key, *inputs)
-    moved = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape), params)  # biases start at zero
+    moved = jax.tree.map(
+        lambda x: x + 0.1 * jax.random.normal(key, x.shape), params
+    )  # biases start at zero
 
     def loss(mlp, params, inputs):
         return jnp.sum(jnp.sin(mlp.apply(params, *inputs)))
@@ -170,15 +185,22 @@ def test_networks_as_pallas_kernels_are_the_networks(monkeypatch, sizes, outputs
 def test_a_gpu_launches_no_more_than_so_many_kernels():
     """Compiled for an H200 where `jax[cuda12]` is installed; neither a driver nor a chip is needed."""
     pytest.importorskip("jax_plugins.xla_cuda12")
-    command = [sys.executable, str(pathlib.Path(__file__).parents[1] / "benchmarks" / "gpu_launches.py")]
+    command = [
+        sys.executable,
+        str(pathlib.Path(__file__).parents[2] / "benchmarks" / "gpu_launches.py"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["launches_per_update"] <= 63  # the aim is 50
     bare = result["launches_per_vector_step_of_bare_physics"]
-    assert result["launches_per_vector_step_of_physics_and_episodes"] <= 1.05 * bare + 5  # what belongs to episodes is joined
+    assert (
+        result["launches_per_vector_step_of_physics_and_episodes"] <= 1.05 * bare + 5
+    )  # what belongs to episodes is joined
     assert result["launches_per_vector_step_beside_updates"] <= 1.1 * bare
-    assert all(loop["trips"] for loop in result["loops"])  # or the GPU would ask the host at every turn
+    assert all(
+        loop["trips"] for loop in result["loops"]
+    )  # or the GPU would ask the host at every turn
     assert result["bytes"]["in_place"] == result["bytes"]["state"]
     assert result["bytes"]["temporary"] < 0.2 * result["bytes"]["state"]
 
@@ -186,7 +208,11 @@ def test_a_gpu_launches_no_more_than_so_many_kernels():
 @pytest.mark.slow
 def test_pallas_kernels_compile_for_a_gpu_and_are_half_the_launches():
     pytest.importorskip("jax_plugins.xla_cuda12")
-    command = [sys.executable, str(pathlib.Path(__file__).parents[1] / "benchmarks" / "gpu_launches.py"), "--pallas"]
+    command = [
+        sys.executable,
+        str(pathlib.Path(__file__).parents[2] / "benchmarks" / "gpu_launches.py"),
+        "--pallas",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["launches_per_update"] <= 32

@@ -4,25 +4,19 @@ import subprocess
 import sys
 
 import pytest
+from helpers.cli import run
 from pydantic import Field
 
-from mjx_sac.cli import app
 from mjx_sac.config import Config
-
-
-def run(capsys, *arguments, **kwargs):
-    """Exit code, standard output and standard error."""
-    with pytest.raises(SystemExit) as stop:
-        app.main(list(arguments), **kwargs)
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
 
 
 def test_help_comes_without_importing_jax():
     code = "import sys; sys.argv = ['mjx-sac', 'train', '--help']\n" \
            "try:\n    from mjx_sac.cli import main; main()\n" \
            "except SystemExit: print('heavy:', sorted({'jax', 'brax', 'flax', 'orbax'} & set(sys.modules)))"  # fmt: skip
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "heavy: []" in out
     assert "Example" in out
 
@@ -68,7 +62,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda x: " ".join(x) or "nothing")
-def test_bad_input_is_one_line_exit_2_and_nothing_written(capsys, monkeypatch, tmp_path, arguments, words):
+def test_bad_input_is_one_line_exit_2_and_nothing_written(
+    capsys, monkeypatch, tmp_path, arguments, words
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").write_text("mine")
     code, _, err = run(capsys, *arguments)
@@ -78,7 +74,9 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(capsys, monkeypatch, t
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
 
 
-@pytest.mark.parametrize("arguments", [["--env", "atn"], ["--tau", "2"], ["--iterations", "1e3"], ["--env", "swimmer"]])
+@pytest.mark.parametrize(
+    "arguments", [["--env", "atn"], ["--tau", "2"], ["--iterations", "1e3"], ["--env", "swimmer"]]
+)
 def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
     code = "import sys\ntry:\n    from mjx_sac.cli import main; main()\nexcept SystemExit as e: print(e.code, 'jax' in sys.modules)"
     command = [sys.executable, "-c", code, "train", *arguments]
@@ -88,7 +86,8 @@ def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "extra"), [("--device", "gpu", "cuda12"), ("--env", "playground/CheetahRun", "mjx-sac[playground]")]
+    ("flag", "value", "extra"),
+    [("--device", "gpu", "cuda12"), ("--env", "playground/CheetahRun", "mjx-sac[playground]")],
 )
 def test_what_needs_an_extra_names_it(capsys, monkeypatch, tmp_path, flag, value, extra):
     monkeypatch.chdir(tmp_path)
@@ -104,7 +103,10 @@ def test_a_subclass_of_config_gets_flags(capsys, monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    assert "weight of the conservative penalty (default 5.0)" in run(capsys, "train", "-h", config_class=Mine)[1]
+    assert (
+        "weight of the conservative penalty (default 5.0)"
+        in run(capsys, "train", "-h", config_class=Mine)[1]
+    )
     code, _, err = run(capsys, "train", "--cql-weight", "-1", config_class=Mine)
     assert code == 2
     assert "cql_weight = '-1'" in err

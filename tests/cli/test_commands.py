@@ -10,25 +10,19 @@ import gymnasium
 import numpy as np
 import pytest
 import typer
-from conftest import Counter, make_config, save_run
+from helpers.cli import run
+from helpers.envs import Counter
+from helpers.runs import make_config, save_run
 
-from mjx_sac.runs.directory import write_kwargs
-from mjx_sac.runs.resolve import attach
 from mjx_sac import envs
 from mjx_sac.cli import app, commands
-from mjx_sac.training.compiled import evaluate
 from mjx_sac.config import TrainingError
+from mjx_sac.runs.directory import write_kwargs
 from mjx_sac.runs.event_files import EventWriter
+from mjx_sac.runs.resolve import attach
+from mjx_sac.training.compiled import evaluate
 
 NAMES = ["train", *commands.ALL]
-
-
-def run(capsys, *arguments):
-    """Exit code, standard output and standard error."""
-    with pytest.raises(SystemExit) as stop:
-        app.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,9 +53,18 @@ def test_an_unknown_flag_of_any_command_gets_the_nearest(capsys, name):
         (["zzzzzz"], f"zzzzzz: no such command; there are {', '.join(NAMES)}"),
         (["eval"], "Missing argument 'RUN': `mjx-sac eval --help` shows how"),
         (["eval", "x", "--epsodes", "3"], "--epsodes: no such flag; did you mean --episodes?"),
-        (["eval", "none"], "run = 'none': no such directory; `mjx-sac train` makes one, runs/<env> unless told otherwise"),
-        (["export", "x", "--format", "tf"], "'tf' is not one of 'stablehlo', 'npz', 'onnx': `mjx-sac export --help` shows how"),
-        (["info", "none"], "run = 'none': no such directory; `mjx-sac train` makes one, runs/<env> unless told otherwise"),
+        (
+            ["eval", "none"],
+            "run = 'none': no such directory; `mjx-sac train` makes one, runs/<env> unless told otherwise",
+        ),
+        (
+            ["export", "x", "--format", "tf"],
+            "'tf' is not one of 'stablehlo', 'npz', 'onnx': `mjx-sac export --help` shows how",
+        ),
+        (
+            ["info", "none"],
+            "run = 'none': no such directory; `mjx-sac train` makes one, runs/<env> unless told otherwise",
+        ),
         (["--vresion"], "--vresion: no such flag; did you mean --version?"),
     ],
 )
@@ -74,7 +77,8 @@ def test_what_cannot_be_understood_is_one_line(capsys, monkeypatch, tmp_path, ar
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "line"), [(TrainingError("env: broke"), 3, "env: broke"), (KeyboardInterrupt(), 130, "interrupted")]
+    ("error", "code", "line"),
+    [(TrainingError("env: broke"), 3, "env: broke"), (KeyboardInterrupt(), 130, "interrupted")],
 )
 def test_exit_codes_of_failure_and_interruption(capsys, monkeypatch, saved, error, code, line):
     def fail(*args, **kwargs):
@@ -97,7 +101,9 @@ class Split(Counter):
 
     def step(self, state, action):
         state, step = super().step(state, action)
-        return state, step._replace(terminated=(step.observation[0] > 0.5) & (step.observation[1] >= 3))
+        return state, step._replace(
+            terminated=(step.observation[0] > 0.5) & (step.observation[1] >= 3)
+        )
 
 
 class Noisy(gymnasium.Env):
@@ -135,10 +141,17 @@ def test_eval_sums_up_whole_episodes(capsys, saved):
 
 def test_eval_in_another_environment_prints_json_alone(capsys, saved):
     """More episodes than are played at once, so several rounds; ends differ by episode, and length and return go with them."""
-    code, out, _ = run(capsys, "eval", saved, "--env", "split", "--episodes", "150", "--json", "--stochastic")
+    code, out, _ = run(
+        capsys, "eval", saved, "--env", "split", "--episodes", "150", "--json", "--stochastic"
+    )
     told = json.loads(out)
     assert code == 0
-    assert (told["env"], told["episodes"], told["deterministic"], told["iterations"]) == ("split", 150, False, 32)
+    assert (told["env"], told["episodes"], told["deterministic"], told["iterations"]) == (
+        "split",
+        150,
+        False,
+        32,
+    )
     assert sorted(set(told["returns"])) == [0 + 1 + 2, 0 + 1 + 2 + 3 + 4]
     share = told["returns"].count(3) / 150
     assert 0.3 < share < 0.7
@@ -158,10 +171,15 @@ def test_eval_on_the_host_too_and_its_talk_is_not_in_the_json(capsys, saved):
 def test_eval_tells_both_sizes_where_they_differ(capsys, saved):
     code, _, err = run(capsys, "eval", saved, "--env", "wide")
     assert code == 2
-    assert "env = 'wide': 2 numbers in an observation and 3 in an action, the policy was trained with 2 and 1" in err
+    assert (
+        "env = 'wide': 2 numbers in an observation and 3 in an action, the policy was trained with 2 and 1"
+        in err
+    )
 
 
-@pytest.mark.parametrize(("flag", "value", "word"), [("--env", "atn", "mean ant?"), ("--backend", "x", "backend = 'x'")])
+@pytest.mark.parametrize(
+    ("flag", "value", "word"), [("--env", "atn", "mean ant?"), ("--backend", "x", "backend = 'x'")]
+)
 def test_eval_refuses_what_is_not_there(capsys, saved, flag, value, word):
     code, _, err = run(capsys, "eval", saved, flag, value)
     assert code == 2
@@ -212,7 +230,11 @@ def test_info_tells_progress_returns_checkpoints_and_configuration(capsys, train
     assert code == 0
     assert "96 of 96 iterations saved, 96 logged, 9 iterations/s" in out
     assert "12.0 at 64   10.0 at 96   (best 12.0 at 64)   eval/mean_reward" in out
-    assert re.findall(r"^(?:checkpoints | {12})\s*(\d+)   \d", out, flags=re.MULTILINE) == ["32", "64", "96"]
+    assert re.findall(r"^(?:checkpoints | {12})\s*(\d+)   \d", out, flags=re.MULTILINE) == [
+        "32",
+        "64",
+        "96",
+    ]
     assert "hidden_sizes = 8   (default 256,256)" in out
     assert "tau" not in out, "it has its default"
     assert "jax " in out
@@ -231,11 +253,15 @@ def test_info_as_json_and_without_jax(trained):
     sizes = [checkpoint["bytes"] for checkpoint in told["checkpoints"]]
     files = [path for path in (trained / "checkpoints" / "96").rglob("*") if path.is_file()]
     assert sizes[-1] == sum(path.stat().st_size for path in files)
-    assert max(sizes) < told["bytes_on_disk"] < sum(path.stat().st_size for path in trained.rglob("*"))
+    assert (
+        max(sizes) < told["bytes_on_disk"] < sum(path.stat().st_size for path in trained.rglob("*"))
+    )
 
 
 def test_info_of_a_run_without_checkpoint_or_with_a_damaged_one(capsys, saved, tmp_path):
-    (tmp_path / "kwargs.json").write_text(json.dumps({"config": make_config().model_dump(mode="json")}))
+    (tmp_path / "kwargs.json").write_text(
+        json.dumps({"config": make_config().model_dump(mode="json")})
+    )
     assert "0 of 128 iterations saved" in run(capsys, "info", tmp_path)[1]
     (tmp_path / "checkpoints" / "32").mkdir(parents=True)
     code, out, _ = run(capsys, "info", tmp_path)
@@ -244,4 +270,6 @@ def test_info_of_a_run_without_checkpoint_or_with_a_damaged_one(capsys, saved, t
     assert "damaged: " in out
     (tmp_path / "kwargs.json").write_text("{")
     assert run(capsys, "info", tmp_path)[0] == 2, "nothing is left that says what it was"
-    assert "32 of 128 iterations saved" in run(capsys, "info", saved)[1], "without kwargs.json the checkpoint says it"
+    assert "32 of 128 iterations saved" in run(capsys, "info", saved)[1], (
+        "without kwargs.json the checkpoint says it"
+    )

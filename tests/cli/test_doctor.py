@@ -6,11 +6,12 @@ import os
 import subprocess
 
 import pytest
+from helpers.cli import run
 
 from mjx_sac import envs
-from mjx_sac.cli import app, doctor_facts
-from mjx_sac.policy import opengl
+from mjx_sac.cli import doctor_facts
 from mjx_sac.envs import catalog
+from mjx_sac.policy import opengl
 
 WELL = {
     "versions": {"mujoco": "3.17.0", "mujoco-mjx": "3.17.0"},
@@ -28,13 +29,6 @@ WELL = {
 }
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        app.main([*arguments])
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
-
-
 def test_a_machine_that_is_well_has_no_problems():
     assert doctor_facts.problems(WELL) == []
     assert [note.partition(":")[0] for note in doctor_facts.notes(WELL)] == ["env = 'swimmer'"]
@@ -43,13 +37,25 @@ def test_a_machine_that_is_well_has_no_problems():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"unmet": [("mjx-sac", "mujoco==3.17.*", "4.0.0")]}, "installed is 4.0.0: pip install 'mujoco==3.17.*'"),
-        ({"versions": {"mujoco": "3.17.1", "mujoco-mjx": "3.17.0"}}, "pip install 'mujoco==3.17.0'"),
+        (
+            {"unmet": [("mjx-sac", "mujoco==3.17.*", "4.0.0")]},
+            "installed is 4.0.0: pip install 'mujoco==3.17.*'",
+        ),
+        (
+            {"versions": {"mujoco": "3.17.1", "mujoco-mjx": "3.17.0"}},
+            "pip install 'mujoco==3.17.0'",
+        ),
         ({"device_error": "no backend", "platform": None}, "(no backend): unset JAX_PLATFORMS"),
-        ({"nvidia_gpu": "H100"}, "H100 is not used: JAX is installed for CPUs alone: uv run --extra cuda12"),
+        (
+            {"nvidia_gpu": "H100"},
+            "H100 is not used: JAX is installed for CPUs alone: uv run --extra cuda12",
+        ),
         ({"nvidia_gpu": "H100", "cuda_plugins": ["jax_cuda12_plugin"]}, "look at JAX_PLATFORMS"),
         ({"cuda_plugins": ["jax_cuda12_plugin", "jax_cuda13_plugin"]}, "keep one of the extras"),
-        ({"gl": {"glfw": "no display", "egl": None}, "gl_chosen": "glfw"}, "MUJOCO_GL=glfw does not work (no display): unset it"),
+        (
+            {"gl": {"glfw": "no display", "egl": None}, "gl_chosen": "glfw"},
+            "MUJOCO_GL=glfw does not work (no display): unset it",
+        ),
         ({"disk_free": 1e8}, "only 0.1 GB of disk"),
         ({"memory_free": 1e9}, "only 1.0 GB of memory"),
     ],
@@ -61,7 +67,11 @@ def test_each_problem_is_one_line_with_its_cure(change, words):
 
 
 def test_what_only_works_less_well_is_a_note():
-    found = {**WELL, "gl": {"egl": "no library"}, "cache": {"directory": "/cache", "bytes": 0, "writable": False}}
+    found = {
+        **WELL,
+        "gl": {"egl": "no library"},
+        "cache": {"directory": "/cache", "bytes": 0, "writable": False},
+    }
     assert doctor_facts.problems(found) == []
     assert any("needs no OpenGL" in note for note in doctor_facts.notes(found))
     assert any("XDG_CACHE_HOME" in note for note in doctor_facts.notes(found))
@@ -70,7 +80,9 @@ def test_what_only_works_less_well_is_a_note():
 def test_an_installed_version_that_is_not_wanted_is_found(monkeypatch):
     """As if MuJoCo 4.0 were installed: we and MJX want 3.17."""
     version = importlib.metadata.version
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "4.0.0" if name == "mujoco" else version(name))
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: "4.0.0" if name == "mujoco" else version(name)
+    )
     assert ("mjx-sac", "mujoco==3.17.*", "4.0.0") in doctor_facts.unmet()
 
 
@@ -91,7 +103,11 @@ def test_the_command_tells_all_and_exits_2_where_something_is_broken(capsys, mon
 
 
 def test_the_name_of_a_gpu_comes_from_the_drivers_tool(monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "NVIDIA H100\nNVIDIA H100\n"))
+    monkeypatch.setattr(
+        subprocess,
+        "run",
+        lambda *_, **__: subprocess.CompletedProcess([], 0, "NVIDIA H100\nNVIDIA H100\n"),
+    )
     assert doctor_facts.nvidia_gpu() == "NVIDIA H100"
 
     def missing(*_, **__):
@@ -102,8 +118,12 @@ def test_the_name_of_a_gpu_comes_from_the_drivers_tool(monkeypatch):
 
 
 def test_a_gl_backend_is_tried_in_a_process_of_its_own(monkeypatch):
-    assert "invalid value for environment variable MUJOCO_GL: nonsense" in (opengl.problem("nonsense") or "")
-    monkeypatch.setattr(opengl, "_TRIAL", "import os; raise SystemExit(os.environ['MUJOCO_GL'] != 'right')")
+    assert "invalid value for environment variable MUJOCO_GL: nonsense" in (
+        opengl.problem("nonsense") or ""
+    )
+    monkeypatch.setattr(
+        opengl, "_TRIAL", "import os; raise SystemExit(os.environ['MUJOCO_GL'] != 'right')"
+    )
     opengl.problem.cache_clear()
     assert opengl.problem("right") is None
     assert opengl.problem("wrong") == "the process died"
@@ -140,7 +160,9 @@ def test_environments_are_listed_with_sizes_where_they_are_cheap(capsys):
     assert "fast" not in rows
     assert "swimmer" not in rows
     assert "counter" in rows
-    assert all(name.startswith(("playground/", "counter")) or envs.check(name) is None for name in rows)
+    assert all(
+        name.startswith(("playground/", "counter")) or envs.check(name) is None for name in rows
+    )
 
 
 def test_a_search_tells_sizes_and_what_is_missing(capsys, monkeypatch):

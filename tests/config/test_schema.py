@@ -5,8 +5,8 @@ import pathlib
 import pytest
 from pydantic import Field
 
-from mjx_sac.runs.resolve import read_toml, resolve
 from mjx_sac.config import Config, UsageError, build, mark
+from mjx_sac.runs.resolve import read_toml, resolve
 
 OLD_DEFAULTS = {
     "policy_lr": 3e-4, "q_lr": 3e-4, "alpha_lr": 3e-4, "reward_scale": 1.0, "discount": 0.99, "tau": 5e-3, "target_entropy": None,
@@ -25,7 +25,10 @@ def test_whole_numbers_as_people_write_them(text):
     assert build(Config, {"iterations": text}).iterations == 1_000_000
 
 
-@pytest.mark.parametrize(("text", "sizes"), [("256,256", (256, 256)), ("64", (64,)), ("[512, 256, 128]", (512, 256, 128))])
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [("256,256", (256, 256)), ("64", (64,)), ("[512, 256, 128]", (512, 256, 128))],
+)
 def test_hidden_sizes(text, sizes):
     assert build(Config, {"hidden_sizes": text}).hidden_sizes == sizes
 
@@ -61,11 +64,16 @@ def test_a_bad_value_is_named_with_its_bound_in_one_line(values, words):
 def test_counts_that_follow_from_the_configuration():
     # 100 iterations of 16 environments: 7 vector steps, 112 iterations; 33 warm-up iterations: 3 vector steps.
     config = Config(num_envs=16, log_interval=100, warm_up_steps=33, updates_per_iteration=0.5)
-    counts = (config.epoch_vector_steps, config.epoch_iterations, config.warm_up_vector_steps, config.updates_per_vector_step)
+    counts = (
+        config.epoch_vector_steps,
+        config.epoch_iterations,
+        config.warm_up_vector_steps,
+        config.updates_per_vector_step,
+    )
     assert counts == (7, 112, 3, 8)
 
 
-PACKAGED = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.toml"))
+PACKAGED = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
@@ -83,7 +91,12 @@ def test_layers(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("tau = 0.01\npolicy_lr = 1e-3\nhidden_sizes = [64, 64]\n")
     config = resolve({"policy_lr": "2e-3", "logdir": str(tmp_path / "run")}, config_file=str(path))
-    assert (config.tau, config.policy_lr, config.q_lr, config.hidden_sizes) == (0.01, 2e-3, 3e-4, (64, 64))
+    assert (config.tau, config.policy_lr, config.q_lr, config.hidden_sizes) == (
+        0.01,
+        2e-3,
+        3e-4,
+        (64, 64),
+    )
     assert not (tmp_path / "run").exists(), "resolving writes nothing"
 
 
@@ -122,9 +135,16 @@ def test_another_default_keeps_bounds_spelling_help_and_mark():
         policy_delay: int = 2
         warm_up_steps: int = Field(5, description="mine")
 
-    assert (Mine().policy_delay, Mine(warm_up_steps="1e3").warm_up_steps, Config().policy_delay) == (2, 1000, 1)
+    assert (
+        Mine().policy_delay,
+        Mine(warm_up_steps="1e3").warm_up_steps,
+        Config().policy_delay,
+    ) == (2, 1000, 1)
     with pytest.raises(UsageError, match="policy_delay = 0: Input should be greater than 0"):
         build(Mine, {"policy_delay": 0})
-    assert Mine.model_fields["policy_delay"].description == Config.model_fields["policy_delay"].description
+    assert (
+        Mine.model_fields["policy_delay"].description
+        == Config.model_fields["policy_delay"].description
+    )
     assert Mine.model_fields["warm_up_steps"].description == "mine"
     assert mark(Mine, "policy_delay", "fixed")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Counter
+from helpers.envs import Counter
 
 from mjx_sac.config import UsageError
 from mjx_sac.envs.base import State
@@ -21,17 +21,27 @@ def play(episodes: Episodes, steps: int):
         state = start(state)
         observation = state.env.observation
         state, outcome = step(state, jnp.zeros((episodes.num_envs, 1)))
-        rows.append((np.asarray(observation), jax.tree.map(np.asarray, outcome), jax.tree.map(np.asarray, state)))
+        rows.append(
+            (
+                np.asarray(observation),
+                jax.tree.map(np.asarray, outcome),
+                jax.tree.map(np.asarray, state),
+            )
+        )
     return rows
 
 
 def test_a_time_limit_truncates_and_keeps_the_final_observation():
     rows = play(Episodes(Counter(), 2, episode_length=3), 7)
     counts = [row[1].step.observation[0, 1] for row in rows]
-    assert counts == [1, 2, 3, 1, 2, 3, 1], "3 is the true final observation: 0 would be the one after a reset"
+    assert counts == [1, 2, 3, 1, 2, 3, 1], (
+        "3 is the true final observation: 0 would be the one after a reset"
+    )
     assert [bool(row[1].step.truncated[0]) for row in rows] == [False, False, True] * 2 + [False]
     assert not any(row[1].step.terminated.any() for row in rows)
-    assert [float(row[2].episode_return[0]) for row in rows] == [0, 1, 3, 0, 1, 3, 0], "the rewards are 0, 1, 2"
+    assert [float(row[2].episode_return[0]) for row in rows] == [0, 1, 3, 0, 1, 3, 0], (
+        "the rewards are 0, 1, 2"
+    )
     assert [int(row[2].length[0]) for row in rows] == [1, 2, 3, 1, 2, 3, 1]
 
 
@@ -42,7 +52,9 @@ def test_termination_wins_over_the_time_limit_at_the_same_step():
 
 def test_every_episode_starts_from_its_own_draw():
     rows = play(Episodes(Counter(ends_at=2), 3, episode_length=10, pool_size=32), 20)
-    starts = np.array([row[0][:, 0] for row in rows[::2]])  # ten episodes each of three environments
+    starts = np.array(
+        [row[0][:, 0] for row in rows[::2]]
+    )  # ten episodes each of three environments
     assert len(np.unique(starts)) == 30
     assert (starts > 0).all(), "a blank pool entry would start at 0"
 
@@ -55,7 +67,10 @@ def test_a_pool_that_runs_out_starts_again():
 
 def test_a_refill_draws_anew():
     episodes = Episodes(Counter(), 1, episode_length=3, pool_size=4)
-    pools = [episodes.refill(episodes.init(), jax.random.PRNGKey(i)).pool.observation[:, 0] for i in range(2)]
+    pools = [
+        episodes.refill(episodes.init(), jax.random.PRNGKey(i)).pool.observation[:, 0]
+        for i in range(2)
+    ]
     assert len(np.unique(np.concatenate(pools))) == 8
 
 
@@ -78,15 +93,24 @@ def test_a_non_finite_environment_is_reset_and_the_others_go_on_bit_for_bit():
         states[broken] = state
     assert valid == [[True] * 3, [True, False, True], [True] * 3, [True, False, True]]
     assert np.isfinite(states[True].episode_return).all()
-    for a, b in zip(jax.tree.leaves(states[False].env), jax.tree.leaves(states[True].env), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(states[False].env), jax.tree.leaves(states[True].env), strict=True
+    ):
         np.testing.assert_array_equal(a[::2], b[::2])
 
 
 @pytest.mark.parametrize(
     ("ends_at", "limit", "count", "terminated", "truncated"),
-    [(1000, 9, 3, False, False), (2, 9, 2, True, False), (1000, 2, 2, False, True), (2, 2, 2, True, False)],
+    [
+        (1000, 9, 3, False, False),
+        (2, 9, 2, True, False),
+        (1000, 2, 2, False, True),
+        (2, 2, 2, True, False),
+    ],
 )
-def test_action_repeat_adds_rewards_until_the_episode_ends(ends_at, limit, count, terminated, truncated):
+def test_action_repeat_adds_rewards_until_the_episode_ends(
+    ends_at, limit, count, terminated, truncated
+):
     # Three steps are worth 0 + 1 + 2, two 0 + 1. What ended the episode stays what ended it.
     episodes = Episodes(Counter(ends_at=ends_at), 1, episode_length=limit, action_repeat=3)
     ((_, (step, *_), state),) = play(episodes, 1)
@@ -102,7 +126,9 @@ def test_an_environment_whose_state_changes_shape_is_refused_by_name():
             state, step = super().step(state, action)
             return State(state.observation, (jnp.zeros(2), state.inner[1])), step
 
-    with pytest.raises(UsageError, match=r"state\.inner\[0\] has shape \(2,\) after step, \(\) after reset"):
+    with pytest.raises(
+        UsageError, match=r"state\.inner\[0\] has shape \(2,\) after step, \(\) after reset"
+    ):
         play(Episodes(Grows(), 1, episode_length=3), 1)
 
 

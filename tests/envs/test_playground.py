@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from brax.envs.base import State as BraxState
-from conftest import make_config
+from helpers.runs import make_config
 from jax.interpreters import batching
 
 from mjx_sac import envs
-from mjx_sac.training.host import train
 from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.envs.episodes import Episodes
 from mjx_sac.envs.playground import WarpEnvironment
+from mjx_sac.training.host import train
 
 
 @jax.tree_util.register_dataclass
@@ -60,18 +60,26 @@ def test_what_environments_share_is_no_part_of_their_states():
     assert [x.shape for x in jax.tree.leaves(state.pool.inner.pipeline_state)] == [(7, 2)]
     starts = np.asarray(state.pool.observation)
     step = jax.jit(lambda state: episodes.step(episodes.start(state), jnp.full((3, 1), 0.5)))
-    for steps, first in ((1, 0), (2, 0), (1, 3)):  # of an episode, and which initial state the first environment's began with
+    for steps, first in (
+        (1, 0),
+        (2, 0),
+        (1, 3),
+    ):  # of an episode, and which initial state the first environment's began with
         state, outcome = step(state)
-        np.testing.assert_allclose(outcome.step.observation, starts[first : first + 3] + 0.5 * steps, rtol=1e-6)
+        np.testing.assert_allclose(
+            outcome.step.observation, starts[first : first + 3] + 0.5 * steps, rtol=1e-6
+        )
 
 
 def test_an_ordinary_adapter_would_give_each_environment_all_contacts():
     """Or the test above would show nothing."""
-    shape = jax.eval_shape(jax.vmap(BraxEnvironment(Shared()).reset), jax.ShapeDtypeStruct((7, 2), jnp.uint32))
+    shape = jax.eval_shape(
+        jax.vmap(BraxEnvironment(Shared()).reset), jax.ShapeDtypeStruct((7, 2), jnp.uint32)
+    )
     assert [x.shape for x in jax.tree.leaves(shape.inner.pipeline_state)] == [(7, 2), (5,)]
 
 
-@pytest.mark.parametrize("name", ["ant", "Ant-v5", "conftest:Counter"])
+@pytest.mark.parametrize("name", ["ant", "Ant-v5", "helpers.envs:Counter"])
 def test_environments_that_have_no_choice_refuse_it(name):
     with pytest.raises(UsageError, match=f"impl = 'warp': env = '{name}' has no choice of it"):
         envs.check(name, "warp")
@@ -83,8 +91,12 @@ def test_environments_that_have_no_choice_refuse_it(name):
     ids=["train", "eval of a run from elsewhere"],
 )
 def test_without_warp_it_is_refused_before_anything_is_built(monkeypatch, ask):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "warp" else object())
-    with pytest.raises(UsageError, match="impl = 'warp': needs NVIDIA Warp: install mjx-sac\\[playground\\]"):
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "warp" else object()
+    )
+    with pytest.raises(
+        UsageError, match="impl = 'warp': needs NVIDIA Warp: install mjx-sac\\[playground\\]"
+    ):
         ask("playground/CartpoleBalance")
 
 
@@ -101,7 +113,14 @@ def test_both_implementations_move_alike_and_train(tmp_path):
         ends[impl] = np.asarray(step.observation)
     np.testing.assert_allclose(ends["warp"], ends["jax"], rtol=1e-3, atol=1e-4)
 
-    sizes = {"env": name, "impl": "warp", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
+    sizes = {
+        "env": name,
+        "impl": "warp",
+        "num_envs": 2,
+        "episode_length": 20,
+        "episodes_per_eval": 1,
+        "reset_pool_size": 4,
+    }
     run = train.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
     assert int(run.metrics["train/n_updates"]) == 64
     assert np.isfinite(run.metrics["eval/mean_reward"])

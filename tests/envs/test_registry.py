@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Counter, make_config
+from helpers.envs import Counter
+from helpers.runs import make_config
 
 from mjx_sac import envs
-from mjx_sac.training.host import train
 from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.envs.episodes import Episodes
+from mjx_sac.training.host import train
 
 
 def test_brax_names_are_brax_registry():
@@ -25,15 +26,15 @@ def test_a_registered_factory_is_used():
 
 
 def test_a_factory_in_a_module():
-    assert envs.make("conftest:Counter").action_size == 1
+    assert envs.make("helpers.envs:Counter").action_size == 1
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("conftest:Missing", ["AttributeError", "Missing"]),
-        ("conftest:make_config.nothing", ["AttributeError"]),
-        ("conftest:make_experiment", ["Agent is no environment", "observation_size"]),
+        ("helpers.envs:Missing", ["AttributeError", "Missing"]),
+        ("helpers.runs:make_config.nothing", ["AttributeError"]),
+        ("helpers.runs:make_experiment", ["Experiment is no environment", "observation_size"]),
     ],
 )
 def test_a_factory_that_gives_no_environment_is_refused_in_one_line(name, words):
@@ -64,7 +65,12 @@ class DictBrax:
 def test_of_a_dictionary_observation_the_policy_sees_the_state():
     env = BraxEnvironment(DictBrax())
     state, step = env.step(env.reset(jax.random.PRNGKey(0)), jnp.array([0.5]))
-    assert (env.observation_size, state.observation.shape, float(step.reward), bool(step.terminated)) == (3, (3,), 0.5, True)
+    assert (
+        env.observation_size,
+        state.observation.shape,
+        float(step.reward),
+        bool(step.terminated),
+    ) == (3, (3,), 0.5, True)
     with pytest.raises(UsageError, match="dictionary without 'state' \\(pixels\\)"):
         BraxEnvironment(DictBrax(keys=("pixels",)))
 
@@ -104,7 +110,13 @@ def test_swimmer_which_brax_broke_is_refused():
 @pytest.mark.smoke
 def test_ant_trains(tmp_path):
     """MJX physics, checkpoint and evaluation. That it goes on bit for bit is shown in tests/faults."""
-    sizes = {"env": "ant", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
+    sizes = {
+        "env": "ant",
+        "num_envs": 2,
+        "episode_length": 20,
+        "episodes_per_eval": 1,
+        "reset_pool_size": 4,
+    }
     run = train.train(make_config(**sizes, iterations=96, logdir=str(tmp_path)))
     assert int(run.metrics["train/n_updates"]) == 64
     assert np.isfinite(run.metrics["eval/mean_reward"])

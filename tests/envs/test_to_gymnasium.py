@@ -3,10 +3,10 @@
 import gymnasium
 import numpy as np
 import pytest
-from conftest import Counter
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from helpers.envs import Counter
 
 from mjx_sac import envs
 from mjx_sac.envs import to_gymnasium
@@ -18,8 +18,12 @@ def _register():
     to_gymnasium.register(["counter", "ends-at-3"])
 
 
-@pytest.mark.filterwarnings("ignore:.*value is -?infinity")  # as Gymnasium's own MuJoCo environments have it
-@pytest.mark.parametrize("name", ["counter", pytest.param("inverted_pendulum", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings(
+    "ignore:.*value is -?infinity"
+)  # as Gymnasium's own MuJoCo environments have it
+@pytest.mark.parametrize(
+    "name", ["counter", pytest.param("inverted_pendulum", marks=pytest.mark.slow)]
+)
 def test_gymnasiums_checker_has_nothing_to_say(name):
     env = gymnasium.make(f"mjx_sac/{name}")
     check_env(env.unwrapped, skip_render_check=True)
@@ -46,7 +50,9 @@ def test_a_vector_env_returns_the_new_episode_and_keeps_the_true_final_observati
         assert not truncated.any()
         assert ("final_obs" in infos) == (count == 3)
     assert infos["_final_obs"].all()
-    np.testing.assert_array_equal(np.stack(infos["final_obs"]), np.stack([first[:, 0], [3.0] * 3], axis=-1))
+    np.testing.assert_array_equal(
+        np.stack(infos["final_obs"]), np.stack([first[:, 0], [3.0] * 3], axis=-1)
+    )
     assert observation[:, 1].tolist() == [0, 0, 0]
     assert not set(observation[:, 0]) & set(first[:, 0]), "and begins elsewhere"
 

@@ -27,7 +27,12 @@ def _renew_readme(request):
 
 def with_table(text: str, rows: str) -> str:
     table = f"| what happens | lost | what you are told |\n|---|---|---|\n{rows}"
-    return re.sub(r"(<!-- faults:.*?-->\n).*?(<!-- /faults -->)", lambda m: f"{m[1]}\n{table}\n\n{m[2]}", text, flags=re.S)
+    return re.sub(
+        r"(<!-- faults:.*?-->\n).*?(<!-- /faults -->)",
+        lambda m: f"{m[1]}\n{table}\n\n{m[2]}",
+        text,
+        flags=re.S,
+    )
 
 
 @pytest.fixture
@@ -36,7 +41,9 @@ def outcome():
 
     def record(case: str, lost: str, told: str) -> None:
         told = re.sub(r"/\S*/(?=run\b)", "", " ".join(told.split())).replace("|", "\\|")
-        told = re.sub(r"process \d+ on \S+", "process 4711 on host", re.sub(r"[0-9a-f]{64}", "3b5d...", told))
+        told = re.sub(
+            r"process \d+ on \S+", "process 4711 on host", re.sub(r"[0-9a-f]{64}", "3b5d...", told)
+        )
         ROWS[case] = f"| {case} | {lost} | {told} |"
         if not os.environ.get("RENEW_README"):
             assert ROWS[case] in README.read_text(), "run RENEW_README=1 pytest -n0 tests/faults"
@@ -49,8 +56,16 @@ def start():
     """Starts a training process: `start(logdir, fault, *flags, **config)`."""
 
     def start(logdir, fault=None, *flags, stdout=subprocess.PIPE, environment=None, **config):
-        request = {"config": {"logdir": str(logdir), **config}, "fault": fault or {}, "flags": flags}
-        command = [sys.executable, str(pathlib.Path(__file__).parent / "driver.py"), json.dumps(request)]
+        request = {
+            "config": {"logdir": str(logdir), **config},
+            "fault": fault or {},
+            "flags": flags,
+        }
+        command = [
+            sys.executable,
+            str(pathlib.Path(__file__).parents[1] / "helpers" / "faulty_training.py"),
+            json.dumps(request),
+        ]
         env = {**os.environ, **(environment or {})}
         return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env)
 

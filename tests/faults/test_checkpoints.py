@@ -5,16 +5,15 @@ import pathlib
 import shutil
 
 import pytest
-from conftest import make_config
-from evidence import COUNTER, saved_state
+from helpers.evidence import COUNTER, saved_state
+from helpers.runs import make_config
 
+from mjx_sac.config import UsageError
+from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import ITEMS
 from mjx_sac.runs.resolve import attach
 from mjx_sac.training.host import train
-from mjx_sac.runs import array_store
-from mjx_sac.config import UsageError
 
-pytest_plugins = ["cases"]
 pytestmark = pytest.mark.slow
 
 
@@ -26,7 +25,12 @@ def files_of_a_checkpoint(logdir, step):
         manifest = array_store.manifest(directory / item)
         kinds[f"{item}'s manifest"] = directory / item / "manifest.json"
         kinds[f"{item}'s small arrays"] = directory / item / manifest["packed"]
-        pieces = [piece for leaf in manifest["leaves"].values() for piece in leaf.get("pieces", ()) if piece]
+        pieces = [
+            piece
+            for leaf in manifest["leaves"].values()
+            for piece in leaf.get("pieces", ())
+            if piece
+        ]
         if pieces:
             kinds[f"a piece of the {item}"] = directory / item / pieces[-1]
     return kinds
@@ -67,16 +71,27 @@ def test_damage_is_named_before_training_and_fallback_goes_on(large, tmp_path, h
             attach(config, verify=True, check_env=False)
         attached = attach(config, fallback=True, verify=True, check_env=False)
         assert (attached.latest, attached.damaged) == (64, [96])
-    words = {flip: "one byte of it has flipped", truncate: "a file of it was cut short"}.get(harm, "a file of it is gone")
-    outcome(f"the newest checkpoint is damaged: {words}", "with `--fallback` one checkpoint interval", str(refusal.value))
+    words = {flip: "one byte of it has flipped", truncate: "a file of it was cut short"}.get(
+        harm, "a file of it is gone"
+    )
+    outcome(
+        f"the newest checkpoint is damaged: {words}",
+        "with `--fallback` one checkpoint interval",
+        str(refusal.value),
+    )
 
 
 def test_damage_in_place_does_not_reach_the_checkpoint_before(tmp_path, monkeypatch):
     """Where files are linked, a disk error in one shows in the other: so the newest two share none."""
     monkeypatch.setattr(array_store, "_PIECE", 256)
     train.train(make_config(logdir=str(tmp_path), iterations=128, buffer_size=1024))
-    inodes = [{p.stat().st_ino for p in (tmp_path / "checkpoints" / str(s) / "state").iterdir()} for s in (64, 96, 128)]
-    assert inodes[0] & inodes[2], "what did not change since the checkpoint before the last is not written again"
+    inodes = [
+        {p.stat().st_ino for p in (tmp_path / "checkpoints" / str(s) / "state").iterdir()}
+        for s in (64, 96, 128)
+    ]
+    assert inodes[0] & inodes[2], (
+        "what did not change since the checkpoint before the last is not written again"
+    )
     assert not inodes[1] & inodes[2]
 
 
@@ -98,10 +113,14 @@ def reseal(directory, change):
     """Changes a manifest as one would who knows how to compute its SHA-256."""
     body = array_store.manifest(directory)
     change(body)
-    (directory / "manifest.json").write_text(json.dumps({**body, "sha256": array_store._digest(body)}))
+    (directory / "manifest.json").write_text(
+        json.dumps({**body, "sha256": array_store._digest(body)})
+    )
 
 
-def test_a_manifest_that_declares_a_giant_is_refused_before_anything_is_allocated(whole, tmp_path, outcome):
+def test_a_manifest_that_declares_a_giant_is_refused_before_anything_is_allocated(
+    whole, tmp_path, outcome
+):
     logdir = tmp_path / "run"
     shutil.copytree(whole, logdir)
 
@@ -109,16 +128,27 @@ def test_a_manifest_that_declares_a_giant_is_refused_before_anything_is_allocate
         body["leaves"]["replay.reward"] = {"dtype": "float32", "shape": [10**12], "pieces": []}
 
     reseal(logdir / "checkpoints" / "128" / "state", grow)
-    with pytest.raises(UsageError, match=r"replay\.reward is float32\[1000000000000\], this run's float32\[16, 4\]") as refusal:
+    with pytest.raises(
+        UsageError, match=r"replay\.reward is float32\[1000000000000\], this run's float32\[16, 4\]"
+    ) as refusal:
         train.train(make_config(env=COUNTER, logdir=str(logdir), iterations=160))
-    outcome("a checkpoint's arrays are not this run's (10^12 elements, say)", "nothing", str(refusal.value))
+    outcome(
+        "a checkpoint's arrays are not this run's (10^12 elements, say)",
+        "nothing",
+        str(refusal.value),
+    )
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(whole, tmp_path, outcome):
     logdir = tmp_path / "run"
     shutil.copytree(whole, logdir)
-    reseal(logdir / "checkpoints" / "128" / "state", lambda body: body.update(schema=array_store.SCHEMA + 1))
-    with pytest.raises(UsageError, match="schema 2, this version reads up to 1: upgrade mjx-sac") as refusal:
+    reseal(
+        logdir / "checkpoints" / "128" / "state",
+        lambda body: body.update(schema=array_store.SCHEMA + 1),
+    )
+    with pytest.raises(
+        UsageError, match="schema 2, this version reads up to 1: upgrade mjx-sac"
+    ) as refusal:
         attach(make_config(env=COUNTER, logdir=str(logdir), iterations=160))
     outcome("a newer mjx-sac wrote the checkpoint", "nothing", str(refusal.value))
 
@@ -129,7 +159,11 @@ def test_a_checkpoint_of_another_run_is_refused_field_by_field(whole, tmp_path, 
         attach(make_config(env=COUNTER, logdir=str(whole), iterations=160, **changes))
     assert next(iter(changes)) in str(refusal.value)
     if "buffer_size" in changes:
-        outcome("another environment, network or buffer size than the run's", "nothing", str(refusal.value))
+        outcome(
+            "another environment, network or buffer size than the run's",
+            "nothing",
+            str(refusal.value),
+        )
 
 
 def test_the_golden_checkpoint_of_every_release_goes_on(tmp_path, outcome):

@@ -4,15 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_config
-from evidence import COUNTER, curves
+from helpers.evidence import COUNTER, curves
+from helpers.runs import make_config
 
+from mjx_sac.config import UsageError
+from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import steps
 from mjx_sac.training.host import train
-from mjx_sac.runs import array_store
-from mjx_sac.config import UsageError
 
-pytest_plugins = ["cases"]
 pytestmark = pytest.mark.slow
 
 
@@ -24,8 +23,16 @@ def test_nan_in_the_state_of_some_environments(run, tmp_path, outcome):
     steps = curves(logdir)["health/nonfinite_steps"]
     assert all(0 < count < 32 for _, count in steps)
     state = dict(array_store.read(logdir / "checkpoints" / "128" / "state"))
-    assert all(np.isfinite(x).all() for name, x in state.items() if name.startswith("replay.") and x.dtype.kind == "f")
-    outcome("NaN in some environments: state, observation or reward", "those steps", "`health/nonfinite_steps` counts them")
+    assert all(
+        np.isfinite(x).all()
+        for name, x in state.items()
+        if name.startswith("replay.") and x.dtype.kind == "f"
+    )
+    outcome(
+        "NaN in some environments: state, observation or reward",
+        "those steps",
+        "`health/nonfinite_steps` counts them",
+    )
 
 
 def test_nan_in_the_reward_alone(run, tmp_path):
@@ -66,10 +73,15 @@ def test_counters_past_two_to_the_31(whole, tmp_path):
 def test_more_memory_than_there_is(tmp_path, outcome):
     config = make_config(logdir=str(tmp_path / "run"), buffer_size=10**12)
     with pytest.raises(
-        UsageError, match=r"buffer_size = 1000000000000: the run needs about [\d,.]+ GB.* has [\d,.]+ GB"
+        UsageError,
+        match=r"buffer_size = 1000000000000: the run needs about [\d,.]+ GB.* has [\d,.]+ GB",
     ) as refusal:
         train.train(config)
     assert not (tmp_path / "run").exists()
     words = str(refusal.value)
     assert "replay buffer" in words
-    outcome("the run needs more memory than the device has", "nothing", "both figures, and which field to lower; exit code 2")
+    outcome(
+        "the run needs more memory than the device has",
+        "nothing",
+        "both figures, and which field to lower; exit code 2",
+    )

@@ -11,12 +11,13 @@ import time
 
 import numpy as np
 import pytest
-from conftest import Counter, make_config
+from helpers.envs import Counter
+from helpers.runs import make_config
 
-from mjx_sac.runs.directory import steps
-from mjx_sac.training.host import train, processes
-from mjx_sac.runs import array_store
 from mjx_sac.config import UsageError
+from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import steps
+from mjx_sac.training.host import processes, train
 
 pytestmark = pytest.mark.slow
 
@@ -32,11 +33,28 @@ def together(tmp_path_factory):
             address = f"127.0.0.1:{free.getsockname()[1]}"
         running = []
         for i in (0, 1):
-            flags = ["--coordinator", address, "--num_processes", str(num_processes[i]), "--process_id", str(i)]
-            request = json.dumps({"config": {"logdir": str(logdir)}, "fault": faults[i], "flags": flags})
-            command = [sys.executable, str(pathlib.Path(__file__).parent / "driver.py"), request]
+            flags = [
+                "--coordinator",
+                address,
+                "--num_processes",
+                str(num_processes[i]),
+                "--process_id",
+                str(i),
+            ]
+            request = json.dumps(
+                {"config": {"logdir": str(logdir)}, "fault": faults[i], "flags": flags}
+            )
+            command = [
+                sys.executable,
+                str(pathlib.Path(__file__).parents[1] / "helpers" / "faulty_training.py"),
+                request,
+            ]
             env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env))
+            running.append(
+                subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+                )
+            )
         ends = [None, None]
         while None in ends:
             for i, process in enumerate(running):
@@ -66,7 +84,7 @@ def close(a, b):
 def whole(tmp_path_factory):
     """A run of one process that nothing befell."""
     logdir = tmp_path_factory.mktemp("whole") / "run"
-    train.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
+    train.train(make_config(env="helpers.envs:Counter", logdir=str(logdir)), env=Counter())
     return logdir
 
 
@@ -94,7 +112,7 @@ def test_one_of_them_speaks_evaluates_and_logs(interrupted):
 
 def test_one_process_goes_on_from_what_two_have_saved(interrupted, whole):
     logdir, _ = interrupted
-    train.train(make_config(env="conftest:Counter", logdir=str(logdir)), env=Counter())
+    train.train(make_config(env="helpers.envs:Counter", logdir=str(logdir)), env=Counter())
     close(arrays(logdir, 128), arrays(whole, 128))
 
 
@@ -116,7 +134,9 @@ def test_when_one_is_killed_the_other_says_so_and_ends(together, whole, tmp_path
 def test_processes_that_count_differently_are_refused(together, tmp_path):
     ends = together(tmp_path / "run", num_processes=(2, 3))
     assert [code for code, *_ in ends] == [2, 2], ends
-    assert all("num_processes = 2 in process 0, 3 in process 1" in line for _, line, *_ in ends), ends
+    assert all("num_processes = 2 in process 0, 3 in process 1" in line for _, line, *_ in ends), (
+        ends
+    )
     assert not (tmp_path / "run").exists()
 
 

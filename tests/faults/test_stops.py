@@ -1,14 +1,13 @@
 """Runs that are stopped, by their own end, by signals and by others: real processes, and what was lost."""
 
-from mjx_sac.runs.directory import steps
 import random
 import signal
 
 import pytest
-from evidence import curves, saved_state
+from helpers.evidence import curves, saved_state
 
+from mjx_sac.runs.directory import steps
 
-pytest_plugins = ["cases"]
 pytestmark = pytest.mark.slow
 
 
@@ -20,12 +19,22 @@ def test_stopped_halfway_and_gone_on_in_a_new_process(run, whole, tmp_path, outc
     assert saved_state(logdir) == saved_state(whole)
     assert curves(logdir) == curves(whole)
     told = next(line for line in out.splitlines() if "going on from" in line).split("] ")[1]
-    outcome("a run ends, and the same command with more iterations goes on", "nothing: every bit as in one run", told)
+    outcome(
+        "a run ends, and the same command with more iterations goes on",
+        "nothing: every bit as in one run",
+        told,
+    )
 
 
 def test_ant_stopped_halfway_and_gone_on_in_a_new_process(run, tmp_path):
     """MJX physics: one process against two."""
-    ant = {"env": "ant", "num_envs": 2, "episode_length": 20, "episodes_per_eval": 1, "reset_pool_size": 4}
+    ant = {
+        "env": "ant",
+        "num_envs": 2,
+        "episode_length": 20,
+        "episodes_per_eval": 1,
+        "reset_pool_size": 4,
+    }
     assert run(tmp_path / "whole", **ant)[0] == 0
     for iterations in (64, 128):
         assert run(tmp_path / "parts", **ant, iterations=iterations)[0] == 0
@@ -58,7 +67,9 @@ def test_sigkill_in_the_middle_of_writing_a_file(run, whole, tmp_path, write):
     logdir = tmp_path / "run"
     code, *_ = run(logdir, {"kill_write": write})
     assert code == -signal.SIGKILL
-    assert steps(logdir) == list(range(32, 32 * (1 + (write - 1) // 4), 32)), "four files a checkpoint"
+    assert steps(logdir) == list(range(32, 32 * (1 + (write - 1) // 4), 32)), (
+        "four files a checkpoint"
+    )
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
     assert curves(logdir) == curves(whole)
@@ -76,10 +87,10 @@ def test_sigkill_at_random_moments(run, tmp_path, outcome):
         for _ in range(8):
             code, *_ = run(logdir, {"kill_after": moments.uniform(0, 0.4)}, **long)
             assert code == -signal.SIGKILL
-            steps = steps(logdir)  # none where the first kill came before the first checkpoint
-            assert max(steps, default=0) >= reached, "nothing that was committed is lost"
-            reached = max(steps, default=0)
-            for step in steps:
+            there = steps(logdir)  # none where the first kill came before the first checkpoint
+            assert max(there, default=0) >= reached, "nothing that was committed is lost"
+            reached = max(there, default=0)
+            for step in there:
                 saved_state(logdir, step)  # verifies it
         code, out, *_ = run(logdir, **long)
         assert code == 0

@@ -3,13 +3,12 @@
 import subprocess
 
 import pytest
-from conftest import make_config
-from evidence import saved_state
+from helpers.evidence import saved_state
+from helpers.runs import make_config
 
 from mjx_sac.runs.directory import steps
 from mjx_sac.training.host import train
 
-pytest_plugins = ["cases"]
 pytestmark = pytest.mark.slow
 
 
@@ -28,7 +27,9 @@ def small_disk(tmp_path):
     """A file system of its own, of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True
+    ).returncode:
         pytest.skip("mounting a small disk needs root")
     yield disk
     subprocess.run(["umount", disk], check=True)
@@ -38,9 +39,9 @@ def test_a_disk_that_is_full(run, whole, small_disk, outcome):
     logdir = small_disk / "run"
     code, out, last, _ = run(logdir, {"disk_full": 2})
     assert code == 3
-    steps = steps(logdir)
-    assert steps in ([32], [32, 64]), "the second may be on disk already, or just being written"
-    for step in steps:
+    there = steps(logdir)
+    assert there in ([32], [32, 64]), "the second may be on disk already, or just being written"
+    for step in there:
         saved_state(logdir, step)  # verifies it
     assert "warning: no event file from here on" in out
     outcome("the disk is full", "what came after the last checkpoint, and its curves", last)

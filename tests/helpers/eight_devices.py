@@ -11,31 +11,47 @@ os.environ["XLA_FLAGS"] = (
     "--xla_cpu_collective_timeout_seconds=600"
 )
 CACHE = os.environ.get("XDG_CACHE_HOME")
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-from conftest import Counter, make_experiment, make_config  # noqa: E402
+
+from helpers.envs import Counter  # noqa: E402
+from helpers.runs import make_config, make_experiment  # noqa: E402
 
 if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
-from mjx_sac.training.host import hlo, processes, train
 from mjx_sac.training.compiled import population  # noqa: E402
+from mjx_sac.training.host import hlo, processes
+from mjx_sac.training.host import train as train_lib
 
-SHAPE = {"num_envs": 8, "batch_size": 16, "buffer_size": 256, "reset_pool_size": 10, "episodes_per_eval": 0, "log_interval": 64}
+SHAPE = {
+    "num_envs": 8,
+    "batch_size": 16,
+    "buffer_size": 256,
+    "reset_pool_size": 10,
+    "episodes_per_eval": 0,
+    "log_interval": 64,
+}
 RUN = {**SHAPE, "iterations": 256}
 
 
 def difference(a, b) -> float:
     """The largest, relative to the larger number, 1 at least."""
     pairs = zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)), strict=True)
-    apart = [np.abs(x - y) / np.maximum(np.maximum(np.abs(x), np.abs(y)), 1) for x, y in (map(np.float64, pair) for pair in pairs)]
+    apart = [
+        np.abs(x - y) / np.maximum(np.maximum(np.abs(x), np.abs(y)), 1)
+        for x, y in (map(np.float64, pair) for pair in pairs)
+    ]
     return max(float(np.max(x, initial=0)) for x in apart)
 
 
 def train(logdir, num_devices=None, **changes):
-    return train.train(make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices), env=Counter())
+    return train_lib.train(
+        make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices),
+        env=Counter(),
+    )
 
 
 def split(num_devices: int, **changes) -> dict:
@@ -62,7 +78,10 @@ def main(directory: pathlib.Path) -> dict:
     train(directory / "up", iterations=128)
     up = train(directory / "up", 2)
     seeds = {"num_seeds": 4, "num_envs": 3, "batch_size": 5}  # which need not be divisible then
-    alone, shared = train(directory / "seeds_one", **seeds), train(directory / "seeds_four", 4, **seeds)
+    alone, shared = (
+        train(directory / "seeds_one", **seeds),
+        train(directory / "seeds_four", 4, **seeds),
+    )
     return {
         "eight": difference(one.state, eight.state),
         "metrics": difference(

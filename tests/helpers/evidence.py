@@ -2,10 +2,10 @@
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mjx_sac.runs.directory import steps
 from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import steps
 
-COUNTER = "conftest:Counter"
+COUNTER = "helpers.envs:Counter"
 """The environment, as the processes name it."""
 
 

@@ -20,19 +20,21 @@ import signal
 import sys
 import threading
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 CACHE = os.environ.get("XDG_CACHE_HOME")  # conftest would make a fresh one for every process
 
 import jax.numpy as jnp  # noqa: E402
-from conftest import SMALL, Counter  # noqa: E402
+
+from helpers.envs import Counter  # noqa: E402
+from helpers.runs import SMALL  # noqa: E402
 
 if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
 from mjx_sac.cli import app
+from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 from mjx_sac.runs import array_store  # noqa: E402
 from mjx_sac.training.host.console import Console  # noqa: E402
-from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 
 
 class Breaking(Counter):
@@ -51,7 +53,9 @@ class Breaking(Counter):
         bad = jnp.where(breaks | (self.part == "all"), jnp.nan, 0.0)
         if self.part in ("reward", "all"):
             step = step._replace(reward=step.reward + bad)
-        return new.replace(inner=(*new.inner, hidden + (bad if self.part == "state" else 0.0))), step
+        return new.replace(
+            inner=(*new.inner, hidden + (bad if self.part == "state" else 0.0))
+        ), step
 
 
 def breaking_loss(params, state, batch, key, *, networks, config):
@@ -80,7 +84,9 @@ def befall(fault: dict, name: str, counts: collections.Counter) -> None:
         fill(pathlib.Path(fault["logdir"]))
     if counts["saving"] == fault.get("quota"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        )
     if name == "saving" and counts["saving"] == 1 and "kill_after" in fault:
         threading.Timer(fault["kill_after"], kill).start()
 
@@ -115,9 +121,16 @@ def main() -> None:
     arm({**fault, "logdir": request["config"]["logdir"]})
     nan = fault.get("nan")
     os.environ["NAN_IN"] = nan or ""  # for the environment, which is imported by name
-    env = "driver:Breaking" if nan in ("state", "reward", "all") else "conftest:Counter"
+    env = (
+        "helpers.faulty_training:Breaking"
+        if nan in ("state", "reward", "all")
+        else "helpers.envs:Counter"
+    )
     config = {**SMALL, "env": env, **request["config"]}
-    flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for name, v in config.items()]
+    flags = [
+        f"--{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}"
+        for name, v in config.items()
+    ]
     losses = Losses(critic=breaking_loss) if nan == "loss" else None
     app.main(["train", *flags, *request.get("flags", [])], losses=losses)
 

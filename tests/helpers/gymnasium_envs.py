@@ -56,8 +56,12 @@ def hang_holding_the_lock(observation, reward):
 
 def in_worker(index, fault):
     """`fault`, in one of the worker processes alone."""
-    return lambda *values: fault(*values) if multiprocessing.current_process().name.endswith(f"-{index}") else values
+    return lambda *values: (
+        fault(*values) if multiprocessing.current_process().name.endswith(f"-{index}") else values
+    )
 
 
 def walk(vectorization="sync", action_repeat=1, **kwargs):
-    return GymnasiumEnvironment("walk", lambda: Walk(**kwargs), vectorization=vectorization, action_repeat=action_repeat)
+    return GymnasiumEnvironment(
+        "walk", lambda: Walk(**kwargs), vectorization=vectorization, action_repeat=action_repeat
+    )

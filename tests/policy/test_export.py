@@ -9,18 +9,25 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
-from conftest import Counter, make_policy
 from flax import linen as nn
 from gymnasium import spaces
+from helpers.envs import Counter
+from helpers.runs import make_policy
+from mjx_sac.distributions import TanhGaussian
 
 import mjx_sac
 from mjx_sac import networks
-from mjx_sac.policy import numpy_policy
 from mjx_sac.config import Config, UsageError
-from mjx_sac.distributions import TanhGaussian
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.policy import numpy_policy
 
-NETWORKS = [("relu", (8, 16), True), ("tanh", (8,), False), ("elu", (16, 8, 4), True), ("gelu", (8, 8), True), ("silu", (8,), True)]
+NETWORKS = [
+    ("relu", (8, 16), True),
+    ("tanh", (8,), False),
+    ("elu", (16, 8, 4), True),
+    ("gelu", (8, 8), True),
+    ("silu", (8,), True),
+]
 FORMS = ["npz", "stablehlo", "onnx"]
 OBSERVATIONS = (10 * np.random.default_rng(0).normal(size=(1000, 6))).astype(np.float32)
 
@@ -35,7 +42,11 @@ class Valve(gymnasium.Env):
 @pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network[0])
 def policy(request):
     activation, hidden_sizes, normalize = request.param
-    overrides = {"activation": activation, "hidden_sizes": hidden_sizes, "normalize_observations": normalize}
+    overrides = {
+        "activation": activation,
+        "hidden_sizes": hidden_sizes,
+        "normalize_observations": normalize,
+    }
     return make_policy(GymnasiumEnvironment("valve", Valve), **overrides)
 
 
@@ -61,12 +72,16 @@ def test_actions_equal_the_policys_for_a_batch_of_any_size(policy, tmp_path, for
     assert told <= 1e-5
     for n in (1, 7):
         assert act(OBSERVATIONS[:n]).shape == (n, 2)
-    assert (expected.min(0) < [-2, 0.1]).all(), "the actions are spread over the bounds, so rescaling is inside"
+    assert (expected.min(0) < [-2, 0.1]).all(), (
+        "the actions are spread over the bounds, so rescaling is inside"
+    )
     assert (expected.max(0) > [2, 0.4]).all()
 
 
 def test_every_activation_that_a_configuration_may_have_was_tried():
-    assert {name for name, *_ in NETWORKS} == set(Config.model_fields["activation"].annotation.__args__)
+    assert {name for name, *_ in NETWORKS} == set(
+        Config.model_fields["activation"].annotation.__args__
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -95,13 +110,19 @@ def test_an_npz_needs_one_file_and_numpy(tmp_path):
     )
     np.save(tmp_path / "observations.npy", OBSERVATIONS)
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
-    np.testing.assert_allclose(np.load(tmp_path / "actions.npy"), policy.predict(OBSERVATIONS)[0], atol=1e-5)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "actions.npy"), policy.predict(OBSERVATIONS)[0], atol=1e-5
+    )
 
 
 def test_large_numbers_overflow_nothing(tmp_path):
     """Without normalisation the hidden layers see what the environment says."""
     for activation in ("elu", "silu"):
-        policy = make_policy(GymnasiumEnvironment("valve", Valve), activation=activation, normalize_observations=False)
+        policy = make_policy(
+            GymnasiumEnvironment("valve", Valve),
+            activation=activation,
+            normalize_observations=False,
+        )
         mjx_sac.export_policy(policy, tmp_path / "policy.npz", "npz")
         with np.errstate(all="raise", under="ignore"):
             actions = numpy_policy.load(tmp_path / "policy.npz")(1e4 * OBSERVATIONS)
@@ -110,7 +131,11 @@ def test_large_numbers_overflow_nothing(tmp_path):
 
 def test_stablehlo_is_for_every_platform(tmp_path):
     mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "stablehlo")
-    assert jax.export.deserialize(bytearray((tmp_path / "policy").read_bytes())).platforms == ("cpu", "cuda", "tpu")
+    assert jax.export.deserialize(bytearray((tmp_path / "policy").read_bytes())).platforms == (
+        "cpu",
+        "cuda",
+        "tpu",
+    )
 
 
 def test_onnx_is_of_an_old_opset_and_names_its_ends(tmp_path):
@@ -118,7 +143,10 @@ def test_onnx_is_of_an_old_opset_and_names_its_ends(tmp_path):
     mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "onnx")
     model = onnx.load(tmp_path / "policy")
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 13)]
-    ends = [(end.name, end.type.tensor_type.shape.dim) for end in (*model.graph.input, *model.graph.output)]
+    ends = [
+        (end.name, end.type.tensor_type.shape.dim)
+        for end in (*model.graph.input, *model.graph.output)
+    ]
     assert [(name, dim[0].dim_param, dim[1].dim_value) for name, dim in ends] == [
         ("observation", "batch", 2),
         ("action", "batch", 1),
@@ -135,7 +163,9 @@ def test_networks_of_ones_own_export_as_stablehlo(tmp_path):
     policy = make_policy(Counter(), networks.Networks(Linear(), None))
     mjx_sac.export_policy(policy, tmp_path / "policy", "stablehlo")
     expected, _ = policy.predict(OBSERVATIONS[:, :2])
-    np.testing.assert_allclose(load(tmp_path / "policy", "stablehlo")(OBSERVATIONS[:, :2]), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        load(tmp_path / "policy", "stablehlo")(OBSERVATIONS[:, :2]), expected, atol=1e-5
+    )
     for form in ("npz", "onnx"):
         with pytest.raises(UsageError, match=r"the actor is your own Linear, .*: use stablehlo"):
             mjx_sac.export_policy(policy, tmp_path / form, form)
@@ -143,10 +173,16 @@ def test_networks_of_ones_own_export_as_stablehlo(tmp_path):
 
 
 def test_an_unknown_format_is_one_line(tmp_path):
-    with pytest.raises(UsageError, match="format = 'tf': no such format; there are stablehlo, npz, onnx"):
+    with pytest.raises(
+        UsageError, match="format = 'tf': no such format; there are stablehlo, npz, onnx"
+    ):
         mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "tf")
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
-    with pytest.raises(UsageError, match=r"out = .*No such file or directory: choose another --out"):
-        mjx_sac.export_policy(make_policy(Counter()), pathlib.Path(tmp_path / "none" / "policy"), "npz")
+    with pytest.raises(
+        UsageError, match=r"out = .*No such file or directory: choose another --out"
+    ):
+        mjx_sac.export_policy(
+            make_policy(Counter()), pathlib.Path(tmp_path / "none" / "policy"), "npz"
+        )

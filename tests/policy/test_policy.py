@@ -11,16 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_experiment, make_policy, save_run
 from flax import linen as nn
 from gymnasium import spaces
+from helpers.runs import make_experiment, make_policy, save_run
+from mjx_sac.distributions import TanhGaussian
 
 import mjx_sac
 from mjx_sac import networks
-from mjx_sac.training.compiled import epoch
 from mjx_sac.config import UsageError
-from mjx_sac.distributions import TanhGaussian
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.training.compiled import epoch
 
 pytestmark = pytest.mark.smoke
 
@@ -61,7 +61,11 @@ def copy(run, tmp_path):
 def rewrite_manifest(directory, **changes) -> None:
     """As another version would have written it; None removes an entry."""
     path = directory / "checkpoints" / "32" / "policy" / "manifest.json"
-    body = {name: value for name, value in {**json.loads(path.read_text()), **changes}.items() if value is not None}
+    body = {
+        name: value
+        for name, value in {**json.loads(path.read_text()), **changes}.items()
+        if value is not None
+    }
     del body["sha256"]
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({**body, "sha256": digest}))
@@ -74,7 +78,9 @@ def test_it_acts_as_the_trainers_policy_does(copy, run, normalize_observations):
     rewrite_manifest(copy, config=config.model_dump(mode="json"))
     policy = mjx_sac.load_policy(copy)
     agent = make_experiment(normalize_observations=normalize_observations)
-    expected = epoch.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None)
+    expected = epoch.policy(
+        agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None
+    )
     action, nothing = policy.predict(OBSERVATIONS)
     assert isinstance(action, np.ndarray)
     assert (action.shape, action.dtype, nothing) == ((6, 1), np.float32, None)
@@ -85,7 +91,9 @@ def test_it_acts_as_the_trainers_policy_does(copy, run, normalize_observations):
 def test_one_observation_gives_one_action_and_the_callers_state_back(run):
     policy = mjx_sac.load_policy(run[0])
     batch, _ = policy.predict(OBSERVATIONS)
-    action, state = policy.predict(list(OBSERVATIONS[2]), state="mine", episode_start=np.array([True]), deterministic=True)
+    action, state = policy.predict(
+        list(OBSERVATIONS[2]), state="mine", episode_start=np.array([True]), deterministic=True
+    )
     assert action.shape == (1,)
     np.testing.assert_allclose(action, batch[2], atol=1e-6)
     assert state == "mine"
@@ -98,7 +106,9 @@ def test_apply_is_pure_for_jit_and_vmap_and_samples_with_a_key(run):
     np.testing.assert_allclose(jax.jit(jax.vmap(policy.apply))(OBSERVATIONS), expected, atol=1e-6)
     key = jax.random.PRNGKey(5)
     agent = make_experiment()
-    sample = epoch.policy(agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key)
+    sample = epoch.policy(
+        agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key
+    )
     np.testing.assert_allclose(policy.apply(OBSERVATIONS, key), sample, atol=1e-6)
     samples = [policy.predict(OBSERVATIONS[0], deterministic=False)[0] for _ in range(3)]
     assert len(np.unique(samples)) == 3
@@ -131,7 +141,10 @@ def test_whole_numbers_are_rounded_and_do_not_overflow():
 
 def test_dictionaries_and_tuples_are_taken_as_they_come_or_flat(tmp_path):
     """Loaded by a process in which the environment does not exist: the checkpoint says what its parts are."""
-    parts = {"b": spaces.Box(-1, 1, (2,)), "a": spaces.Tuple([spaces.Box(-1, 1, (1, 2)), spaces.Box(-1, 1, ())])}
+    parts = {
+        "b": spaces.Box(-1, 1, (2,)),
+        "a": spaces.Tuple([spaces.Box(-1, 1, (1, 2)), spaces.Box(-1, 1, ())]),
+    }
     space = spaces.Dict(list(parts.items()))  # from pairs it keeps their order
     save_run(tmp_path, gym_env(space, spaces.Box(-1, 1, (1,))), env="gone:make")
     policy = mjx_sac.load_policy(tmp_path)
@@ -139,9 +152,15 @@ def test_dictionaries_and_tuples_are_taken_as_they_come_or_flat(tmp_path):
     one = {"a": (flat[2:4].reshape(1, 2), flat[4]), "b": flat[:2]}
     expected, _ = policy.predict(flat)
     np.testing.assert_array_equal(policy.predict(one)[0], expected)
-    batch = {"b": np.stack([flat[:2]] * 3), "a": (np.stack([flat[2:4].reshape(1, 2)] * 3), np.full(3, flat[4]))}
+    batch = {
+        "b": np.stack([flat[:2]] * 3),
+        "a": (np.stack([flat[2:4].reshape(1, 2)] * 3), np.full(3, flat[4])),
+    }
     np.testing.assert_allclose(policy.predict(batch)[0], [expected] * 3, atol=1e-6)
-    with pytest.raises(ValueError, match=r"observation: without 'a'.* takes shape \(5,\) or \(batch, 5\), or the parts b, a"):
+    with pytest.raises(
+        ValueError,
+        match=r"observation: without 'a'.* takes shape \(5,\) or \(batch, 5\), or the parts b, a",
+    ):
         policy.predict({"b": flat[:2]})
 
 
@@ -173,7 +192,9 @@ def test_of_a_checkpoint_that_does_not_say_the_bounds_the_environment_is_asked(c
 
 def spoil_bytes(directory) -> None:
     policy = directory / "checkpoints" / "32" / "policy"
-    path = next(path for path in policy.iterdir() if path.name != "manifest.json" and len(path.name) == 64)
+    path = next(
+        path for path in policy.iterdir() if path.name != "manifest.json" and len(path.name) == 64
+    )
     path.write_bytes(path.read_bytes()[::-1])
 
 
@@ -182,11 +203,16 @@ UNUSABLE = [
     (lambda path: shutil.rmtree(path / "checkpoints"), r"no checkpoint there"),
     (spoil_bytes, r"has been changed: its SHA-256 differs: there is no other checkpoint"),
     (lambda path: rewrite_manifest(path, schema=9), r"has schema 9.*upgrade mjx-sac"),
-    (lambda path: (path / "checkpoints" / "32" / "policy" / "manifest.json").unlink(), r"cannot be read"),
+    (
+        lambda path: (path / "checkpoints" / "32" / "policy" / "manifest.json").unlink(),
+        r"cannot be read",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "message"), UNUSABLE, ids=["none", "empty", "damaged", "newer", "cut"])
+@pytest.mark.parametrize(
+    ("spoil", "message"), UNUSABLE, ids=["none", "empty", "damaged", "newer", "cut"]
+)
 def test_a_run_that_cannot_be_used_is_one_line(copy, spoil, message):
     spoil(copy)
     with pytest.raises(UsageError, match=message):
@@ -202,7 +228,9 @@ def test_neither_replay_buffer_nor_simulators_are_needed(copy):
     shutil.rmtree(copy / "checkpoints" / "32" / "state")
     code = "import sys, mjx_sac; print(mjx_sac.load_policy(sys.argv[1]).predict([0.0, 0.0])[0].shape, " \
            "sorted({'brax', 'mujoco', 'orbax', 'tensorboardX'} & set(sys.modules)))"  # fmt: skip
-    out = subprocess.run([sys.executable, "-c", code, copy], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code, copy], capture_output=True, text=True, check=True
+    ).stdout
     assert out == "(1,) []\n"
 
 

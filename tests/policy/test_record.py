@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from conftest import make_config
 from flax import struct
+from helpers.runs import make_config
 from test_viewer import scene
 
 from mjx_sac import envs
 from mjx_sac.cli import app
-from mjx_sac.policy import video, opengl, record
 from mjx_sac.config import UsageError
 from mjx_sac.envs.base import State
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.policy import opengl, record, video
 from mjx_sac.types import Step
 
 SLIDER = """
@@ -65,7 +65,10 @@ def policy(name, action=0.5, **overrides):
     """One that always does the same."""
     config = make_config(env=name, **{"episode_length": None, **overrides})
     return types.SimpleNamespace(
-        config=config, iterations=128, predict=lambda _: (np.full(1, action), None), apply=lambda _: np.full(1, action)
+        config=config,
+        iterations=128,
+        predict=lambda _: (np.full(1, action), None),
+        apply=lambda _: np.full(1, action),
     )
 
 
@@ -91,11 +94,15 @@ def test_a_film_shows_whole_episodes_at_their_own_speed(tmp_path):
     frames, rate = decoded(tmp_path / "f.mp4")
     assert rate == 10
     assert {frame.shape for frame in frames} == {(16, 32, 3)}
-    np.testing.assert_allclose([frame.mean() for frame in frames], [10, 30, 50, 70, 20, 40, 60, 80], atol=3)
+    np.testing.assert_allclose(
+        [frame.mean() for frame in frames], [10, 30, 50, 70, 20, 40, 60, 80], atol=3
+    )
 
 
 def test_a_film_ends_after_the_seconds_asked_for(tmp_path):
-    assert record.record(policy("flash"), tmp_path / "f.mp4", seconds=0.2) == [record.Episode(1.0, 2, False)]
+    assert record.record(policy("flash"), tmp_path / "f.mp4", seconds=0.2) == [
+        record.Episode(1.0, 2, False)
+    ]
     assert len(decoded(tmp_path / "f.mp4")[0]) == 3
 
 
@@ -120,7 +127,12 @@ def test_a_gif_keeps_the_speed(tmp_path):
     [
         (0.05, ".mp4", 0.05, [0, 1, 2, 3]),
         (0.008, ".mp4", 0.024, [0, 3, 6, 9]),  # 125 a second: every third, 41.7 a second
-        (0.015, ".gif", 0.05, [0, 4, 7, 10]),  # 0.045 s is not in hundredths; at 0.05, 0.1, 0.15 s the next that is due
+        (
+            0.015,
+            ".gif",
+            0.05,
+            [0, 4, 7, 10],
+        ),  # 0.045 s is not in hundredths; at 0.05, 0.1, 0.15 s the next that is due
     ],
 )
 def test_more_frames_than_are_seen_are_left_out_at_the_same_speed(dt, suffix, period, shown):
@@ -144,7 +156,9 @@ class Slider:
 
     def step(self, state, action):
         state = self.at(state.inner.qpos[0] + 1.0)
-        return state, Step(state.observation, jnp.array(1.0), state.observation[0] >= 3, jnp.array(False))
+        return state, Step(
+            state.observation, jnp.array(1.0), state.observation[0] >= 3, jnp.array(False)
+        )
 
     def at(self, x):
         return State(jnp.full(1, x), Inner(jnp.full(1, x)))
@@ -160,10 +174,18 @@ def test_a_page_holds_the_motion_and_all_it_needs(tmp_path):
     assert not re.findall(r"^(?:import|export)\s", text, flags=re.M)
     played = scene(text)
     assert (played["dt"], played["root"]) == (0.5, 1)
-    assert played["frames"] == [[[0, 0, 0, 1, 0, 0, 0], [x, 0, 1, 1, 0, 0, 0]] for x in (0, 1, 2, 3)]
+    assert played["frames"] == [
+        [[0, 0, 0, 1, 0, 0, 0], [x, 0, 1, 1, 0, 0, 0]] for x in (0, 1, 2, 3)
+    ]
     # The box is of a group that MuJoCo does not show.
-    assert [(geom["body"], geom["shape"]) for geom in played["geoms"]] == [(0, "plane"), (1, "ellipsoid")]
-    assert (played["geoms"][1]["rgba"], played["geoms"][1]["size"]) == ([1, 0, 0, 1], [0.3, 0.3, 0.3])
+    assert [(geom["body"], geom["shape"]) for geom in played["geoms"]] == [
+        (0, "plane"),
+        (1, "ellipsoid"),
+    ]
+    assert (played["geoms"][1]["rgba"], played["geoms"][1]["size"]) == (
+        [1, 0, 0, 1],
+        [0.3, 0.3, 0.3],
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,8 +214,13 @@ def test_cameras_are_chosen_by_name_or_follow():
         record._camera(model, "sid")
     tracking = SLIDER.replace('name="side"', 'name="side" mode="trackcom"')
     assert record._camera(mujoco.MjModel.from_xml_string(tracking), None) == 0
-    floating = re.sub("<camera[^>]*>", "", SLIDER).replace('<joint type="slide" axis="1 0 0"/>', "<freejoint/>")
-    assert record._camera(mujoco.MjModel.from_xml_string(floating), None).type == mujoco.mjtCamera.mjCAMERA_TRACKING
+    floating = re.sub("<camera[^>]*>", "", SLIDER).replace(
+        '<joint type="slide" axis="1 0 0"/>', "<freejoint/>"
+    )
+    assert (
+        record._camera(mujoco.MjModel.from_xml_string(floating), None).type
+        == mujoco.mjtCamera.mjCAMERA_TRACKING
+    )
 
 
 def test_without_opengl_the_line_names_the_way_out(monkeypatch):
@@ -201,14 +228,18 @@ def test_without_opengl_the_line_names_the_way_out(monkeypatch):
         raise mujoco.FatalError("no display")
 
     monkeypatch.setattr(mujoco, "Renderer", broken)
-    with pytest.raises(UsageError, match=r"MUJOCO_GL: cannot draw \(no display\).*\.html, which needs no OpenGL"):
+    with pytest.raises(
+        UsageError, match=r"MUJOCO_GL: cannot draw \(no display\).*\.html, which needs no OpenGL"
+    ):
         record._renderer(mujoco.MjModel.from_xml_string(SLIDER), None)
 
 
 def test_the_command_refuses_before_anything_is_built(capsys, monkeypatch, tmp_path):
     from mjx_sac.runs import stored_policy
 
-    monkeypatch.setattr(stored_policy, "checkpoint", lambda *_: types.SimpleNamespace(config=make_config(env="ant")))
+    monkeypatch.setattr(
+        stored_policy, "checkpoint", lambda *_: types.SimpleNamespace(config=make_config(env="ant"))
+    )
     monkeypatch.setattr(opengl, "choose", lambda: "egl: no library")
     with pytest.raises(SystemExit) as stop:
         app.main(["record", str(tmp_path)])
@@ -243,7 +274,9 @@ def test_mujoco_draws_what_is_left_to_the_left_and_what_is_right_to_the_right():
     if all(map(opengl.problem, opengl.BACKENDS)):
         pytest.skip("no OpenGL here")
     environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
-    out = subprocess.run([sys.executable, "-c", DRAW], env=environment, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", DRAW], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     shapes, places = zip(*(line.rsplit(" ", 1) for line in out.splitlines()), strict=True)
     assert shapes == ("(480, 640, 3)",) * 2
     assert float(places[0]) < 0.4 < 0.6 < float(places[1])

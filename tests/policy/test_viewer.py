@@ -12,8 +12,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_sac.policy import video, viewer
 from mjx_sac.config import UsageError
+from mjx_sac.policy import video, viewer
 
 
 def scene(text):
@@ -66,7 +66,13 @@ def drawn(text, seconds, tmp_path):
     library, module = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)
     end = f'play.onclick(); elements.slider.value = "{seconds}"; draw(performance.now());'
     (tmp_path / "page.mjs").write_text("\n".join([library, BROWSER, module, end]))
-    run = node([str(tmp_path / "page.mjs")], return_completed_process=True, capture_output=True, text=True, check=True)
+    run = node(
+        [str(tmp_path / "page.mjs")],
+        return_completed_process=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(run.stdout)
 
 
@@ -94,13 +100,20 @@ def test_a_page_draws_every_shape_where_mujoco_has_it(tmp_path):
     first, half_way = (drawn(text, seconds, tmp_path) for seconds in (0, 0.05))
     centers, axes = data.geom_xpos[1:], data.geom_xmat[1:].reshape(-1, 3, 3)
     kinds = ["sphere", "ellipsoid", "capsule", "cylinder", "box"]
-    halves = [half_extents(*solid) for solid in zip(kinds, model.geom_size[1:6], axes[:5], strict=True)]
-    bounds = [(center - half, center + half) for center, half in zip(centers[:5], halves, strict=True)]
+    halves = [
+        half_extents(*solid) for solid in zip(kinds, model.geom_size[1:6], axes[:5], strict=True)
+    ]
+    bounds = [
+        (center - half, center + half) for center, half in zip(centers[:5], halves, strict=True)
+    ]
     tent = model.mesh_vert @ axes[5].T + centers[5]
     np.testing.assert_allclose(first["boxes"], [*bounds, (tent.min(0), tent.max(0))], atol=0.005)
     for name in ("boxes", "camera"):
         np.testing.assert_allclose(half_way[name], np.add(first[name], [1, 0, 0]), atol=1e-4)
-    assert [geom["rgba"] for geom in scene(text)["geoms"]][4:6] == [[0.9, 0.8, 0.1, 1], [1, 0, 1, 0.5]]
+    assert [geom["rgba"] for geom in scene(text)["geoms"]][4:6] == [
+        [0.9, 0.8, 0.1, 1],
+        [1, 0, 1, 0.5],
+    ]
 
 
 HILLS = """
@@ -119,14 +132,27 @@ def test_a_page_has_height_fields_as_high_as_a_ray_finds_them():
     assert len(vertices) == 6
 
     def height(x, y):
-        return 9 - mujoco.mj_ray(model, data, np.array([x, y, 9.0]), np.array([0, 0, -1.0]), None, 1, -1, np.zeros(1, np.int32))
+        return 9 - mujoco.mj_ray(
+            model,
+            data,
+            np.array([x, y, 9.0]),
+            np.array([0, 0, -1.0]),
+            None,
+            1,
+            -1,
+            np.zeros(1, np.int32),
+        )
 
     # A hair inside of the border.
-    np.testing.assert_allclose([height(x, y) for x, y, _ in 0.999 * vertices], vertices[:, 2], atol=0.002)
+    np.testing.assert_allclose(
+        [height(x, y) for x, y, _ in 0.999 * vertices], vertices[:, 2], atol=0.002
+    )
 
 
 @pytest.mark.parametrize("content", [None, "<script>import {WebGLRenderer} from 'three'</script>"])
-def test_a_trimesh_without_three_is_refused_before_anything_is_played(monkeypatch, tmp_path, content):
+def test_a_trimesh_without_three_is_refused_before_anything_is_played(
+    monkeypatch, tmp_path, content
+):
     folder = tmp_path / "resources" / "templates"
     folder.mkdir(parents=True)
     if content:
@@ -135,7 +161,8 @@ def test_a_trimesh_without_three_is_refused_before_anything_is_played(monkeypatc
     monkeypatch.setattr(viewer.resources, "files", lambda _: tmp_path)
     viewer.three.cache_clear()
     with pytest.raises(
-        UsageError, match=rf"^trimesh = \S+: holds no three.js.*trimesh=={viewer.TRIMESH}, or record an .mp4"
+        UsageError,
+        match=rf"^trimesh = \S+: holds no three.js.*trimesh=={viewer.TRIMESH}, or record an .mp4",
     ) as error:
         video.check(tmp_path / "s.html")
     assert "\n" not in str(error.value)
@@ -143,5 +170,5 @@ def test_a_trimesh_without_three_is_refused_before_anything_is_played(monkeypatc
 
 
 def test_the_trimesh_named_as_the_way_out_is_the_one_tested_here():
-    project = tomllib.loads((pathlib.Path(__file__).parent.parent / "pyproject.toml").read_text())
+    project = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert f"trimesh=={viewer.TRIMESH}" in project["tool"]["uv"]["constraint-dependencies"]

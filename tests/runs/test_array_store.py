@@ -20,12 +20,17 @@ DTYPES = [np.float32, np.int32, np.uint32, np.bool_, np.float16, ml_dtypes.bfloa
 def arrays(draw):
     shape = tuple(draw(st.lists(st.integers(0, 6), max_size=3)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    values = rng.integers(0, 2 if draw(st.booleans()) else 200, size=shape) * draw(st.integers(0, 1))
+    values = rng.integers(0, 2 if draw(st.booleans()) else 200, size=shape) * draw(
+        st.integers(0, 1)
+    )
     return np.asarray(values).astype(draw(st.sampled_from(DTYPES)))
 
 
 @settings(max_examples=60, deadline=None)
-@given(named=st.dictionaries(st.text("abc.", min_size=1, max_size=4), arrays(), max_size=5), piece=st.sampled_from([16, 64, 2**20]))
+@given(
+    named=st.dictionaries(st.text("abc.", min_size=1, max_size=4), arrays(), max_size=5),
+    piece=st.sampled_from([16, 64, 2**20]),
+)
 def test_what_is_written_comes_back_bit_for_bit(named, piece):
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(array_store, "_PIECE", piece)

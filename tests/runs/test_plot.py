@@ -5,10 +5,10 @@ import json
 import math
 
 import pytest
+from helpers import cli
 
-from mjx_sac.cli import app
-from mjx_sac.runs import plot
 from mjx_sac.config import UsageError
+from mjx_sac.runs import plot
 from mjx_sac.runs.event_files import EventWriter, read
 
 
@@ -25,10 +25,7 @@ def write_run(directory, values, *, first=1000, commit="a", **config):
 
 
 def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        app.main(["plot", *arguments])
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
+    return cli.run(capsys, "plot", *arguments)
 
 
 def test_curves_are_read_without_what_an_interrupted_run_lost(tmp_path):
@@ -67,14 +64,24 @@ def test_mean_and_interval_by_hand():
 
 def test_from_five_runs_on_the_interval_is_the_quartiles():
     summary = plot.summarise([[(0, y)] for y in (0.0, 1.0, 2.0, 3.0, 100.0)])
-    assert (summary.low.tolist(), summary.mean.tolist(), summary.high.tolist()) == ([1.0], [21.2], [3.0])
+    assert (summary.low.tolist(), summary.mean.tolist(), summary.high.tolist()) == (
+        [1.0],
+        [21.2],
+        [3.0],
+    )
     assert "quartile" in summary.interval
 
 
 def test_runs_are_one_group_unless_something_that_is_learned_with_differs():
     """A field an older version had not counts as its default: `critic_layer_norm` is False."""
     a = {"env": "ant", "seed": 0, "logdir": "a", "iterations": 100, "tau": 0.005}
-    alike = {"seed": 1, "logdir": "b", "iterations": 200, "critic_layer_norm": False, "num_devices": 8}
+    alike = {
+        "seed": 1,
+        "logdir": "b",
+        "iterations": 200,
+        "critic_layer_norm": False,
+        "num_devices": 8,
+    }
     assert plot.group([a, {**a, **alike}]) == ["ant", "ant"]
     assert plot.group([a, {**a, "tau": 0.01}, {**a, "critic_layer_norm": True}]) == [
         "tau 0.005, no critic_layer_norm",
@@ -88,7 +95,12 @@ def test_runs_are_one_group_unless_something_that_is_learned_with_differs():
 @pytest.fixture
 def runs(tmp_path):
     """Two seeds, and a third run with another tau."""
-    paths = [write_run(tmp_path / f"seed-{seed}", [1.0 + seed, 3.0 + 3 * seed], seed=seed, commit="ab"[seed]) for seed in (0, 1)]
+    paths = [
+        write_run(
+            tmp_path / f"seed-{seed}", [1.0 + seed, 3.0 + 3 * seed], seed=seed, commit="ab"[seed]
+        )
+        for seed in (0, 1)
+    ]
     return [*paths, write_run(tmp_path / "tau", [5.0, 7.0], tau=0.5)]
 
 
@@ -97,13 +109,19 @@ def test_numbers_as_csv_and_json(capsys, tmp_path, runs):
     assert code == 0
     assert "tau 0.005: 4.5 (3 to 6) at 2,000 iterations" in out
     rows = list(csv.DictReader((tmp_path / "deeper" / "c.csv").open()))
-    assert [(r["group"], r["runs"], r["iterations"], r["eval/mean_reward"], r["low"], r["high"]) for r in rows] == [
+    assert [
+        (r["group"], r["runs"], r["iterations"], r["eval/mean_reward"], r["low"], r["high"])
+        for r in rows
+    ] == [
         ("tau 0.005", "2", "1000", "1.5", "1", "2"),
         ("tau 0.005", "2", "2000", "4.5", "3", "6"),
         ("tau 0.5", "1", "1000", "5", "5", "5"),
         ("tau 0.5", "1", "2000", "7", "7", "7"),
     ]
-    assert run(capsys, *runs, "--metric", "train/actor_loss", "--out", str(tmp_path / "c.json"))[0] == 0
+    assert (
+        run(capsys, *runs, "--metric", "train/actor_loss", "--out", str(tmp_path / "c.json"))[0]
+        == 0
+    )
     result = json.loads((tmp_path / "c.json").read_text())
     assert result["metric"] == "train/actor_loss"
     assert [group["mean"] for group in result["groups"]] == [[-1.5, -4.5], [-5.0, -7.0]]
@@ -114,7 +132,9 @@ def test_numbers_as_csv_and_json(capsys, tmp_path, runs):
     ]
 
 
-@pytest.mark.parametrize(("suffix", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+@pytest.mark.parametrize(
+    ("suffix", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
 def test_pictures(capsys, tmp_path, runs, suffix, head):
     out = tmp_path / f"c.{suffix}"
     assert run(capsys, *runs, "--out", str(out))[0] == 0
@@ -126,19 +146,34 @@ def test_a_picture_shows_every_run_the_mean_the_interval_and_points(tmp_path, mo
 
     kept = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, _: kept.append(figure))
-    plot.draw({"a": [[(0, 0.0), (1, 2.0)], [(0, 2.0), (1, 4.0)]]}, tmp_path / "a.png", points={"paper": [(1, 9.0)]})
+    plot.draw(
+        {"a": [[(0, 0.0), (1, 2.0)], [(0, 2.0), (1, 4.0)]]},
+        tmp_path / "a.png",
+        points={"paper": [(1, 9.0)]},
+    )
     (axes,) = kept[0].axes
     drawn = [line.get_ydata().tolist() for line in axes.lines]
     assert [y for y in drawn if len(y)] == [[0.0, 2.0], [2.0, 4.0], [1.0, 3.0], [9.0]]
-    assert axes.collections[0].get_paths()[0].get_extents().bounds == (0.0, 0.0, 1.0, 4.0)  # left, low, width, height
-    assert [text.get_text() for text in kept[0].legends[0].get_texts()] == ["a (2 runs: mean, minimum to maximum)", "paper"]
+    assert axes.collections[0].get_paths()[0].get_extents().bounds == (
+        0.0,
+        0.0,
+        1.0,
+        4.0,
+    )  # left, low, width, height
+    assert [text.get_text() for text in kept[0].legends[0].get_texts()] == [
+        "a (2 runs: mean, minimum to maximum)",
+        "paper",
+    ]
 
 
 def test_bad_input_is_one_line(capsys, tmp_path, runs):
     (tmp_path / "empty").mkdir()
     quiet = write_run(tmp_path / "quiet", [])
     cases = [
-        ([*runs, "--metric", "eval/mean_rewrad"], "no run has it; nearest first, there are eval/mean_reward, train/actor_loss"),
+        (
+            [*runs, "--metric", "eval/mean_rewrad"],
+            "no run has it; nearest first, there are eval/mean_reward, train/actor_loss",
+        ),
         ([*runs, "--out", "c.jpg"], "out = 'c.jpg': no such format"),
         ([*runs, "--out", "/proc/none/c.csv"], "choose another --out"),
         ([str(tmp_path / "empty")], "no checkpoint there"),

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_config
+from helpers.runs import make_config
 
-from mjx_sac.sweep import search
 from mjx_sac.config import UsageError
+from mjx_sac.sweep import search
 from mjx_sac.sweep.search import Choice, Range, Told
 
 
@@ -16,7 +16,12 @@ def parse(*texts, given=()):
 
 
 def test_values_are_what_the_configuration_makes_of_them():
-    assert parse("policy-lr=1e-4,3e-4", "hidden_sizes=8,8x16", "target_entropy=auto,-1", "critic_layer_norm=true,false") == [
+    assert parse(
+        "policy-lr=1e-4,3e-4",
+        "hidden_sizes=8,8x16",
+        "target_entropy=auto,-1",
+        "critic_layer_norm=true,false",
+    ) == [
         Choice("policy_lr", (1e-4, 3e-4)),
         Choice("hidden_sizes", ((8,), (8, 16))),
         Choice("target_entropy", (None, -1.0)),
@@ -76,8 +81,12 @@ def test_a_grid_is_every_combination_and_no_range():
 def test_a_share_of_a_range_by_hand():
     assert Range("x", 1e-4, 1e-2, True, False).at(0.5) == 1e-3
     assert Range("x", 0.0, 3.0, False, False).at(1 / 3) == 1.0
-    assert [Range("x", 1, 3, False, True).at(share) for share in (0.0, 0.33, 0.34, 0.66, 0.67, 0.999)] == [1, 1, 2, 2, 3, 3]
-    assert Range("x", 0.12341, 0.2, False, False).at(0.0) == 0.12341, "rounding to four digits would leave the range"
+    assert [
+        Range("x", 1, 3, False, True).at(share) for share in (0.0, 0.33, 0.34, 0.66, 0.67, 0.999)
+    ] == [1, 1, 2, 2, 3, 3]
+    assert Range("x", 0.12341, 0.2, False, False).at(0.0) == 0.12341, (
+        "rounding to four digits would leave the range"
+    )
 
 
 @pytest.mark.parametrize("how", ["random", "optuna"])
@@ -133,5 +142,7 @@ def test_survivors_by_hand():
     assert search.survivors("halving", [1.0, 3.0, 2.0, 0.0, nan], []) == [0, 1, 2]
     assert search.survivors("halving", [nan, nan, nan, 1.0], []) == [3]
     assert search.survivors("median", [1.0, 3.0, 2.0, nan], []) == [1, 2]  # median 2
-    assert search.survivors("median", [1.0, 3.0, 2.0], [9.0, 9.0, 9.0]) == []  # median of all six is 6
+    assert (
+        search.survivors("median", [1.0, 3.0, 2.0], [9.0, 9.0, 9.0]) == []
+    )  # median of all six is 6
     assert search.survivors("median", [nan], []) == []

@@ -10,21 +10,24 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SMALL, make_config
+from helpers import cli
+from helpers.runs import SMALL, make_config
 
-from mjx_sac.runs.directory import steps
 from mjx_sac.cli import app
-from mjx_sac.sweep import job, search, sweep, plot
-from mjx_sac.training.host import programs
-from mjx_sac.runs import array_store
 from mjx_sac.config import TrainingError, UsageError
+from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import steps
+from mjx_sac.sweep import job, plot, search, sweep
 from mjx_sac.sweep.job import Job, Outcome
+from mjx_sac.training.host import programs
 
 FLAGS = [f"--{name}={search.show(value)}" for name, value in SMALL.items() if name != "env"]
 
 
 def make_plan(directory, *params, iterations=320, **how):
-    base = make_config(logdir=str(directory), iterations=iterations, num_seeds=how.pop("num_seeds", 1))
+    base = make_config(
+        logdir=str(directory), iterations=iterations, num_seeds=how.pop("num_seeds", 1)
+    )
     return sweep.Plan(base, search.parse(params, base, ()), **how)
 
 
@@ -51,16 +54,25 @@ def play(plan, *, score=lambda config: config.tau, stop_after=None):
 
 
 def test_numbers_share_a_program_and_shapes_have_one_each(tmp_path):
-    plan = make_plan(tmp_path, "policy_lr=0.1,0.2", "hidden_sizes=8,8x8", "tau=0.1,0.2", num_seeds=2)
+    plan = make_plan(
+        tmp_path, "policy_lr=0.1,0.2", "hidden_sizes=8,8x8", "tau=0.1,0.2", num_seeds=2
+    )
     played, executed = play(plan)
     assert [(one.name, one.trials, one.config.hidden_sizes) for one in executed] == [
         ("hidden_sizes=8", (0, 1, 4, 5), (8,)),
         ("hidden_sizes=8x8", (2, 3, 6, 7), (8, 8)),
     ]
-    assert executed[0].config.members == tuple({"policy_lr": p, "tau": t} for p in (0.1, 0.2) for t in (0.1, 0.2))
+    assert executed[0].config.members == tuple(
+        {"policy_lr": p, "tau": t} for p in (0.1, 0.2) for t in (0.1, 0.2)
+    )
     assert executed[0].config.run_dir == str(tmp_path / "hidden_sizes=8")
     best = played.summary()["trials"][0]
-    assert (best["settings"]["tau"], best["score"], best["scores"], best["state"]) == (0.2, 0.2, [0.2, 0.2], "whole")
+    assert (best["settings"]["tau"], best["score"], best["scores"], best["state"]) == (
+        0.2,
+        0.2,
+        [0.2, 0.2],
+        "whole",
+    )
 
 
 def test_a_number_that_is_auto_is_no_number(tmp_path):
@@ -72,9 +84,15 @@ def test_a_number_that_is_auto_is_no_number(tmp_path):
 
 
 def test_population_and_workers_cut_a_wave(tmp_path):
-    assert [one.trials for one in play(make_plan(tmp_path / "a", "tau=0.1,0.2,0.3", population=2))[1]] == [(0, 1), (2,)]
-    assert [one.trials for one in play(make_plan(tmp_path / "b", "tau=0.1,0.2,0.3", workers=3))[1]] == [(0,), (1,), (2,)]
-    plan = make_plan(tmp_path / "c", "tau=0.1..0.2", search="random", trials=7, population=2, workers=2)
+    assert [
+        one.trials for one in play(make_plan(tmp_path / "a", "tau=0.1,0.2,0.3", population=2))[1]
+    ] == [(0, 1), (2,)]
+    assert [
+        one.trials for one in play(make_plan(tmp_path / "b", "tau=0.1,0.2,0.3", workers=3))[1]
+    ] == [(0,), (1,), (2,)]
+    plan = make_plan(
+        tmp_path / "c", "tau=0.1..0.2", search="random", trials=7, population=2, workers=2
+    )
     assert [(one.name, one.trials) for one in play(plan)[1]] == [
         ("wave_0,part_0", (0, 1)),
         ("wave_0,part_1", (2, 3)),
@@ -90,13 +108,21 @@ def test_on_the_host_every_setting_is_a_job_and_every_seed_a_run(tmp_path):
         ((1,), 0.005, ({"tau": 0.2},)),
     ]
     runs = job.alone(executed[1].config)
-    assert [(one.seed, one.tau, one.is_population) for one in runs] == [(0, 0.2, False), (1, 0.2, False)]
+    assert [(one.seed, one.tau, one.is_population) for one in runs] == [
+        (0, 0.2, False),
+        (1, 0.2, False),
+    ]
     assert [one.run_dir for one in runs] == [f"{tmp_path}/part_1/tau=0.2,seed_{i}" for i in (0, 1)]
 
 
 def test_halving_trains_half_as_much(tmp_path):
     """Eight settings of 320 iterations: 8 until 96, 4 until 160, 2 until the end."""
-    plan = make_plan(tmp_path, f"tau={','.join(f'0.{i}' for i in (4, 1, 8, 2, 7, 3, 6, 5))}", pruner="halving", num_seeds=2)
+    plan = make_plan(
+        tmp_path,
+        f"tau={','.join(f'0.{i}' for i in (4, 1, 8, 2, 7, 3, 6, 5))}",
+        pruner="halving",
+        num_seeds=2,
+    )
     played, executed = play(plan)
     assert [(one.trials, one.start, one.config.iterations) for one in executed] == [
         (tuple(range(8)), 0, 96),
@@ -117,7 +143,9 @@ def test_halving_trains_half_as_much(tmp_path):
 
 def test_the_median_is_of_all_so_far_and_programs_have_few_sizes(tmp_path):
     """The first wave's scores are 0.5 to 0.8, the second's 0.55, 0.75, 0.1 and 0.2: one of its four is above the median of all."""
-    plan = make_plan(tmp_path, "tau=0.1..0.9", search="random", trials=8, population=4, pruner="median")
+    plan = make_plan(
+        tmp_path, "tau=0.1..0.9", search="random", trials=8, population=4, pruner="median"
+    )
     scores = iter([0.5, 0.6, 0.7, 0.8, 0.55, 0.75, 0.1, 0.2])
     by_tau = {}
 
@@ -149,8 +177,14 @@ def test_whoever_fails_is_last_and_never_goes_on(tmp_path):
 
 @pytest.mark.parametrize("how", ["grid", "random", "optuna"])
 @pytest.mark.parametrize("stop_after", [1, 2, 4])
-def test_a_sweep_that_was_stopped_is_played_on_and_nothing_is_executed_twice(tmp_path, how, stop_after):
-    params = ("tau=0.1,0.2,0.3,0.4", "hidden_sizes=8,8x8") if how == "grid" else ("tau=0.1..0.9", "hidden_sizes=8,8x8")
+def test_a_sweep_that_was_stopped_is_played_on_and_nothing_is_executed_twice(
+    tmp_path, how, stop_after
+):
+    params = (
+        ("tau=0.1,0.2,0.3,0.4", "hidden_sizes=8,8x8")
+        if how == "grid"
+        else ("tau=0.1..0.9", "hidden_sizes=8,8x8")
+    )
     more = {} if how == "grid" else {"search": how, "trials": 8, "population": 4}
     whole, all_jobs = play(make_plan(tmp_path / "whole", *params, pruner="halving", **more))
     plan = make_plan(tmp_path / "again", *params, pruner="halving", **more)
@@ -186,16 +220,28 @@ def test_the_score_is_the_mean_of_the_last_quarter():
 
 
 @pytest.mark.parametrize(
-    "params", [["tau=0.1,0.2"], ["tau=0.1,0.2", "policy_lr=1e-4,1e-2"], ["tau=0.01..0.9", "hidden_sizes=8,8x8", "q_lr=1,2"]]
+    "params",
+    [
+        ["tau=0.1,0.2"],
+        ["tau=0.1,0.2", "policy_lr=1e-4,1e-2"],
+        ["tau=0.01..0.9", "hidden_sizes=8,8x8", "q_lr=1,2"],
+    ],
 )
 def test_pictures_show_every_setting_and_the_best(tmp_path, monkeypatch, params):
     from matplotlib.figure import Figure
 
     kept, save = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, out: (kept.append(figure), save(figure, out)))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, out: (kept.append(figure), save(figure, out))
+    )
     how = {"search": "random", "trials": 6} if ".." in params[0] else {}
     plan = make_plan(tmp_path, *params, num_seeds=2, **how)
-    played, _ = play(plan, score=lambda config: math.nan if config.seed and config.tau == 0.1 else config.tau + config.seed)
+    played, _ = play(
+        plan,
+        score=lambda config: (
+            math.nan if config.seed and config.tau == 0.1 else config.tau + config.seed
+        ),
+    )
     plot.draw(plan.space, played.trials, plan.metric, "title", tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     axes = kept[0].axes[0]
@@ -216,10 +262,7 @@ def test_pictures_show_every_setting_and_the_best(tmp_path, monkeypatch, params)
 
 
 def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        app.main(["sweep", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
+    return cli.run(capsys, "sweep", *arguments)
 
 
 GRID = ["--param", "policy_lr=1e-3,1e-2", "--param", "tau=0.1,0.2"]
@@ -232,7 +275,9 @@ def swept(tmp_path_factory):
     made = []
     with pytest.MonkeyPatch.context() as patch:
         make = programs.Programs.__init__
-        patch.setattr(programs.Programs, "__init__", lambda self, *a: (made.append(a), make(self, *a))[1])
+        patch.setattr(
+            programs.Programs, "__init__", lambda self, *a: (made.append(a), make(self, *a))[1]
+        )
         with pytest.raises(SystemExit) as stop:
             app.main(["sweep", "--env", "counter", *FLAGS, *GRID, "--logdir", str(directory)])
     assert stop.value.code == 0
@@ -246,7 +291,9 @@ def test_a_grid_of_numbers_is_one_program(swept):
     assert [row["settings"] for row in sorted(told["trials"], key=lambda row: row["trial"])] == [
         {"policy_lr": p, "tau": t} for p in (1e-3, 1e-2) for t in (0.1, 0.2)
     ]
-    assert {row["score"] for row in told["trials"]} == {10.0}, "an episode of the counter gives 0 + 1 + 2 + 3 + 4"
+    assert {row["score"] for row in told["trials"]} == {10.0}, (
+        "an episode of the counter gives 0 + 1 + 2 + 3 + 4"
+    )
     assert told["agent_iterations"] == 4 * 128
 
 
@@ -261,7 +308,9 @@ def test_a_finished_sweep_shows_its_table_again_and_writes_what_it_found(capsys,
     assert rows[0] == "trial,policy_lr,tau,score,low,high,iterations,state,run"
     assert rows[1].startswith("0,0.001,0.1,10.0,10.0,10.0,128,whole,")
     assert (directory / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    told = json.loads(run(capsys, "--env", "counter", *FLAGS, *GRID, "--logdir", directory, "--json")[1])
+    told = json.loads(
+        run(capsys, "--env", "counter", *FLAGS, *GRID, "--logdir", directory, "--json")[1]
+    )
     assert len(told["trials"]) == 4
 
 
@@ -272,7 +321,10 @@ def test_survivors_go_on_from_their_very_state(capsys, tmp_path):
     code, out, _ = run(capsys, "--env", "counter", *FLAGS, *space, *how, "--logdir", tmp_path)
     assert code == 0
     assert "25% saved by the pruner" in out  # of 4 * 128: 2 * 64
-    read = {name: dict(array_store.read(tmp_path / name / "checkpoints" / "64" / "state")) for name in ("wave_0", "wave_0,rung_1")}
+    read = {
+        name: dict(array_store.read(tmp_path / name / "checkpoints" / "64" / "state"))
+        for name in ("wave_0", "wave_0,rung_1")
+    }
     assert steps(tmp_path / "wave_0,rung_1") == [64, 96, 128]
     kept = json.loads((tmp_path / "sweep.json").read_text())["jobs"]["wave_0,rung_1"]["trials"]
     for name, array in read["wave_0,rung_1"].items():
@@ -289,15 +341,22 @@ BAD = [
     (["--param", "tau=0.1", "--trials", "3"], "a grid tries every combination"),
     (["--param", "tau=0.1", "--members", '[{"tau": 0.1}]'], "a sweep makes them itself"),
     (["--param", "tau=0.1", "--episodes_per_eval", "0"], "--metric rollout/ep_rew_mean"),
-    (["--param", "tau=0.1", "--pruner", "halving", "--iterations", "64"], "none in the first half is evaluated"),
+    (
+        ["--param", "tau=0.1", "--pruner", "halving", "--iterations", "64"],
+        "none in the first half is evaluated",
+    ),
     (["--param", "tau=0.1", "--workers", "2"], "say --ray local"),
     (["--param", "tau=0.1", "--ray", "nowhere"], "no address"),
     (["--param", "tau=0.1", "--ray", "127.0.0.1:9"], "nobody answers"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
-def test_bad_input_is_one_line_exit_2_and_nothing_written(capsys, monkeypatch, tmp_path, arguments, words):
+@pytest.mark.parametrize(
+    ("arguments", "words"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
+)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(
+    capsys, monkeypatch, tmp_path, arguments, words
+):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, "--env", "counter", *FLAGS, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -305,7 +364,10 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(capsys, monkeypatch, t
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("flags", "extra"), [(["--search", "optuna"], "--extra tune"), (["--ray", "local"], "--extra ray")])
+@pytest.mark.parametrize(
+    ("flags", "extra"),
+    [(["--search", "optuna"], "--extra tune"), (["--ray", "local"], "--extra ray")],
+)
 def test_an_extra_that_is_missing_is_named(capsys, monkeypatch, tmp_path, flags, extra):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -323,14 +385,14 @@ def test_a_metric_that_is_not_there_gets_the_nearest(swept):
 
 def test_only_numbers_that_stopped_being_finite_end_a_setting_for_good(monkeypatch, tmp_path):
     """A full disk, say, ends the sweep, and the same command goes on."""
-    from mjx_sac.training.host import train
     from mjx_sac.config import NonFiniteError
+    from mjx_sac.training.host import train as train_lib
 
     def fail(error):
         def train(config, **_):
             raise error
 
-        monkeypatch.setattr(train, "train", train)
+        monkeypatch.setattr(train_lib, "train", train)
         return job.run(Job("all", (0,), make_config(logdir=str(tmp_path))), "eval/mean_reward")
 
     assert fail(NonFiniteError("nan")).error == "nan"
@@ -362,8 +424,21 @@ def start(directory, *arguments):
     """The command in a process of its own, in a directory that has the environment."""
     directory.mkdir(exist_ok=True)
     (directory / "aim.py").write_text(AIM)
-    command = [sys.executable, "-m", "mjx_sac", "sweep", "--env", "aim:Aim", *FLAGS, *map(str, arguments), "--logdir", "out"]
-    return subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "mjx_sac",
+        "sweep",
+        "--env",
+        "aim:Aim",
+        *FLAGS,
+        *map(str, arguments),
+        "--logdir",
+        "out",
+    ]
+    return subprocess.Popen(
+        command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def events(directory):
@@ -392,13 +467,25 @@ def test_a_sweep_goes_on_after_a_sigkill(tmp_path):
 
 def test_two_workers_of_rays_train_at_the_same_time(tmp_path):
     """A real cluster on this machine: two processes, each a job, at overlapping times; the results are those of this process."""
-    process = start(tmp_path / "ray", "--param", "policy_lr=1e-3,3e-3", "--ray", "local", "--workers", "2", "--pruner", "none")
+    process = start(
+        tmp_path / "ray",
+        "--param",
+        "policy_lr=1e-3,3e-3",
+        "--ray",
+        "local",
+        "--workers",
+        "2",
+        "--pruner",
+        "none",
+    )
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     told = json.loads((tmp_path / "ray" / "out" / "sweep.json").read_text())
     one, two = told["jobs"].values()
     assert one["process"] != two["process"]
     assert str(process.pid) not in (one["process"].split(":")[1], two["process"].split(":")[1])
-    assert max(one["began"], two["began"]) < min(one["began"] + one["seconds"], two["began"] + two["seconds"])
+    assert max(one["began"], two["began"]) < min(
+        one["began"] + one["seconds"], two["began"] + two["seconds"]
+    )
     assert [row["state"] for row in told["trials"]] == ["whole", "whole"]
     assert "best: --policy_lr" in output

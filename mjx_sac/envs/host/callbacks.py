@@ -27,7 +27,9 @@ from mjx_sac.envs.episodes import EpisodeState, Outcome
 from mjx_sac.envs.host.protocol import Answer, BrokenEnvironmentError, HostEnvironment, Simulator
 from mjx_sac.types import Key, Step
 
-logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # it logs tracebacks of what we say in one line
+logging.getLogger("jax._src.callback").setLevel(
+    logging.CRITICAL
+)  # it logs tracebacks of what we say in one line
 
 
 def _call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
@@ -80,7 +82,10 @@ class _Host:
 
     def send(self, action: np.ndarray) -> np.uint32:
         """Has the environments step, and returns 0 at once."""
-        action, simulator = np.array(action), self._simulator  # a copy: the program goes on, and its memory with it
+        action, simulator = (
+            np.array(action),
+            self._simulator,
+        )  # a copy: the program goes on, and its memory with it
         assert simulator
         self._pending = self._submit(lambda: simulator.step(action))
         return np.uint32(0)
@@ -121,7 +126,9 @@ class _Host:
             text = str(error)
         except BaseException as error:  # of a VectorEnv, which may call sys.exit
             text = f"{type(error).__name__}: {error}"
-        self.failure = TrainingError(f"env: {text} (vector step {self._steps:,}); checkpoints saved before are intact")
+        self.failure = TrainingError(
+            f"env: {text} (vector step {self._steps:,}); checkpoints saved before are intact"
+        )
         raise self.failure
 
     def close(self) -> None:
@@ -156,15 +163,24 @@ class HostEpisodes:
             raise UsageError(
                 f"JAX_PLATFORMS = {platforms!r}: an environment on the host needs the CPU beside it: set it to {platforms},cpu"
             ) from None
-        self.env, self.num_envs, self.action_repeat, self.timeout = env, num_envs, action_repeat, timeout
-        self.episode_length = min(filter(None, (episode_length, env.time_limit)), default=EPISODE_LENGTH)
+        self.env, self.num_envs, self.action_repeat, self.timeout = (
+            env,
+            num_envs,
+            action_repeat,
+            timeout,
+        )
+        self.episode_length = min(
+            filter(None, (episode_length, env.time_limit)), default=EPISODE_LENGTH
+        )
         self._hosts = [] if hosts is None else hosts
         self._host = _Host(lambda: env.simulator(num_envs, self.episode_length), timeout)
         self._hosts.append(self._host)
 
     def copies(self, num_envs: int) -> "HostEpisodes":
         """Other environments of the same kind, as evaluation needs them."""
-        return HostEpisodes(self.env, num_envs, self.episode_length, self.action_repeat, self.timeout, self._hosts)
+        return HostEpisodes(
+            self.env, num_envs, self.episode_length, self.action_repeat, self.timeout, self._hosts
+        )
 
     @property
     def failure(self) -> TrainingError | None:
@@ -189,25 +205,46 @@ class HostEpisodes:
 
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
         """Begins new episodes in environments that have none: after `init`, and in a process that goes on with a run."""
-        shapes = (jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32), jax.ShapeDtypeStruct((), bool))
+        shapes = (
+            jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32),
+            jax.ShapeDtypeStruct((), bool),
+        )
         observation, begun = _call(self._host.begin, shapes, key, state.pool_next == 0)
-        return state.replace(env=State(observation, ()), ended=state.ended | begun, pool_next=jnp.ones((), jnp.int32))
+        return state.replace(
+            env=State(observation, ()), ended=state.ended | begun, pool_next=jnp.ones((), jnp.int32)
+        )
 
     def start(self, state: EpisodeState) -> EpisodeState:
         """The host began new episodes already where one had ended."""
         return state.replace(
-            length=jnp.where(state.ended, 0, state.length), episode_return=jnp.where(state.ended, 0.0, state.episode_return)
+            length=jnp.where(state.ended, 0, state.length),
+            episode_return=jnp.where(state.ended, 0.0, state.episode_return),
         )
 
-    def send(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, UInt32[Array, ""]]:
+    def send(
+        self, state: EpisodeState, action: Float[Array, "num_envs action"]
+    ) -> tuple[EpisodeState, UInt32[Array, ""]]:
         """Has the environments step. The ticket is zero, which the compiler cannot know: whatever needs it comes after."""
         return state, _call(self._host.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
 
-    def receive(self, state: EpisodeState, ticket: UInt32[Array, ""], after: Any = 0.0) -> tuple[EpisodeState, Outcome]:
+    def receive(
+        self, state: EpisodeState, ticket: UInt32[Array, ""], after: Any = 0.0
+    ) -> tuple[EpisodeState, Outcome]:
         """Waits for the environments, once `after` has been computed."""
         observation = jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32)
-        number, flag, count = (jax.ShapeDtypeStruct((self.num_envs,), dtype) for dtype in (jnp.float32, jnp.bool_, jnp.int32))
-        shapes = Answer(observation, number, terminated=flag, truncated=flag, finite=flag, steps=count, current=observation)
+        number, flag, count = (
+            jax.ShapeDtypeStruct((self.num_envs,), dtype)
+            for dtype in (jnp.float32, jnp.bool_, jnp.int32)
+        )
+        shapes = Answer(
+            observation,
+            number,
+            terminated=flag,
+            truncated=flag,
+            finite=flag,
+            steps=count,
+            current=observation,
+        )
         answer = _call(self._host.receive, shapes, ticket, after)
         valid = answer.finite & (answer.steps > 0)
         step = Step(answer.observation, answer.reward, answer.terminated, answer.truncated)
@@ -219,6 +256,8 @@ class HostEpisodes:
         )
         return state, Outcome(step, valid, ~answer.finite)
 
-    def step(self, state: EpisodeState, action: Float[Array, "num_envs action"]) -> tuple[EpisodeState, Outcome]:
+    def step(
+        self, state: EpisodeState, action: Float[Array, "num_envs action"]
+    ) -> tuple[EpisodeState, Outcome]:
         """`send` and `receive`."""
         return self.receive(*self.send(state, action))

@@ -19,8 +19,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs.host.workers import Guard, Workers, flatten
 from mjx_sac.envs.host.protocol import Answer, BrokenEnvironmentError
+from mjx_sac.envs.host.workers import Guard, Workers, flatten
 
 MAX_OBSERVATION_SIZE = 10_000
 """Numbers in a flat observation. What is larger is an image, and wants a network that we have not."""
@@ -52,12 +52,23 @@ class GymnasiumEnvironment:
         other; `episode_length` is for that.
         """
         gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters we say in one line
-        self.name, self._make, self._vectorization, self._repeat = name, make, vectorization, action_repeat
+        self.name, self._make, self._vectorization, self._repeat = (
+            name,
+            make,
+            vectorization,
+            action_repeat,
+        )
         self._spec: Any = _vector_only(name) if example is None else None
         if self._spec and action_repeat > 1:
-            raise UsageError(f"action_repeat = {action_repeat}: {name!r} steps all its environments at once: leave it at 1")
+            raise UsageError(
+                f"action_repeat = {action_repeat}: {name!r} steps all its environments at once: leave it at 1"
+            )
         # A limit that is longer than its own changes nothing.
-        shorter = self._spec and episode_length and episode_length < (self._spec.max_episode_steps or math.inf)
+        shorter = (
+            self._spec
+            and episode_length
+            and episode_length < (self._spec.max_episode_steps or math.inf)
+        )
         self._kwargs: dict[str, Any] = {"max_episode_steps": episode_length} if shorter else {}
         if example is None:
             example = self._made(1) if self._spec else self._call(make)
@@ -69,7 +80,9 @@ class GymnasiumEnvironment:
 
     def _measure(self, example: Any) -> None:
         if isinstance(example, VectorEnv) and not self._spec:
-            raise UsageError(f"env = {self.name!r}: returns a VectorEnv: return one gymnasium.Env, and --num_envs makes many of it")
+            raise UsageError(
+                f"env = {self.name!r}: returns a VectorEnv: return one gymnasium.Env, and --num_envs makes many of it"
+            )
         self._spaces = observation, action = (
             (example.single_observation_space, example.single_action_space)
             if self._spec
@@ -111,7 +124,9 @@ class GymnasiumEnvironment:
         """By the id's own vector entry point."""
         try:
             return self._call(
-                lambda: gymnasium.make_vec(self._spec, num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
+                lambda: gymnasium.make_vec(
+                    self._spec, num_envs, vectorization_mode="vector_entry_point", **self._kwargs
+                )
             )
         except UsageError as error:
             if "unexpected keyword argument 'max_episode_steps'" not in str(error):
@@ -125,9 +140,14 @@ class GymnasiumEnvironment:
         if self._spec:
             vector = self._made(num_envs)
         else:
-            makers = [partial(Guard, self._make, index, self._spaces, episode_length, self._repeat) for index in range(num_envs)]
+            makers = [
+                partial(Guard, self._make, index, self._spaces, episode_length, self._repeat)
+                for index in range(num_envs)
+            ]
             vector = (
-                Workers(makers) if self._vectorization == "async" else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+                Workers(makers)
+                if self._vectorization == "async"
+                else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
             )
         return VectorSimulator(vector, episode_length, self._repeat)
 
@@ -138,14 +158,22 @@ class GymnasiumEnvironment:
           UsageError: it does not draw.
         """
         if self._spec:
-            raise UsageError(f"env = {self.name!r}: exists as a vector environment alone, which does not draw")
-        wanted = ({"render_mode": "rgb_array"} if draw else {}) | ({"camera_name": camera} if camera else {})
+            raise UsageError(
+                f"env = {self.name!r}: exists as a vector environment alone, which does not draw"
+            )
+        wanted = ({"render_mode": "rgb_array"} if draw else {}) | (
+            {"camera_name": camera} if camera else {}
+        )
         try:
             env = self._make(**wanted)
         except Exception as error:
-            raise UsageError(f"env = {self.name!r}: cannot be made with {', '.join(wanted)}: {error}") from None
+            raise UsageError(
+                f"env = {self.name!r}: cannot be made with {', '.join(wanted)}: {error}"
+            ) from None
         if draw and env.render_mode != "rgb_array":
-            raise UsageError(f"env = {self.name!r}: does not draw: it must take render_mode='rgb_array'")
+            raise UsageError(
+                f"env = {self.name!r}: does not draw: it must take render_mode='rgb_array'"
+            )
         return env
 
 
@@ -177,7 +205,9 @@ class VectorSimulator:
         observation, reward, terminated, truncated, infos = self._vector.step(self._scaled(action))
         n = self._vector.num_envs
         reward = np.asarray(reward, np.float32).reshape(n)
-        terminated, truncated = (np.asarray(flags, bool).reshape(n) for flags in (terminated, truncated))
+        terminated, truncated = (
+            np.asarray(flags, bool).reshape(n) for flags in (terminated, truncated)
+        )
         done = terminated | truncated
         self._current = self._flat(observation)
         final = self._final(infos, done)
@@ -208,7 +238,9 @@ class VectorSimulator:
 
     def _scaled(self, action: np.ndarray) -> np.ndarray:
         """From [-1, 1] to the bounds of the space. What the policy made of an observation that is no number becomes the middle."""
-        low, high = (bound.reshape(-1).astype(np.float64) for bound in (self._action.low, self._action.high))  # int8 overflows
+        low, high = (
+            bound.reshape(-1).astype(np.float64) for bound in (self._action.low, self._action.high)
+        )  # int8 overflows
         scaled = (low + (np.nan_to_num(action) + 1) / 2 * (high - low)).clip(low, high)
         if np.issubdtype(self._action.dtype, np.integer):
             scaled = np.rint(scaled)
@@ -220,28 +252,43 @@ class VectorSimulator:
         if self._mode is not AutoresetMode.SAME_STEP:
             return final
         if done.any() and "final_obs" not in infos:
-            raise BrokenEnvironmentError("the VectorEnv began new episodes in the same step without final_obs in its infos")
+            raise BrokenEnvironmentError(
+                "the VectorEnv began new episodes in the same step without final_obs in its infos"
+            )
         for i in np.flatnonzero(done):
             final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
         return final
 
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
-        flat, size = flatten(self._space, observation, n or self._vector.num_envs), spaces.flatdim(self._space)
+        flat, size = (
+            flatten(self._space, observation, n or self._vector.num_envs),
+            spaces.flatdim(self._space),
+        )
         if flat.shape[-1] != size:
-            raise BrokenEnvironmentError(f"the VectorEnv returned {flat.shape[-1]} numbers, its observation space has {size}")
+            raise BrokenEnvironmentError(
+                f"the VectorEnv returned {flat.shape[-1]} numbers, its observation space has {size}"
+            )
         return flat
 
     def _held(self, infos: dict[str, Any]) -> np.ndarray:
         """For how many of their steps the environments held the action."""
         held = np.full(self._vector.num_envs, self._repeat)
-        return np.where(infos["_held"], infos["held"], held) if self._repeat > 1 and "_held" in infos else held
+        return (
+            np.where(infos["_held"], infos["held"], held)
+            if self._repeat > 1 and "_held" in infos
+            else held
+        )
 
     @property
     def awaited(self) -> int | None:
         """See `Simulator`."""
         if isinstance(self._vector, Workers):
             return self._vector.awaited
-        busy = (i for i, env in enumerate(getattr(self._vector, "envs", ())) if getattr(env, "busy", False))
+        busy = (
+            i
+            for i, env in enumerate(getattr(self._vector, "envs", ()))
+            if getattr(env, "busy", False)
+        )
         return next(busy, None)
 
     def close(self) -> None:
@@ -254,7 +301,10 @@ def _structure(space: spaces.Space) -> Any:
     if isinstance(space, spaces.Box):
         return list(space.shape)
     assert isinstance(space, spaces.Dict | spaces.Tuple)
-    return {str(key): _structure(part) for key, part in (space.items() if isinstance(space, spaces.Dict) else enumerate(space))}
+    return {
+        str(key): _structure(part)
+        for key, part in (space.items() if isinstance(space, spaces.Dict) else enumerate(space))
+    }
 
 
 def _part(batch: Any, i: int) -> Any:
@@ -302,7 +352,9 @@ def check(name: str, on_device: str | None = None) -> None:
     if "mujoco_py" in getattr(spec.entry_point, "__name__", ""):
         newest = max(s.version or 0 for s in gymnasium.registry.values() if s.name == spec.name)
         device = f"--env {on_device} (on the device) or " if on_device else ""
-        raise UsageError(f"env = {name!r} is retired: use {device}--env {spec.name}-v{newest} (on the host)")
+        raise UsageError(
+            f"env = {name!r} is retired: use {device}--env {spec.name}-v{newest} (on the host)"
+        )
 
 
 class _Make:

@@ -28,7 +28,9 @@ class Answer(NamedTuple):
     current: Any
 
 
-class BrokenEnvironmentError(Exception):  # no RuntimeError: contextlib takes one that StopIteration caused for its own
+class BrokenEnvironmentError(
+    Exception
+):  # no RuntimeError: contextlib takes one that StopIteration caused for its own
     """An environment failed; the message says which, when and why."""
 
 

@@ -43,7 +43,9 @@ class Guard(gymnasium.Env):
         self._make, self._index, self._spaces = make, index, expected
         self._limit, self._repeat, self._length, self._steps = episode_length, action_repeat, 0, 0
         self._env: gymnasium.Env | None = None
-        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(expected[0]),), np.float32)
+        self.observation_space = spaces.Box(
+            -np.inf, np.inf, (spaces.flatdim(expected[0]),), np.float32
+        )
         self.action_space, self.busy = expected[1], False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -59,15 +61,31 @@ class Guard(gymnasium.Env):
     def step(self, action: Any) -> Any:
         """Holds the action for `action_repeat` steps, or until the episode ends. `infos["held"]` says if it was less."""
         assert self._env
-        total, terminated, truncated, held, most = 0.0, False, False, 0, min(self._repeat, self._limit - self._length)
+        total, terminated, truncated, held, most = (
+            0.0,
+            False,
+            False,
+            0,
+            min(self._repeat, self._limit - self._length),
+        )
         observation = None
         while held < most and not (terminated or truncated):
             held, self._steps = held + 1, self._steps + 1
             with self._blamed():
                 observation, reward, terminated, truncated, _ = self._env.step(action)
-                total, terminated, truncated = total + float(reward), bool(terminated), bool(truncated)
+                total, terminated, truncated = (
+                    total + float(reward),
+                    bool(terminated),
+                    bool(truncated),
+                )
         self._length += held
-        return self._flat(observation), total, terminated, truncated, {} if held == self._repeat else {"held": held}
+        return (
+            self._flat(observation),
+            total,
+            terminated,
+            truncated,
+            {} if held == self._repeat else {"held": held},
+        )
 
     def close(self) -> None:
         if self._env is not None:
@@ -79,7 +97,9 @@ class Guard(gymnasium.Env):
         try:
             yield
         except (Exception, SystemExit) as error:
-            raise BrokenEnvironmentError(f"{self._place()} raised {type(error).__name__}: {error}") from error
+            raise BrokenEnvironmentError(
+                f"{self._place()} raised {type(error).__name__}: {error}"
+            ) from error
         self.busy = False
 
     def _place(self) -> str:
@@ -89,10 +109,14 @@ class Guard(gymnasium.Env):
         try:
             flat = flatten(self._spaces[0], observation, 1)[0]
         except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise BrokenEnvironmentError(f"{self._place()} returned an observation that does not fit its space: {error}") from None
+            raise BrokenEnvironmentError(
+                f"{self._place()} returned an observation that does not fit its space: {error}"
+            ) from None
         if flat.shape != self.observation_space.shape:
             size = spaces.flatdim(self.observation_space)
-            raise BrokenEnvironmentError(f"{self._place()} returned {flat.size} numbers, its observation space has {size}")
+            raise BrokenEnvironmentError(
+                f"{self._place()} returned {flat.size} numbers, its observation space has {size}"
+            )
         return flat
 
 
@@ -152,7 +176,9 @@ class Workers(AsyncVectorEnv):
             for index, process in enumerate(self.processes):
                 if process.sentinel in ended:
                     process.join(5)  # it closes its files some moments before it has an exit code
-                    text = f"environment {index}: its process has ended (exit code {process.exitcode})"
+                    text = (
+                        f"environment {index}: its process has ended (exit code {process.exitcode})"
+                    )
                     raise BrokenEnvironmentError(text) from error
             raise
 

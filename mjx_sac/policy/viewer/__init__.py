@@ -18,7 +18,16 @@ from mjx_sac.config import UsageError
 
 TRIMESH = "5.2.0"  # one that is known to hold three.js
 
-_SHAPES = ("plane", "height field", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh")  # in mjtGeom's order
+_SHAPES = (
+    "plane",
+    "height field",
+    "sphere",
+    "capsule",
+    "ellipsoid",
+    "cylinder",
+    "box",
+    "mesh",
+)  # in mjtGeom's order
 _DEFAULT_RGBA = (0.5, 0.5, 0.5, 1)  # of a geom; any other goes before its material's
 
 
@@ -35,10 +44,16 @@ def three() -> str:
             template = file.read("viewer.html.template").decode()
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         template = ""
-    found = re.search(r'/\*\*\s+\* @license[^/]*Three\.js Authors.*?"__esModule",\{value:!0\}\)\}\)+;', template, re.S)
+    found = re.search(
+        r'/\*\*\s+\* @license[^/]*Three\.js Authors.*?"__esModule",\{value:!0\}\)\}\)+;',
+        template,
+        re.S,
+    )
     if not found:
         way_out = f"install trimesh=={TRIMESH}, or record an .mp4 or .gif"
-        raise UsageError(f"trimesh = {metadata.version('trimesh')}: holds no three.js that an .html could use: {way_out}")
+        raise UsageError(
+            f"trimesh = {metadata.version('trimesh')}: holds no three.js that an .html could use: {way_out}"
+        )
     return found[0]
 
 
@@ -60,10 +75,16 @@ def page(model: Any, positions: np.ndarray, rotations: np.ndarray, dt: float, ti
         "dt": dt,
         "root": int(np.searchsorted(bodies, root)),
         "geoms": geoms,
-        "surfaces": {geom["surface"]: _surface(model, i) for i, geom in zip(shown, geoms, strict=True) if geom["surface"]},
+        "surfaces": {
+            geom["surface"]: _surface(model, i)
+            for i, geom in zip(shown, geoms, strict=True)
+            if geom["surface"]
+        },
         "frames": _rounded(np.concatenate([positions, rotations], axis=-1)[:, bodies]),
     }
-    data = base64.b64encode(zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)).decode()
+    data = base64.b64encode(
+        zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
+    ).decode()
     parts = {"title": html.escape(title), "three": three(), "data": data}
     text = (pathlib.Path(__file__).parent / "page.html").read_text()
     return re.sub("%(title|three|data)%", lambda match: parts[match[1]], text)
@@ -82,10 +103,18 @@ def _rgba(model: Any, i: int) -> np.ndarray:
 
 
 def _geom(model: Any, i: int, body: int) -> dict[str, Any]:
-    numbers = {"rgba": _rgba(model, i), **{name: getattr(model, f"geom_{name}")[i] for name in ("size", "pos", "quat")}}
+    numbers = {
+        "rgba": _rgba(model, i),
+        **{name: getattr(model, f"geom_{name}")[i] for name in ("size", "pos", "quat")},
+    }
     shape = _SHAPES[model.geom_type[i]]
     surface = f"{shape} {model.geom_dataid[i]}" if shape in ("mesh", "height field") else ""
-    return {"body": body, "shape": shape, "surface": surface, **{name: _rounded(x) for name, x in numbers.items()}}
+    return {
+        "body": body,
+        "shape": shape,
+        "surface": surface,
+        **{name: _rounded(x) for name, x in numbers.items()},
+    }
 
 
 def _surface(model: Any, i: int) -> dict[str, Any]:
@@ -106,7 +135,10 @@ def _hills(field: Any) -> tuple[np.ndarray, np.ndarray]:
     grid = np.meshgrid(np.linspace(-x, x, columns), np.linspace(-y, y, rows))
     vertices = np.stack([*map(np.ravel, grid), height * np.ravel(field.data)], axis=-1)
     corners = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (part.ravel() for part in (corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1]))
+    a, b, c, d = (
+        part.ravel()
+        for part in (corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1])
+    )
     return vertices, np.concatenate([np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)])
 
 

@@ -11,7 +11,11 @@ from mjx_sac.types import Key, Params
 
 
 def act(
-    actor_params: Params, observation: Float[Array, "*batch observation"], key: Key | None, *, networks: Networks
+    actor_params: Params,
+    observation: Float[Array, "*batch observation"],
+    key: Key | None,
+    *,
+    networks: Networks,
 ) -> Float[Array, "*batch action"]:
     """An action in [-1, 1] for a normalised observation: a sample, or the mode where `key` is None."""
     distribution = networks.actor.apply(actor_params, observation)
@@ -19,7 +23,13 @@ def act(
 
 
 def policy(
-    actor_params: Params, stats: NormalizerState, observation: Array, key: Key | None, *, networks: Networks, config: Config
+    actor_params: Params,
+    stats: NormalizerState,
+    observation: Array,
+    key: Key | None,
+    *,
+    networks: Networks,
+    config: Config,
 ) -> Array:
     """`act` for raw observations."""
     if config.normalize_observations:

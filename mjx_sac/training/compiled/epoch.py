@@ -260,9 +260,7 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     return state.replace(episodes=episodes, normalizer=stats), pending
 
 
-def observe(
-    experiment: Experiment, state: RunState, pending: Pending
-) -> tuple[RunState, Metrics]:
+def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[RunState, Metrics]:
     """Receive the environments' answer, store the transitions, count finished episodes."""
     receive = sharding.shard_over_envs(
         experiment.episodes.receive,

@@ -93,6 +93,4 @@ def reduce_over_time(packed: Packed, where: Bool[Array, " n"] | None = None) -> 
     high = jnp.max(packed.scalars, axis=0, initial=-jnp.inf, where=mask)
     mean = jnp.mean(packed.scalars, axis=0, where=mask)
     ends = np.array([(name.endswith("_min"), name.endswith("_max")) for name in packed.names])
-    return packed.replace(
-        scalars=jnp.where(ends[:, 0], low, jnp.where(ends[:, 1], high, mean))
-    )
+    return packed.replace(scalars=jnp.where(ends[:, 0], low, jnp.where(ends[:, 1], high, mean)))

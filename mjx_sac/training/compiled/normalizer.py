@@ -28,7 +28,9 @@ def init(observation_size: int) -> NormalizerState:
     return NormalizerState(jnp.zeros(()), jnp.zeros(observation_size), jnp.ones(observation_size))
 
 
-def update(state: NormalizerState, batch: Float[Array, "batch observation"], mask: Bool[Array, " batch"]) -> NormalizerState:
+def update(
+    state: NormalizerState, batch: Float[Array, "batch observation"], mask: Bool[Array, " batch"]
+) -> NormalizerState:
     """Takes in the rows of `batch` where `mask` is true.
 
     References:
@@ -47,7 +49,9 @@ def update(state: NormalizerState, batch: Float[Array, "batch observation"], mas
     return NormalizerState(
         count=count,
         mean=state.mean + w * delta,
-        var=jnp.where(count > 0, (1 - w) * state.var + w * var + w * (1 - w) * jnp.square(delta), state.var),
+        var=jnp.where(
+            count > 0, (1 - w) * state.var + w * var + w * (1 - w) * jnp.square(delta), state.var
+        ),
     )
 
 
@@ -56,6 +60,8 @@ def deviation(state: NormalizerState) -> Float[Array, " observation"]:
     return jnp.maximum(jnp.sqrt(jnp.maximum(state.var, 1e-12)), 1e-6)
 
 
-def normalize(state: NormalizerState, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
+def normalize(
+    state: NormalizerState, observation: Float[Array, "*batch observation"]
+) -> Float[Array, "*batch observation"]:
     """(observation - mean) / standard deviation, clipped to [-10, 10]."""
     return jnp.clip((observation - state.mean) / deviation(state), -CLIP, CLIP)

@@ -40,14 +40,22 @@ class ReplayState(struct.PyTreeNode):
     size: Int32[Array, " num_envs"]
 
 
-def init(buffer_size: int, num_envs: int, observation_size: int, action_size: int, episode_length: int = 1000) -> ReplayState:
+def init(
+    buffer_size: int,
+    num_envs: int,
+    observation_size: int,
+    action_size: int,
+    episode_length: int = 1000,
+) -> ReplayState:
     """An empty buffer for `buffer_size` transitions, rounded down to a multiple of `num_envs`.
 
     There is room for the final observations of episodes that last `episode_length` transitions. Where episodes are
     shorter, the oldest transitions leave a little sooner: `size` says what is there.
     """
     slots = buffer_size // num_envs
-    rows = slots + -(-slots // episode_length) + 3  # the current episode's final row, and the two an insert may add
+    rows = (
+        slots + -(-slots // episode_length) + 3
+    )  # the current episode's final row, and the two an insert may add
     return ReplayState(
         observation=jnp.zeros((rows, num_envs, observation_size)),
         action=jnp.zeros((slots, num_envs, action_size)),
@@ -83,9 +91,13 @@ def insert(
 
     # A started episode writes its first observation; otherwise that is already the head. Out-of-range slots drop the write.
     first = jnp.where(started, state.head + 1, state.head) % rows
-    observation = state.observation.at[jnp.where(valid & started, first, rows), envs].set(transition.observation)
+    observation = state.observation.at[jnp.where(valid & started, first, rows), envs].set(
+        transition.observation
+    )
     last = (first + 1) % rows
-    observation = observation.at[jnp.where(valid, last, rows), envs].set(transition.next_observation)
+    observation = observation.at[jnp.where(valid, last, rows), envs].set(
+        transition.next_observation
+    )
     slot = jnp.where(valid, state.next, slots)
     return state.replace(
         observation=observation,
@@ -111,12 +123,16 @@ def _make_room(state: ReplayState) -> Int32[Array, " num_envs"]:
     return size
 
 
-def sample(state: ReplayState, key: Key, shape: tuple[int, ...], discount: float | Scalar) -> Transition:
+def sample(
+    state: ReplayState, key: Key, shape: tuple[int, ...], discount: float | Scalar
+) -> Transition:
     """Transitions drawn uniformly, with replacement, with leading axes `shape`. The buffer must not be empty."""
     return look_up(state, jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1]), discount)
 
 
-def look_up(state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar) -> Transition:
+def look_up(
+    state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar
+) -> Transition:
     """The transitions with these numbers, counted from 0 through the environments, and in each from the newest."""
     slots, rows = state.row.shape[0], state.observation.shape[0]
     ends = jnp.cumsum(state.size)

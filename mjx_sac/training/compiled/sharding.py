@@ -160,9 +160,7 @@ def fetch(arrays: Iterable[tuple[str, Any]]) -> dict[str, np.ndarray]:
 
 def _is_remote(x: Any) -> bool:
     """Return whether other processes hold parts of `x`."""
-    return (
-        isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated
-    )
+    return isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated
 
 
 def _gather(x: Any) -> Any:

@@ -29,7 +29,9 @@ class Console:
       total: iterations of the whole run, of each agent in it.
     """
 
-    def __init__(self, total: int, agents: int = 1, *, terminal: bool | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, total: int, agents: int = 1, *, terminal: bool | None = None, quiet: bool = False
+    ) -> None:
         """`quiet` says nothing: of several processes one speaks for all."""
         self.total = total
         self._each = f" x {agents} agents" if agents > 1 else ""
@@ -40,7 +42,10 @@ class Console:
         self._rich = RichConsole(file=self._out, force_terminal=terminal)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._lock, self._stop = threading.RLock(), threading.Event()  # re-entrant: a signal handler speaks too
+        self._lock, self._stop = (
+            threading.RLock(),
+            threading.Event(),
+        )  # re-entrant: a signal handler speaks too
         self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Self:
@@ -60,7 +65,12 @@ class Console:
             self._heartbeat.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         if self._bar:
             self._bar.stop()
@@ -71,10 +81,16 @@ class Console:
         self._phase, self._phase_started = name, time.monotonic()
         if self._bar and self._task is not None:
             self._bar.update(self._task, description=name)
-        elif changed and name not in ("evaluating", "saving", "done"):  # over in a moment: the heartbeat tells of long ones
+        elif changed and name not in (
+            "evaluating",
+            "saving",
+            "done",
+        ):  # over in a moment: the heartbeat tells of long ones
             self.message(name)
 
-    def progress(self, iterations: int, rates: tuple[float, float] | None = None, reward: float | None = None) -> None:
+    def progress(
+        self, iterations: int, rates: tuple[float, float] | None = None, reward: float | None = None
+    ) -> None:
         """Shows how far the run is.
 
         Args:
@@ -86,7 +102,11 @@ class Console:
         parts: list[str] = []
         if rates:
             left = max(self.total - iterations, 0) / max(rates[0], 1e-9)
-            parts = [f"{rates[0]:,.0f} it/s{self._each}", f"{rates[1]:,.0f} updates/s{self._each}", f"ETA {_clock(left)}"]
+            parts = [
+                f"{rates[0]:,.0f} it/s{self._each}",
+                f"{rates[1]:,.0f} updates/s{self._each}",
+                f"ETA {_clock(left)}",
+            ]
         if reward is not None:
             parts.insert(max(len(parts) - 1, 0), f"return {reward:,.1f}")
         self._status = "  ".join(parts)

@@ -21,7 +21,9 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {
+                s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)
+            }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,4 +37,6 @@ class Interrupt:
             signal.signal(each, signal.SIG_DFL)
         if not self.patient:
             raise KeyboardInterrupt
-        self._console.message("interrupted: finishing this epoch and saving; once more ends at once")
+        self._console.message(
+            "interrupted: finishing this epoch and saving; once more ends at once"
+        )

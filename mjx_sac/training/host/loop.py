@@ -181,7 +181,9 @@ class Loop:
     def _show(self) -> None:
         """Show rates and return: per agent, and their mean over agents that are finite."""
         returns = _returns(self.metrics)
-        rates = [float(np.nanmean(self.metrics[f"time/{n}"])) for n in ("fps", "updates_per_second")]
+        rates = [
+            float(np.nanmean(self.metrics[f"time/{n}"])) for n in ("fps", "updates_per_second")
+        ]
         mean = float(np.nanmean(returns)) if np.isfinite(returns).any() else None
         self.console.progress(self.iterations, (rates[0], rates[1]), mean)
 

@@ -23,12 +23,19 @@ def check(config: Config, state: RunState, device: Any, num_devices: int = 1) ->
     Raises:
       UsageError: the device has not got so much, with both figures.
     """
-    parts = {"replay buffer": _size(state.replay), "networks": _size(state.train), "environments": _size(state.episodes)}
+    parts = {
+        "replay buffer": _size(state.replay),
+        "networks": _size(state.train),
+        "environments": _size(state.episodes),
+    }
     transition = _size(state.replay) / math.prod(state.replay.reward.shape)
     batches = config.num_agents * config.updates_per_vector_step * config.batch_size
     parts["batches"] = round(2 * transition * batches)  # as drawn, and normalised
     networks = 1 if not config.is_population else num_devices
-    parts = {name: size // (networks if name == "networks" else num_devices) for name, size in parts.items()}
+    parts = {
+        name: size // (networks if name == "networks" else num_devices)
+        for name, size in parts.items()
+    }
     if device.platform == "cpu":
         parts["checkpoint"] = _size(state)  # the copy that is written while training goes on
     needed, there = sum(parts.values()), available(device)
@@ -36,7 +43,13 @@ def check(config: Config, state: RunState, device: Any, num_devices: int = 1) ->
         split = ", ".join(f"{name} {show(size)}" for name, size in parts.items())
         name = "buffer_size" if parts["replay buffer"] >= parts["environments"] else "num_envs"
         agents = f" for {config.num_agents} agents" if config.is_population else ""
-        fewer = " or num_seeds" if config.num_seeds > 1 else " or try fewer at once" if config.members else ""
+        fewer = (
+            " or num_seeds"
+            if config.num_seeds > 1
+            else " or try fewer at once"
+            if config.members
+            else ""
+        )
         raise UsageError(
             f"{name} = {getattr(config, name)}: the run needs about {show(needed)}{agents} ({split}), and {device.device_kind} has "
             f"{show(there)} to give: lower {name}{fewer}"

@@ -78,9 +78,7 @@ class Monitor:
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
         """Write the scalars of every agent that is still finite."""
-        for name, writer, metrics in zip(
-            self._names or ("",), self._writers, agents, strict=False
-        ):
+        for name, writer, metrics in zip(self._names or ("",), self._writers, agents, strict=False):
             if name not in self.lost:
                 writer.log(iterations, metrics)
 

@@ -19,9 +19,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from mjx_sac.training.host import device
-from mjx_sac.training.compiled import sharding
 from mjx_sac.config import Config, TrainingError, UsageError, check_even_split
+from mjx_sac.training.compiled import sharding
+from mjx_sac.training.host import device
 
 JOIN_SECONDS = 120
 """All processes must have come within this time of each other."""
@@ -116,9 +116,19 @@ def _check_alike(config: Config) -> None:
     Raises:
       UsageError: in every process, if they were not started alike.
     """
-    apart = ("process_id", "coordinator", "num_processes" if config.coordinator == "cluster" else "")
-    plain = {name: value for name, value in config.model_dump(mode="json").items() if name not in apart}
-    _agree("start", {**plain, "JAX": jax.__version__}, "start all of them with the same flags, --process_id apart")
+    apart = (
+        "process_id",
+        "coordinator",
+        "num_processes" if config.coordinator == "cluster" else "",
+    )
+    plain = {
+        name: value for name, value in config.model_dump(mode="json").items() if name not in apart
+    }
+    _agree(
+        "start",
+        {**plain, "JAX": jax.__version__},
+        "start all of them with the same flags, --process_id apart",
+    )
 
 
 def check_same_run(latest: int | None) -> None:
@@ -133,9 +143,15 @@ def check_same_run(latest: int | None) -> None:
 
 def _agree(topic: str, mine: dict[str, Any], way_out: str) -> None:
     """Raises UsageError in every process unless all say the same. They speak through the coordinator, no device takes part."""
-    from jax._src.distributed import global_state  # JAX has no public name for it; Orbax uses it too
+    from jax._src.distributed import (
+        global_state,  # JAX has no public name for it; Orbax uses it too
+    )
 
-    client, me, milliseconds = cast(Any, global_state.client), global_state.process_id, JOIN_SECONDS * 1000
+    client, me, milliseconds = (
+        cast(Any, global_state.client),
+        global_state.process_id,
+        JOIN_SECONDS * 1000,
+    )
     client.key_value_set(f"mjx-sac/{topic}/{me}", json.dumps(mine))
     if me == 0:
         theirs = [
@@ -152,7 +168,9 @@ def _agree(topic: str, mine: dict[str, Any], way_out: str) -> None:
     verdict = client.blocking_key_value_get(f"mjx-sac/{topic}/verdict", milliseconds)
     if not verdict:
         return
-    _last_words(verdict, 2)  # said even if process 0, and the coordinator with it, is gone before this process has raised
+    _last_words(
+        verdict, 2
+    )  # said even if process 0, and the coordinator with it, is gone before this process has raised
     with contextlib.suppress(jax.errors.JaxRuntimeError):  # so too here
         client.wait_at_barrier(f"mjx-sac/{topic}/read", milliseconds)
     raise UsageError(verdict)
@@ -167,7 +185,9 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     """Of each flag whether it is set in any process. All processes must ask."""
     if jax.process_count() == 1:
         return flags
-    return tuple(bool(flag) for flag in np.any(multihost_utils.process_allgather(np.array(flags)), axis=0))
+    return tuple(
+        bool(flag) for flag in np.any(multihost_utils.process_allgather(np.array(flags)), axis=0)
+    )
 
 
 def leave() -> None:
@@ -184,7 +204,9 @@ def joined() -> bool:
 
 def lost(error: Exception) -> TrainingError | None:
     """What `error` means, if it came of another process's end."""
-    if _state["joined"] and re.search(r"gloo|nccl|rccl|coordination|peer|socket|heartbeat", str(error), re.IGNORECASE):
+    if _state["joined"] and re.search(
+        r"gloo|nccl|rccl|coordination|peer|socket|heartbeat", str(error), re.IGNORECASE
+    ):
         return TrainingError(_LOST)
     return None
 
@@ -205,8 +227,13 @@ def mesh(config: Config) -> Mesh | None:
     if wanted > there:
         cpu = kind == "cpu"
         ready = device.cores() if cpu and wanted > device.cores() else there
-        more = f"; XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many of a CPU" * cpu
-        raise UsageError(f"num_devices = {wanted}: JAX finds {there} ({kind}): make it {ready}{more}")
+        more = (
+            f"; XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many of a CPU"
+            * cpu
+        )
+        raise UsageError(
+            f"num_devices = {wanted}: JAX finds {there} ({kind}): make it {ready}{more}"
+        )
     if wanted == 1:
         return None
     try:

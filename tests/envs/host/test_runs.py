@@ -5,24 +5,37 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import make_experiment, make_config
-from gymnasium_envs import boom, hang, walk
+from helpers.gymnasium_envs import boom, hang, walk
+from helpers.runs import make_config, make_experiment
 
-from mjx_sac.runs.directory import steps
-from mjx_sac.training.host import train
-from mjx_sac.training.compiled import epoch
 from mjx_sac.config import TrainingError, UsageError
+from mjx_sac.runs.directory import steps
+from mjx_sac.training.compiled import epoch
+from mjx_sac.training.host import train
 
 FAULTS = {
     "raises": (boom, "environment 0, at its step 60, raised ZeroDivisionError: boom"),
     "hangs": (hang, "environment 0 gave no answer within env_timeout = 3 seconds (vector step 59)"),
-    "shape": (lambda o, r: (o[:1], r), "environment 0, at its step 60, returned 1 numbers, its observation space has 2"),
-    "type": (lambda o, r: ("left", r), "environment 0, at its step 60, returned an observation that does not fit"),
+    "shape": (
+        lambda o, r: (o[:1], r),
+        "environment 0, at its step 60, returned 1 numbers, its observation space has 2",
+    ),
+    "type": (
+        lambda o, r: ("left", r),
+        "environment 0, at its step 60, returned an observation that does not fit",
+    ),
     "reward": (lambda o, r: (o, None), "environment 0, at its step 60,"),
 }
 """What an environment does wrong, and what the user is told."""
 
-RUN = {"env": "walk", "num_envs": 2, "iterations": 128, "episode_length": 5, "batch_size": 8, "buffer_size": 64}
+RUN = {
+    "env": "walk",
+    "num_envs": 2,
+    "iterations": 128,
+    "episode_length": 5,
+    "batch_size": 8,
+    "buffer_size": 64,
+}
 
 
 @pytest.mark.smoke
@@ -39,8 +52,13 @@ def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
     for i in range(2):
         for back in range(replay.size[i]):
             slot = (replay.next[i] - 1 - back) % slots
-            first, then = replay.observation[replay.row[slot, i], i], replay.observation[(replay.row[slot, i] + 1) % rows, i]
-            assert then.tolist() == [first[0], first[1] + 1], "the next observation is of the same episode"
+            first, then = (
+                replay.observation[replay.row[slot, i], i],
+                replay.observation[(replay.row[slot, i] + 1) % rows, i],
+            )
+            assert then.tolist() == [first[0], first[1] + 1], (
+                "the next observation is of the same episode"
+            )
             assert replay.reward[slot, i] == first[1]
 
 
@@ -53,10 +71,14 @@ def test_going_on_starts_new_episodes_and_loses_nothing_else(tmp_path, capsys):
     np.testing.assert_array_equal(second.state.normalizer.count, 96)
     slots = second.state.replay.row.shape[0]
     newest = [
-        np.asarray(second.state.replay.observation)[second.state.replay.row[(second.state.replay.next[i] - 16) % slots, i], i]
+        np.asarray(second.state.replay.observation)[
+            second.state.replay.row[(second.state.replay.next[i] - 16) % slots, i], i
+        ]
         for i in range(2)
     ]
-    assert [o.tolist() for o in newest] == [[0, 0], [0, 0]], "the first transition of the second process begins an episode"
+    assert [o.tolist() for o in newest] == [[0, 0], [0, 0]], (
+        "the first transition of the second process begins an episode"
+    )
 
 
 def test_two_runs_with_one_seed_are_equal(tmp_path):
@@ -67,7 +89,9 @@ def test_two_runs_with_one_seed_are_equal(tmp_path):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_environment_that_fails_ends_the_run_with_one_line_and_keeps_checkpoints(tmp_path, fault, capfd):
+def test_an_environment_that_fails_ends_the_run_with_one_line_and_keeps_checkpoints(
+    tmp_path, fault, capfd
+):
     function, told = FAULTS[fault]
     config = make_config(**RUN, logdir=str(tmp_path), env_timeout=3.0, episodes_per_eval=0)
     with pytest.raises(TrainingError) as error:
@@ -81,7 +105,9 @@ def test_an_environment_that_fails_ends_the_run_with_one_line_and_keeps_checkpoi
 def test_an_environment_with_a_nan_is_reset_and_counted(tmp_path):
     config = make_config(**RUN, logdir=str(tmp_path), episodes_per_eval=0)
     result = train.train(config, env=walk(fault=lambda o, r: (o, float("nan"))))
-    assert result.metrics["health/nonfinite_steps"] == 2, "once in each environment, in the last epoch"
+    assert result.metrics["health/nonfinite_steps"] == 2, (
+        "once in each environment, in the last epoch"
+    )
     assert np.isfinite(result.state.replay.reward).all()
 
 
@@ -102,7 +128,12 @@ def test_held_actions_count_as_the_steps_they_are(tmp_path):
 
 def test_learning_waits_for_something_to_learn_from():
     """One vector step of warm-up, three that are not finite: the fifth is the first that finds a transition in the buffer."""
-    agent = make_experiment(env=walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3)), num_envs=2, warm_up_steps=2, log_interval=20)
+    agent = make_experiment(
+        env=walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3)),
+        num_envs=2,
+        warm_up_steps=2,
+        log_interval=20,
+    )
     state, metrics = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
     assert (int(metrics["health/nonfinite_steps"]), int(metrics["replay/size"])) == (6, 14)
     assert int(metrics["trained_vector_steps"]) == 10 - 4

@@ -11,13 +11,13 @@ import time
 
 import numpy as np
 import pytest
-from gymnasium_envs import Walk, in_worker, walk
+from helpers.gymnasium_envs import Walk, in_worker, walk
 
-from mjx_sac.runs.directory import steps
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError
+from mjx_sac.runs.directory import steps
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[2]
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
@@ -27,8 +27,15 @@ def start():
     started = []
 
     def run(code):
-        code = "import os, signal, sys, time; import numpy as np; from gymnasium_envs import *\n" + code
-        started.append(subprocess.Popen([sys.executable, "-c", code], cwd=HERE, start_new_session=True, **PIPES))
+        code = (
+            "import os, signal, sys, time; import numpy as np; from helpers.gymnasium_envs import *\n"
+            + code
+        )
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code], cwd=HERE, start_new_session=True, **PIPES
+            )
+        )
         return started[-1]
 
     yield run
@@ -38,13 +45,17 @@ def start():
 
 
 def workers(parent):
-    out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True).stdout
+    out = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True
+    ).stdout
     return [int(pid) for pid in out.split()]
 
 
 def alive(pid):
     try:
-        return "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return (
+            "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        )
     except OSError:
         return False
 
@@ -66,11 +77,15 @@ def step_until_broken(simulator):
         simulator.close()
 
 
-@pytest.mark.parametrize("fault", [lambda o, r: os._exit(7), lambda o, r: sys.exit(7)], ids=["dies", "exits"])
+@pytest.mark.parametrize(
+    "fault", [lambda o, r: os._exit(7), lambda o, r: sys.exit(7)], ids=["dies", "exits"]
+)
 def test_a_worker_that_ends_is_told_with_its_number(fault):
     told = step_until_broken(walk("async", fault=in_worker(1, fault), at=(1,)).simulator(2, 1000))
     assert told.startswith("environment 1")
-    assert ("its process has ended (exit code 7)" in told) or ("at its step 1, raised SystemExit: 7" in told)
+    assert ("its process has ended (exit code 7)" in told) or (
+        "at its step 1, raised SystemExit: 7" in told
+    )
 
 
 def only_here():
@@ -80,8 +95,12 @@ def only_here():
 
 
 def test_an_environment_that_cannot_be_made_is_told_with_its_number():
-    told = step_until_broken(GymnasiumEnvironment("walk", only_here, vectorization="async").simulator(2, 1000))
-    assert told in {f"environment {i}, at its step 0, raised ValueError: not in a worker" for i in range(2)}
+    told = step_until_broken(
+        GymnasiumEnvironment("walk", only_here, vectorization="async").simulator(2, 1000)
+    )
+    assert told in {
+        f"environment {i}, at its step 0, raised ValueError: not in a worker" for i in range(2)
+    }
     made = iter([Walk(), Walk()])  # one that shows its spaces, and the first
     told = step_until_broken(GymnasiumEnvironment("walk", lambda: next(made)).simulator(2, 1000))
     assert told == "environment 1, at its step 0, raised StopIteration: "
@@ -107,7 +126,10 @@ os.killpg(0, signal.SIGINT)
 print(simulator.step(np.zeros((2, 1), np.float32)).observation.tolist())
 simulator.close()
 """)
-    assert process.communicate(timeout=60) == ("[[0.0, 0.0], [0.0, 0.0]]\n[[0.0, 1.0], [0.0, 1.0]]\n", "")
+    assert process.communicate(timeout=60) == (
+        "[[0.0, 0.0], [0.0, 0.0]]\n[[0.0, 1.0], [0.0, 1.0]]\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang_holding_the_lock"])
@@ -131,7 +153,9 @@ simulator.step(np.zeros((2, 1), np.float32))
     ("vectorization", "fault", "who"),
     [("async", "in_worker(1, hang)", 1), ("sync", "hang", 0)],
 )
-def test_an_environment_that_never_answers_is_told_and_does_not_keep_the_trainer_from_ending(vectorization, fault, who, start):
+def test_an_environment_that_never_answers_is_told_and_does_not_keep_the_trainer_from_ending(
+    vectorization, fault, who, start
+):
     process = start(f"""
 import jax, jax.numpy as jnp
 from mjx_sac.envs.host import HostEpisodes
@@ -148,7 +172,9 @@ episodes.close()
     assert process.stdout.readline() == "ready\n"
     children = workers(process.pid)
     out, err = process.communicate(timeout=20)
-    assert out.startswith(f"env: environment {who} gave no answer within env_timeout = 0.5 seconds (vector step 0);")
+    assert out.startswith(
+        f"env: environment {who} gave no answer within env_timeout = 0.5 seconds (vector step 0);"
+    )
     assert err == ""
     assert process.returncode == 0
     assert_gone(children)
@@ -168,9 +194,29 @@ walk("async").simulator(30, 1000)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_async_workers_train_and_never_outlive_the_trainer(tmp_path, number):
     """A real process, killed without a chance to tidy up, or by a Ctrl-C, which a terminal sends to its workers as well."""
-    flags = ["--num_envs=2", "--batch_size=8", "--buffer_size=64", "--hidden_sizes=8", "--warm_up_steps=32", "--log_interval=32"]
-    flags += ["--checkpoint_interval=32", "--episodes_per_eval=0", "--vectorization=async", f"--logdir={tmp_path / 'run'}"]
-    command = [sys.executable, "-m", "mjx_sac", "train", "--env=gymnasium_envs:Walk", *flags, "--iterations=100_000_000"]
+    flags = [
+        "--num_envs=2",
+        "--batch_size=8",
+        "--buffer_size=64",
+        "--hidden_sizes=8",
+        "--warm_up_steps=32",
+        "--log_interval=32",
+    ]
+    flags += [
+        "--checkpoint_interval=32",
+        "--episodes_per_eval=0",
+        "--vectorization=async",
+        f"--logdir={tmp_path / 'run'}",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "mjx_sac",
+        "train",
+        "--env=helpers.gymnasium_envs:Walk",
+        *flags,
+        "--iterations=100_000_000",
+    ]
     process = subprocess.Popen(command, cwd=HERE, start_new_session=True, **PIPES)
     deadline = time.monotonic() + 240
     while max(steps(tmp_path / "run"), default=0) < 64:

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Counter, make_experiment
+from helpers.envs import Counter
+from helpers.runs import make_experiment
 
-from mjx_sac.training.compiled import evaluate, epoch
 from mjx_sac.losses import Losses, critic_loss
+from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.compiled import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +24,14 @@ def epochs():
         return critic_loss(*args, **kwargs)
 
     agent = make_experiment(losses=Losses(critic=counting_loss))
-    epoch = jax.jit(partial(epoch.epoch, agent), donate_argnums=0)
-    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(0))
+    epoch = jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0)
+    state = jax.jit(partial(epoch_lib.init, agent))(jax.random.PRNGKey(0))
     states, metrics = [jax.device_get(jax.tree.map(jnp.copy, state))], []
     for _ in range(4):
         state, scalars = epoch(state)
         states.append(jax.device_get(jax.tree.map(jnp.copy, state)))
         metrics.append(jax.device_get(scalars))
-    return agent, states, metrics, epoch._cache_size(), len(traces)
+    return agent, states, metrics, epoch_lib._cache_size(), len(traces)
 
 
 def test_epoch_is_traced_and_compiled_once_for_warm_up_and_training(epochs):
@@ -49,18 +51,18 @@ def test_networks_change_only_after_the_warm_up(epochs):
 def test_an_empty_buffer_is_not_learned_from():
     """One vector step of warm-up, and no step is ever finite."""
     agent = make_experiment(env=Counter(breaks_at=1), warm_up_steps=4)
-    state = epoch.init(agent, jax.random.PRNGKey(0))
-    after, metrics = jax.jit(partial(epoch.epoch, agent))(state)
+    state = epoch_lib.init(agent, jax.random.PRNGKey(0))
+    after, metrics = jax.jit(partial(epoch_lib.epoch, agent))(state)
     assert (int(metrics["replay/size"]), int(metrics["trained_vector_steps"])) == (0, 0)
     jax.tree.map(np.testing.assert_array_equal, after.train, state.train)
 
 
 def test_warm_up_actions_are_uniform_whatever_the_actor_wants():
     agent = make_experiment()
-    state = epoch.init(agent, jax.random.PRNGKey(0))
+    state = epoch_lib.init(agent, jax.random.PRNGKey(0))
     eager = jax.tree.map(lambda x: x + 10.0, state.train.actor_params)  # its actions are all 1
     state = state.replace(train=state.train.replace(actor_params=eager))
-    state, _ = jax.jit(partial(epoch.epoch, agent))(state)
+    state, _ = jax.jit(partial(epoch_lib.epoch, agent))(state)
     actions = np.sort(np.asarray(state.replay.action[:8]).ravel())
     # Kolmogorov and Smirnov: 32 uniform draws stay within 0.34 of their distribution 999 times in 1000.
     assert np.max(np.abs((actions + 1) / 2 - (np.arange(32) + 0.5) / 32)) < 0.34
@@ -70,17 +72,25 @@ def test_a_reset_that_is_not_finite_spoils_nothing():
     class BadStart(Counter):
         def reset(self, key):
             state = super().reset(key)
-            return state.replace(observation=jnp.where(state.observation[0] < 0.5, jnp.nan, state.observation))
+            return state.replace(
+                observation=jnp.where(state.observation[0] < 0.5, jnp.nan, state.observation)
+            )
 
     agent = make_experiment(env=BadStart())
-    state, metrics = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+    state, metrics = jax.jit(partial(epoch_lib.epoch, agent))(
+        epoch_lib.init(agent, jax.random.PRNGKey(0))
+    )
     assert int(metrics["health/nonfinite_steps"]) > 0
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.replay, state.normalizer)))
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.replay, state.normalizer))
+    )
 
 
 def test_environments_that_start_together_start_apart():
     agent = make_experiment(num_envs=64, reset_pool_size=2, log_interval=64)
-    state, _ = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+    state, _ = jax.jit(partial(epoch_lib.epoch, agent))(
+        epoch_lib.init(agent, jax.random.PRNGKey(0))
+    )
     assert len(np.unique(state.episodes.env.observation[:, 0])) == 64
 
 
@@ -96,31 +106,38 @@ def test_the_epoch_reports_the_episodes_that_ended(epochs):
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(epochs):
     agent, states, *_ = epochs
-    epoch = jax.jit(partial(epoch.epoch, agent))
+    epoch = jax.jit(partial(epoch_lib.epoch, agent))
     for seed, equal in ((0, True), (1, False)):
-        state, _ = epoch(epoch.init(agent, jax.random.PRNGKey(seed)))
+        state, _ = epoch(epoch_lib.init(agent, jax.random.PRNGKey(seed)))
         assert np.array_equal(state.replay.observation, states[1].replay.observation) is equal
 
 
 def test_what_is_not_finite_is_never_stored_nor_averaged():
     agent = make_experiment(env=Counter(breaks_at=3))
-    state, metrics = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+    state, metrics = jax.jit(partial(epoch_lib.epoch, agent))(
+        epoch_lib.init(agent, jax.random.PRNGKey(0))
+    )
     # Every third step breaks: of eight vector steps two, in each of four environments.
     assert int(metrics["health/nonfinite_steps"]) == 8
     assert int(metrics["replay/size"]) == 32 - 8
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.replay, state.normalizer, state.train)))
+    assert all(
+        np.isfinite(leaf).all()
+        for leaf in jax.tree.leaves((state.replay, state.normalizer, state.train))
+    )
 
 
 def test_several_updates_per_iteration_and_less_than_one():
     for ratio, updates in ((2.0, 8), (0.25, 1)):
         agent = make_experiment(updates_per_iteration=ratio, warm_up_steps=0, log_interval=4)
-        state, _ = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+        state, _ = jax.jit(partial(epoch_lib.epoch, agent))(
+            epoch_lib.init(agent, jax.random.PRNGKey(0))
+        )
         assert int(state.train.critic_optimizer[0].count) == updates
 
 
 def test_evaluation_plays_whole_episodes_and_ignores_what_comes_after():
     agent = make_experiment(env=Counter(ends_at=3), episode_length=7)
-    state = epoch.init(agent, jax.random.PRNGKey(0))
+    state = epoch_lib.init(agent, jax.random.PRNGKey(0))
     run = jax.jit(partial(evaluate.evaluate, agent, episodes=6))
     result = run(state.train.actor_params, state.normalizer, jax.random.PRNGKey(1))
     assert result["return"].tolist() == [0 + 1 + 2] * 6

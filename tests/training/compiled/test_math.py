@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mjx_sac.distributions import TanhGaussian
 
 from mjx_sac.training.compiled import metrics, normalizer
-from mjx_sac.distributions import TanhGaussian
 
 
 @settings(max_examples=25, deadline=None)
@@ -23,7 +23,9 @@ def test_log_probability_agrees_with_a_numerical_jacobian(seed, scale):
         return  # the inverse loses its digits there
     slope = (np.tanh(x + 1e-5) - np.tanh(x - 1e-5)) / 2e-5
     normal = np.exp(-0.5 * ((x - mean) / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
-    np.testing.assert_allclose(log_prob, np.sum(np.log(normal / slope), axis=-1), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(
+        log_prob, np.sum(np.log(normal / slope), axis=-1), rtol=2e-3, atol=2e-3
+    )
 
 
 def test_log_probability_stays_finite_where_tanh_saturates():
@@ -41,7 +43,9 @@ def test_deviation_is_a_softplus_with_a_floor():
 
 def test_deviation_has_the_gradient_of_a_softplus():
     raw = jnp.array([-100.0, -1.0, 0.0, 1.0, 100.0])
-    gradient = jax.vmap(jax.grad(lambda x: TanhGaussian.from_network(jnp.array([0.0, x])).std[0]))(raw)
+    gradient = jax.vmap(jax.grad(lambda x: TanhGaussian.from_network(jnp.array([0.0, x])).std[0]))(
+        raw
+    )
     np.testing.assert_allclose(gradient, 1 / (1 + np.exp(-np.asarray(raw, np.float64))), atol=1e-6)
 
 
@@ -67,7 +71,9 @@ def test_normalizer_agrees_with_statistics_of_all_rows(sizes, offset, seed):
 
 def test_normalizer_before_any_update_and_without_valid_rows_is_the_identity_up_to_clipping():
     state = normalizer.update(normalizer.init(2), jnp.full((4, 2), jnp.nan), jnp.zeros(4, bool))
-    np.testing.assert_allclose(normalizer.normalize(state, jnp.array([[3.0, -20.0]])), [[3.0, -10.0]])
+    np.testing.assert_allclose(
+        normalizer.normalize(state, jnp.array([[3.0, -20.0]])), [[3.0, -10.0]]
+    )
 
 
 def test_normalizer_survives_more_rows_than_a_float_can_count():
@@ -79,17 +85,29 @@ def test_normalizer_survives_more_rows_than_a_float_can_count():
 
 
 def test_an_epoch_of_metrics_becomes_means_minima_and_maxima_of_what_was_measured():
-    history = {"loss": jnp.array([1.0, 3.0, 99.0]), "q_min": jnp.array([1.0, -2.0, -99.0]), "q_max": jnp.array([1.0, 5.0, 99.0])}
+    history = {
+        "loss": jnp.array([1.0, 3.0, 99.0]),
+        "q_min": jnp.array([1.0, -2.0, -99.0]),
+        "q_max": jnp.array([1.0, 5.0, 99.0]),
+    }
     packed = [metrics.pack({tag: values[i] for tag, values in history.items()}) for i in range(3)]
-    reduced = metrics.reduce(jax.tree.map(lambda *x: jnp.stack(x), *packed), jnp.array([True, True, False]))
-    assert {tag: float(value) for tag, value in metrics.unpack(reduced).items()} == {"loss": 2.0, "q_min": -2.0, "q_max": 5.0}
+    reduced = metrics.reduce(
+        jax.tree.map(lambda *x: jnp.stack(x), *packed), jnp.array([True, True, False])
+    )
+    assert {tag: float(value) for tag, value in metrics.unpack(reduced).items()} == {
+        "loss": 2.0,
+        "q_min": -2.0,
+        "q_max": 5.0,
+    }
 
 
 def test_arrays_become_statistics_of_each_gradient_step_before_these_are_reduced():
     # Two gradient steps: over 1, 2, 3, 4 and over 5, 5, 5, 5. Means 2.5 and 5, deviations sqrt(1.25) and 0.
     q = jnp.array([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]]])
     packed = [metrics.pack({"loss": jnp.float32(i), "q": q[i]}) for i in range(2)]
-    found = metrics.unpack(metrics.reduce(metrics.summarise(jax.tree.map(lambda *x: jnp.stack(x), *packed))))
+    found = metrics.unpack(
+        metrics.reduce(metrics.summarise(jax.tree.map(lambda *x: jnp.stack(x), *packed)))
+    )
     expected = {"loss": 0.5, "q_mean": 3.75, "q_std": 1.25**0.5 / 2, "q_min": 1.0, "q_max": 5.0}
     assert {tag: float(value) for tag, value in found.items()} == pytest.approx(expected, rel=1e-6)
 
@@ -97,4 +115,6 @@ def test_arrays_become_statistics_of_each_gradient_step_before_these_are_reduced
 def test_describe_sees_a_small_deviation_of_large_values():
     # The squares of 10,000 and 10,001 differ by less than a float32 of their size resolves to; the deviation is a half.
     values = metrics.describe("q", 10_000.0 + jnp.tile(jnp.array([0.0, 1.0]), (1, 128)))
-    np.testing.assert_allclose([values["q_mean"][0], values["q_std"][0]], [10_000.5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(
+        [values["q_mean"][0], values["q_std"][0]], [10_000.5, 0.5], rtol=1e-6
+    )

@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_experiment, make_config
+from helpers.runs import make_config, make_experiment
 from typer.testing import CliRunner
 
-from mjx_sac.runs.directory import clear, steps, write_kwargs
-from mjx_sac.runs.resolve import attach, resolve
 from mjx_sac import load_policy
-from mjx_sac.training.host import train
 from mjx_sac.cli import app
-from mjx_sac.runs import event_files
-from mjx_sac.training.compiled import population, epoch
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, critic_loss
+from mjx_sac.runs import event_files
+from mjx_sac.runs.directory import clear, steps, write_kwargs
+from mjx_sac.runs.resolve import attach, resolve
+from mjx_sac.training.compiled import epoch, population
+from mjx_sac.training.host import train
 
 SEEDS = (3, 4, 5)
 
@@ -26,7 +26,10 @@ SEEDS = (3, 4, 5)
 def leaves(state, agent=None):
     """Everything that an agent has for itself, by name."""
     own = state.replace(warm_up_left=None, numbers={})
-    return {jax.tree_util.keystr(p): np.asarray(x if agent is None else x[agent]) for p, x in jax.tree.leaves_with_path(own)}
+    return {
+        jax.tree_util.keystr(p): np.asarray(x if agent is None else x[agent])
+        for p, x in jax.tree.leaves_with_path(own)
+    }
 
 
 def assert_alike(many, one, agent, rtol=1e-5, atol=1e-5):
@@ -39,7 +42,11 @@ def seeds(tmp_path_factory):
     """Three seeds trained side by side, and the same one after another."""
     where = tmp_path_factory.mktemp("seeds")
     many = train.train(make_config(logdir=str(where / "many"), seed=3, num_seeds=3))
-    return where, many, [train.train(make_config(logdir=str(where / f"one-{seed}"), seed=seed)) for seed in SEEDS]
+    return (
+        where,
+        many,
+        [train.train(make_config(logdir=str(where / f"one-{seed}"), seed=seed)) for seed in SEEDS],
+    )
 
 
 def test_each_agent_is_the_run_with_its_seed(seeds):
@@ -58,11 +65,16 @@ def test_each_agent_has_its_curves_and_its_configuration(seeds):
     where, _, alone = seeds
     assert not list((where / "many").glob("events*"))
     for seed, one in zip(SEEDS, alone, strict=True):
-        found, wanted = event_files.read(where / "many" / f"seed_{seed}"), event_files.read(where / f"one-{seed}")
+        found, wanted = (
+            event_files.read(where / "many" / f"seed_{seed}"),
+            event_files.read(where / f"one-{seed}"),
+        )
         same = [tag for tag in wanted if not tag.startswith(("time/", "checkpoint/"))]
         for tag in same:
             assert list(found[tag]) == list(wanted[tag])
-            np.testing.assert_allclose([*found[tag].values()], [*wanted[tag].values()], 1e-3, 1e-5, err_msg=tag)
+            np.testing.assert_allclose(
+                [*found[tag].values()], [*wanted[tag].values()], 1e-3, 1e-5, err_msg=tag
+            )
         stored = json.loads((where / "many" / f"seed_{seed}" / "kwargs.json").read_text())["config"]
         assert stored == {**one.agent.config.model_dump(mode="json"), "logdir": stored["logdir"]}
 
@@ -101,7 +113,9 @@ def test_one_branch_for_all_agents():
     program = str(jax.make_jaxpr(population.epoch(agent))(shapes))
     assert " cond[" in program
     compiled = jax.jit(population.epoch(agent), donate_argnums=0).lower(shapes).compile()
-    assert compiled.memory_analysis().alias_size_in_bytes >= sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.replay))
+    assert compiled.memory_analysis().alias_size_in_bytes >= sum(
+        x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.replay)
+    )
 
 
 def test_an_agent_without_data_waits_while_others_learn():
@@ -109,7 +123,9 @@ def test_an_agent_without_data_waits_while_others_learn():
     state = population.init(agent)()
     has, none = 0, 1
     size = state.replay.size.at[has].set(4)
-    state = state.replace(replay=state.replay.replace(size=size, next=size), warm_up_left=jnp.int32(0))
+    state = state.replace(
+        replay=state.replay.replace(size=size, next=size), warm_up_left=jnp.int32(0)
+    )
     keys = jax.random.split(jax.random.PRNGKey(0), (2, 2))
     axes = population._AXES
     learn = jax.vmap(
@@ -137,14 +153,22 @@ def test_an_agent_that_is_lost_does_not_stop_the_others(tmp_path, capsys):
     assert "without q_lr=0.5" in out
     assert np.isnan(result.metrics["eval/mean_reward"][0])
     assert np.isfinite(result.metrics["eval/mean_reward"][1])
-    assert max(event_files.read(tmp_path / "run" / "q_lr=0.5")["replay/size"]) == 32, "until it was lost"
+    assert max(event_files.read(tmp_path / "run" / "q_lr=0.5")["replay/size"]) == 32, (
+        "until it was lost"
+    )
     assert load_policy(tmp_path / "run").config.q_lr == 0.001, "the best is one that is left"
     with pytest.raises(TrainingError, match="all 2 agents are lost"):
-        train.train(config, overwrite=True, losses=Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {})))
+        train.train(
+            config,
+            overwrite=True,
+            losses=Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {})),
+        )
 
 
 def invoke(*arguments):
-    result = CliRunner().invoke(app.make_app(), [str(argument) for argument in arguments], standalone_mode=False)
+    result = CliRunner().invoke(
+        app.make_app(), [str(argument) for argument in arguments], standalone_mode=False
+    )
     if result.exception:
         raise result.exception
     return result.stdout
@@ -156,7 +180,9 @@ def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
     for i, one in enumerate(alone):
         policy = load_policy(where / "many", seed_index=i)
         assert policy.config.seed == SEEDS[i]
-        action = epoch.policy(one.agent, one.state.train.actor_params, one.state.normalizer, observation, None)
+        action = epoch.policy(
+            one.agent, one.state.train.actor_params, one.state.normalizer, observation, None
+        )
         np.testing.assert_allclose(policy.predict(observation)[0], action, 1e-4, 1e-5)
     best = int(np.argmax(many.metrics["eval/mean_reward"]))
     assert load_policy(where / "many").config.seed == SEEDS[best]
@@ -174,10 +200,17 @@ def test_commands_take_all_agents(seeds, tmp_path):
     assert result["return"]["mean"] == pytest.approx(np.mean(means))
     assert result["return"]["iqm_low"] <= result["return"]["iqm"] <= result["return"]["iqm_high"]
     assert "interval over agents" in invoke("eval", where / "many", "--episodes", 4)
-    assert json.loads(invoke("eval", where / "many", "--episodes", 4, "--json", "--seed_index", 1))["return"]["mean"] == means[1]
+    assert (
+        json.loads(invoke("eval", where / "many", "--episodes", 4, "--json", "--seed_index", 1))[
+            "return"
+        ]["mean"]
+        == means[1]
+    )
     out = tmp_path / "curves.json"
     assert "3 runs in 1 group" in invoke("plot", where / "many", "--out", out)
-    assert "6 runs in 1 group" in invoke("plot", where / "many", *(where / f"one-{seed}" for seed in SEEDS), "--out", out)
+    assert "6 runs in 1 group" in invoke(
+        "plot", where / "many", *(where / f"one-{seed}" for seed in SEEDS), "--out", out
+    )
     assert invoke("info", where / "many").count("seed_") == 3
     invoke("export", where / "many", "--seed_index", 2, "--out", tmp_path / "policy.npz")
 
@@ -201,9 +234,15 @@ def test_overwrite_removes_the_agents_of_the_older_run_only(tmp_path):
         ({"members": [{"batch_size": 8}]}, "batch_size is no number that agents can differ in"),
         ({"members": [{"tau": 2.0}]}, "tau = 2.0: Input should be less than or equal to 1"),
         ({"members": [{"tau": 0.1}, {"tau": 0.1}]}, "tau=0.1 is there twice"),
-        ({"members": [{"target_entropy": -1.0}, {"tau": 0.1}]}, "target_entropy is auto for one of them"),
+        (
+            {"members": [{"target_entropy": -1.0}, {"tau": 0.1}]},
+            "target_entropy is auto for one of them",
+        ),
         ({"members": "tau=1"}, "not JSON"),
-        ({"env": "Pendulum-v1", "num_seeds": 2}, "an environment on the host cannot be shared by 2 agents"),
+        (
+            {"env": "Pendulum-v1", "num_seeds": 2},
+            "an environment on the host cannot be shared by 2 agents",
+        ),
     ],
 )
 def test_bad_input(flags, message, tmp_path):

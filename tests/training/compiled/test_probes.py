@@ -3,60 +3,10 @@
 The temperature is next to nothing, so the entropy bonus does not show in the values.
 """
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_experiment
-
-from mjx_sac.training.compiled import epoch
-from mjx_sac.envs.base import State
-from mjx_sac.types import Step
-
-GAMMA = 0.5
-
-
-class Probe:
-    """One observation, one action; an episode has `steps` steps unless `endless`. `reward(observation, action, count)`."""
-
-    observation_size = 1
-    action_size = 1
-
-    def __init__(self, reward, steps=1, endless=False, observe=lambda start, count: start):
-        self.reward, self.steps, self.endless, self.observe = reward, steps, endless, observe
-
-    def reset(self, key):
-        start = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
-        return State(self.observe(start, 0)[None], (start, jnp.int32(0)))
-
-    def step(self, state, action):
-        start, count = state.inner
-        reward = self.reward(state.observation[0], action[0], count)
-        observation = self.observe(start, count + 1)[None]
-        over = jnp.array(False) if self.endless else count + 1 >= self.steps
-        return State(observation, (start, count + 1)), Step(observation, reward, over, jnp.array(False))
-
-
-def trained(env, **overrides):
-    """Q(observation, action) = minimum of the twin critics, and the deterministic policy, after 3,200 gradient steps."""
-    settings = {
-        "discount": GAMMA, "initial_alpha": 1e-8, "alpha_lr": 1e-8, "policy_lr": 3e-3, "q_lr": 3e-3, "tau": 0.05,
-        "normalize_observations": False, "num_envs": 8, "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048,
-        "warm_up_steps": 256, "log_interval": 3456, "iterations": 3456, "episode_length": 10,
-    }  # fmt: skip
-    agent = make_experiment(env, **{**settings, **overrides})
-    state, _ = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
-
-    def q(observation, action):
-        args = (jnp.array([[observation]]), jnp.array([[action]]))
-        return float(jnp.min(agent.networks.critic.apply(state.train.critic_params, *args)))
-
-    def policy(observation):
-        return float(epoch.policy(agent, state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)[0, 0])
-
-    return q, policy
+from helpers.probes import GAMMA, Probe, trained
 
 
 def test_constant_reward():
@@ -87,7 +37,9 @@ def test_action_dependent_reward_is_found():
 def test_a_time_limit_bootstraps_and_a_termination_does_not(endless, value):
     # Reward 1, one step per episode, the same observation throughout: cut off by the limit it is worth 1 + gamma + ... = 2,
     # ended by the task it is worth 1.
-    env = Probe(lambda o, a, n: jnp.float32(1.0), endless=endless, observe=lambda start, n: 0.0 * start)
+    env = Probe(
+        lambda o, a, n: jnp.float32(1.0), endless=endless, observe=lambda start, n: 0.0 * start
+    )
     q, _ = trained(env, episode_length=1)
     assert q(0.0, 0.0) == pytest.approx(value, abs=0.1)
 

@@ -41,7 +41,11 @@ class Oracle:
         following, action, reward = self.fresh(), self.fresh(), self.fresh()
         pair = lambda x: jnp.stack([x, -x], axis=-1)  # noqa: E731
         transition = Transition(
-            pair(observation), action[:, None], reward, np.where(ended & terminated, 0.0, GAMMA).astype(np.float32), pair(following)
+            pair(observation),
+            action[:, None],
+            reward,
+            np.where(ended & terminated, 0.0, GAMMA).astype(np.float32),
+            pair(following),
         )
         self.state = insert(self.state, transition, self.started, valid)
         for e, table in enumerate(self.tables):
@@ -53,13 +57,23 @@ class Oracle:
     def rows(self) -> list[tuple[float, ...]]:
         """What must be there: of each table its newest `size` rows."""
         sizes = np.asarray(self.state.size)
-        return [row for table, size in zip(self.tables, sizes, strict=True) for row in list(table)[len(table) - size :]]
+        return [
+            row
+            for table, size in zip(self.tables, sizes, strict=True)
+            for row in list(table)[len(table) - size :]
+        ]
 
     def sampled(self, n: int, seed: int = 0) -> list[tuple[float, ...]]:
         batch = sample(self.state, jax.random.PRNGKey(seed), (n,), GAMMA)
         np.testing.assert_array_equal(batch.observation[:, 0], -batch.observation[:, 1])
         np.testing.assert_array_equal(batch.next_observation[:, 0], -batch.next_observation[:, 1])
-        columns = (batch.observation[:, 0], batch.action[:, 0], batch.reward, batch.discount, batch.next_observation[:, 0])
+        columns = (
+            batch.observation[:, 0],
+            batch.action[:, 0],
+            batch.reward,
+            batch.discount,
+            batch.next_observation[:, 0],
+        )
         return [tuple(float(x) for x in row) for row in zip(*map(np.asarray, columns), strict=True)]
 
 
@@ -72,7 +86,9 @@ def as_set(rows: list[tuple[float, ...]]) -> set[tuple[float, ...]]:
 def test_every_row_is_a_transition_that_happened(data, num_envs, steps):
     """Any pattern of episode ends and invalid steps, through several wrap-arounds of an eight-row ring."""
     oracle = Oracle(8 * num_envs, num_envs, episode_length=4)
-    flags = st.lists(st.sampled_from("..... t T x".replace(" ", "")), min_size=num_envs, max_size=num_envs)
+    flags = st.lists(
+        st.sampled_from("..... t T x".replace(" ", "")), min_size=num_envs, max_size=num_envs
+    )
     for _ in range(steps):
         marks = np.array(data.draw(flags))
         valid = marks != "x"
@@ -105,12 +121,24 @@ def test_time_limits_of_the_declared_length_cost_no_transition():
 
 def test_a_truncated_row_bootstraps_from_its_final_observation_and_a_terminated_one_not_at_all():
     oracle = Oracle(8, 1)
-    for ended, terminated in [(False, False), (True, False), (False, False), (True, True), (False, False)]:
+    for ended, terminated in [
+        (False, False),
+        (True, False),
+        (False, False),
+        (True, True),
+        (False, False),
+    ]:
         oracle.insert(np.array([ended]), np.array([terminated]), np.array([True]))
     rows = sorted(as_set(oracle.sampled(500)))
     assert [discount for *_, discount, _ in rows] == [0.9, 0.9, 0.9, 0.0, 0.9]
     # Step i numbers a first observation 4i + 1 and what follows 4i + 2, so by hand: no next row is the next episode's.
-    assert [(o, following) for o, _, _, _, following in rows] == [(1, 2), (2, 6), (9, 10), (10, 14), (17, 18)]
+    assert [(o, following) for o, _, _, _, following in rows] == [
+        (1, 2),
+        (2, 6),
+        (9, 10),
+        (10, 14),
+        (17, 18),
+    ]
 
 
 def test_sampling_is_uniform_over_transitions_of_unequal_environments():

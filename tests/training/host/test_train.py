@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL, Counter, make_config
+from helpers.envs import Counter
+from helpers.runs import SMALL, make_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mjx_sac.runs.directory import steps
-from mjx_sac.runs.resolve import resolve
-from mjx_sac.training.host import train
 from mjx_sac.cli import app
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, actor_loss, critic_loss
+from mjx_sac.runs.directory import steps
+from mjx_sac.runs.resolve import resolve
+from mjx_sac.training.host import train
 
 
 def scalars(directory) -> dict[str, dict[int, float]]:
@@ -40,13 +41,28 @@ def finished(tmp_path_factory):
 def test_curves_have_the_tags_people_know_over_iterations(finished):
     directory, result = finished
     curves = scalars(directory)
-    always = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/n_updates", "replay/size", "health/nonfinite_steps"}
+    always = {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "time/fps",
+        "train/n_updates",
+        "replay/size",
+        "health/nonfinite_steps",
+    }
     for tag in always:
         assert list(curves[tag]) == [32, 64, 96, 128], tag
-    trained = {"train/actor_loss", "train/critic_loss", "train/ent_coef", "train/ent_coef_loss", "eval/mean_reward"}
+    trained = {
+        "train/actor_loss",
+        "train/critic_loss",
+        "train/ent_coef",
+        "train/ent_coef_loss",
+        "eval/mean_reward",
+    }
     trained |= {"eval/mean_ep_length", "eval/std_reward", "eval/min_reward", "eval/max_reward"}
     trained |= {
-        f"diagnostics/{q}_{s}" for q in ("q", "target", "log_prob", "action", "reward") for s in ("mean", "std", "min", "max")
+        f"diagnostics/{q}_{s}"
+        for q in ("q", "target", "log_prob", "action", "reward")
+        for s in ("mean", "std", "min", "max")
     }
     for tag in trained:
         assert list(curves[tag]) == [64, 96, 128], f"{tag}: nothing is learned in the warm-up epoch"
@@ -55,24 +71,33 @@ def test_curves_have_the_tags_people_know_over_iterations(finished):
     assert result.metrics["replay/size"] == 64
 
 
-@pytest.mark.parametrize(("warm_up", "phases"), [(32, ["warm-up", "training"]), (8, ["warm-up, then training", "training"])])
+@pytest.mark.parametrize(
+    ("warm_up", "phases"),
+    [(32, ["warm-up", "training"]), (8, ["warm-up, then training", "training"])],
+)
 def test_each_epoch_says_what_it_does(tmp_path, capsys, warm_up, phases):
     train.train(make_config(logdir=str(tmp_path), iterations=64, warm_up_steps=warm_up))
     lines = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
-    assert [line for line in lines if line in ("warm-up", "warm-up, then training", "training")] == phases
+    assert [
+        line for line in lines if line in ("warm-up", "warm-up, then training", "training")
+    ] == phases
 
 
 def test_kwargs_json_holds_configuration_versions_and_commit(finished):
     directory, _ = finished
     stored = json.loads((directory / "kwargs.json").read_text())
-    assert stored["config"] == json.loads(json.dumps(make_config(logdir=str(directory)).model_dump()))
+    assert stored["config"] == json.loads(
+        json.dumps(make_config(logdir=str(directory)).model_dump())
+    )
     assert stored["versions"]["jax"] == jax.__version__
     assert "git_commit" in stored
 
 
 def test_hyperparameters_are_in_the_hparams_tab(finished):
     directory, _ = finished
-    plugin = EventAccumulator(str(directory)).Reload().SummaryMetadata("_hparams_/session_start_info")
+    plugin = (
+        EventAccumulator(str(directory)).Reload().SummaryMetadata("_hparams_/session_start_info")
+    )
     assert b"target_delay" in plugin.plugin_data.content
 
 
@@ -129,7 +154,9 @@ def test_a_finished_run_says_so_and_starts_nothing(finished, capsys, monkeypatch
 def test_another_run_in_the_directory_is_refused_field_by_field(finished, capsys, flags, words):
     directory, _ = finished
     with pytest.raises(SystemExit) as stop:
-        app.main(["train", "--env", "counter", "--logdir", str(directory), "--iterations", "256", *flags])
+        app.main(
+            ["train", "--env", "counter", "--logdir", str(directory), "--iterations", "256", *flags]
+        )
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert all(word in err for word in words), err
@@ -141,7 +168,9 @@ def test_an_environment_of_other_shapes_is_refused_array_by_array(finished):
     class Wider(Counter):
         action_size = 3
 
-    with pytest.raises(UsageError, match=r"train\.actor_params.* is float32\[2\], this run's float32\[6\]"):
+    with pytest.raises(
+        UsageError, match=r"train\.actor_params.* is float32\[2\], this run's float32\[6\]"
+    ):
         train.train(make_config(logdir=str(directory), iterations=256), env=Wider())
 
 
@@ -161,7 +190,9 @@ def test_overwrite_starts_anew_and_leaves_other_files_alone(tmp_path):
 
 
 def test_max_to_keep_and_checkpoint_interval(tmp_path):
-    train.train(make_config(logdir=str(tmp_path), iterations=256, checkpoint_interval=64, max_to_keep=2))
+    train.train(
+        make_config(logdir=str(tmp_path), iterations=256, checkpoint_interval=64, max_to_keep=2)
+    )
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [192, 256]
 
 
@@ -182,7 +213,9 @@ def test_a_loss_of_ones_own_with_a_metric_of_its_own_is_logged(tmp_path):
         loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
         return 0.0 * loss, {**metrics, "train/mine": loss * 0 + 7.0}
 
-    result = train.train(make_config(logdir=str(tmp_path), iterations=64), losses=Losses(critic=mine))
+    result = train.train(
+        make_config(logdir=str(tmp_path), iterations=64), losses=Losses(critic=mine)
+    )
     assert scalars(tmp_path)["train/mine"] == {64: 7.0}
     critics = result.state.train.critic_params
     targets = result.state.train.target_critic_params
@@ -207,7 +240,9 @@ def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_was(tmp_
         loss, metrics = actor_loss(params, state, batch, key, networks=networks, config=config)
         return loss + sum(jnp.sqrt(jnp.sum(0.0 * x)) for x in jax.tree.leaves(params)), metrics
 
-    config = make_config(logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32)
+    config = make_config(
+        logdir=str(tmp_path), updates_per_iteration=0.25, log_interval=4, warm_up_steps=32
+    )
     with pytest.raises(TrainingError, match="train/parameters is nan after 36 iterations"):
         train.train(config, losses=Losses(actor=breaks))
     assert steps(tmp_path)[-1] == 32
@@ -228,11 +263,29 @@ def test_what_changed_is_told_and_takes_effect(tmp_path, capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number):
     """Ctrl-C in the middle; the same command again; exit code 130, then 0, and one unbroken curve."""
-    flags = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in SMALL.items() if name != "env"]
-    command = [sys.executable, "-m", "mjx_sac", "train", "--env", "conftest:Counter", "--logdir", str(tmp_path / "run"), *flags]
-    here = pathlib.Path(__file__).parent
+    flags = [
+        f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+        for name, v in SMALL.items()
+        if name != "env"
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "mjx_sac",
+        "train",
+        "--env",
+        "helpers.envs:Counter",
+        "--logdir",
+        str(tmp_path / "run"),
+        *flags,
+    ]
+    here = pathlib.Path(__file__).parents[2]
     process = subprocess.Popen(
-        [*command, "--iterations=100_000_000"], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--iterations=100_000_000"],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 240
     while max(steps(tmp_path / "run"), default=0) < 96:
@@ -242,11 +295,20 @@ def test_a_real_process_interrupted_after_a_checkpoint_goes_on(tmp_path, number)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "mjx-sac: interrupted; the same command goes on from the newest checkpoint"
+    assert (
+        err.splitlines()[-1]
+        == "mjx-sac: interrupted; the same command goes on from the newest checkpoint"
+    )
 
     reached = steps(tmp_path / "run")[-1]
     assert reached % 32 == 0
-    again = subprocess.run([*command, f"--iterations={reached + 64}"], cwd=here, capture_output=True, text=True, timeout=240)
+    again = subprocess.run(
+        [*command, f"--iterations={reached + 64}"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert again.returncode == 0, again.stderr
     assert f"going on from {tmp_path / 'run'} at {reached:,} iterations" in again.stdout
     steps = list(scalars(tmp_path / "run")["time/fps"])

@@ -1,0 +1,60 @@
+"""Probe environments, and what is learned in them."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from helpers.runs import make_experiment
+from mjx_sac.envs.base import State
+from mjx_sac.training.compiled import epoch
+from mjx_sac.types import Step
+
+GAMMA = 0.5
+
+
+class Probe:
+    """One observation, one action; an episode has `steps` steps unless `endless`. `reward(observation, action, count)`."""
+
+    observation_size = 1
+    action_size = 1
+
+    def __init__(self, reward, steps=1, endless=False, observe=lambda start, count: start):
+        self.reward, self.steps, self.endless, self.observe = reward, steps, endless, observe
+
+    def reset(self, key):
+        start = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
+        return State(self.observe(start, 0)[None], (start, jnp.int32(0)))
+
+    def step(self, state, action):
+        start, count = state.inner
+        reward = self.reward(state.observation[0], action[0], count)
+        observation = self.observe(start, count + 1)[None]
+        over = jnp.array(False) if self.endless else count + 1 >= self.steps
+        return State(observation, (start, count + 1)), Step(
+            observation, reward, over, jnp.array(False)
+        )
+
+
+def trained(env, **overrides):
+    """Q(observation, action) = minimum of the twin critics, and the deterministic policy, after 3,200 gradient steps."""
+    settings = {
+        "discount": GAMMA, "initial_alpha": 1e-8, "alpha_lr": 1e-8, "policy_lr": 3e-3, "q_lr": 3e-3, "tau": 0.05,
+        "normalize_observations": False, "num_envs": 8, "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048,
+        "warm_up_steps": 256, "log_interval": 3456, "iterations": 3456, "episode_length": 10,
+    }  # fmt: skip
+    agent = make_experiment(env, **{**settings, **overrides})
+    state, _ = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+
+    def q(observation, action):
+        args = (jnp.array([[observation]]), jnp.array([[action]]))
+        return float(jnp.min(agent.networks.critic.apply(state.train.critic_params, *args)))
+
+    def policy(observation):
+        return float(
+            epoch.policy(
+                agent, state.train.actor_params, state.normalizer, jnp.array([[observation]]), None
+            )[0, 0]
+        )
+
+    return q, policy

@@ -1,0 +1,97 @@
+"""Small runs: their configuration, their parts, and what they leave behind."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from helpers.envs import Counter
+from mjx_sac import losses as losses_lib
+from mjx_sac import networks
+from mjx_sac.algorithms import loader
+from mjx_sac.config import Config
+from mjx_sac.envs.base import spaces
+from mjx_sac.losses import Losses
+from mjx_sac.policy.policy import Policy
+from mjx_sac.runs import provenance
+from mjx_sac.runs.checkpoint import Checkpoints
+from mjx_sac.training.compiled import epoch, sharding
+from mjx_sac.training.compiled.normalizer import NormalizerState
+
+COUNTER = "helpers.envs:Counter"
+"""The environment, as other processes name it."""
+
+SMALL = {
+    "env": "counter",
+    "num_envs": 4,
+    "iterations": 128,
+    "warm_up_steps": 32,
+    "log_interval": 32,
+    "checkpoint_interval": 32,
+    "episodes_per_eval": 2,
+    "buffer_size": 64,
+    "batch_size": 8,
+    "hidden_sizes": (8,),
+    "episode_length": 5,
+    "reset_pool_size": 8,
+}
+"""A run of four epochs, the first of which only warms up."""
+
+
+def flags(**overrides) -> list[str]:
+    """SMALL as a command line."""
+    values = {**SMALL, **overrides}
+    return [
+        f"--{k}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}"
+        for k, v in values.items()
+    ]
+
+
+def make_config(**overrides) -> Config:
+    return loader.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
+
+
+def save_run(directory, environment=None, modules=None, steps=(32,), **overrides) -> epoch.RunState:
+    """A run with a checkpoint at each of `steps`: not trained, but with statistics of observations as if it had been."""
+    config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
+    modules = modules or networks.make(config, environment.action_size)
+    agent = epoch.make_experiment(config, environment, modules, Losses())
+    state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(1))
+    state = state.replace(normalizer=statistics(environment.observation_size))
+    header = {**provenance.description(config), "spaces": spaces(environment)}
+    checkpoints = Checkpoints(directory, config.max_to_keep, header, fetch=sharding.fetch)
+    policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
+    for step in steps:
+        checkpoints.save(step, {"state": state, "policy": policy})
+    checkpoints.wait()
+    checkpoints.close()
+    return state
+
+
+def make_policy(environment, modules=None, **overrides) -> Policy:
+    """As `load_policy` would return it for a run like that of `save_run`, without the run."""
+    config, size = make_config(**overrides), environment.observation_size
+    modules = modules or networks.make(config, environment.action_size)
+    params = modules.actor.init(jax.random.PRNGKey(1), jnp.zeros((1, size)))
+    return Policy(config, 32, spaces(environment), modules, params, statistics(size))
+
+
+def statistics(size: int) -> NormalizerState:
+    """Means -1, 0, 1, ... and variances 1, 2, 3, ..."""
+    return NormalizerState(jnp.float32(100), jnp.arange(size) - 1.0, jnp.arange(1.0, size + 1))
+
+
+def make_experiment(env=None, losses=None, file=None, **overrides) -> epoch.Experiment:
+    config = make_config(**overrides, losses=file)
+    env, found = env or Counter(), loader.load(config)
+    checked = Losses(
+        losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss
+    )  # shapes and all
+    losses = losses or (found.losses if file else checked)
+    return epoch.make_experiment(config, env, found.networks(config, env.action_size), losses)
+
+
+def scalars(directory) -> dict[str, dict[int, float]]:
+    events = EventAccumulator(str(directory)).Reload()
+    return {tag: {e.step: e.value for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
