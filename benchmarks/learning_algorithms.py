@@ -1,14 +1,15 @@
-r"""README's algorithms beside soft actor-critic, on a small environment. A run that is finished is not repeated, so the whole
-may be done in parts.
+r"""Train packaged algorithms beside soft actor-critic, on a small environment.
 
-python benchmarks/learning_algorithms.py --runs runs/algorithms --json benchmarks/results/learning_algorithms_Pendulum-v1.json \
-    --png benchmarks/results/learning_algorithms_Pendulum-v1.png
+A run that is finished is not repeated, so the whole may be done in parts.
+
+    python benchmarks/learning_algorithms.py --runs runs/algorithms \
+        --json benchmarks/results/learning_algorithms_Pendulum-v1.json \
+        --png benchmarks/results/learning_algorithms_Pendulum-v1.png
 """
 
 import argparse
 import json
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -17,21 +18,21 @@ from learning import our_curve, tabulate
 
 from mjx_sac.runs import plot
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
 FLAGS = (
-    "--num_envs 1 --warm_up_steps 1000 --log_interval 500 --checkpoint_interval 10000 --hidden_sizes 64,64 --batch_size 128 "
-    "--policy_lr 1e-3 --q_lr 1e-3 --alpha_lr 1e-3 --no_normalize_observations"
+    "--num_envs 1 --warm_up_steps 1000 --log_interval 500 --checkpoint_interval 10000 "
+    "--hidden_sizes 64,64 --batch_size 128 --policy_lr 1e-3 --q_lr 1e-3 --alpha_lr 1e-3 "
+    "--no_normalize_observations"
 )
 ALGORITHMS = {
     "sac": "--iterations 10000",
-    "td3": "--iterations 10000 --losses td3.py",
-    "cql": "--iterations 10000 --losses cql.py",
-    "redq": "--iterations 3000 --losses redq.py --updates_per_iteration 10 --policy_delay 10",
+    "td3": "--iterations 10000 --losses td3",
+    "cql": "--iterations 10000 --losses cql",
+    "redq": "--iterations 3000 --losses redq --updates_per_iteration 10 --policy_delay 10",
 }
 
 
 def train(env: str, name: str, seed: int, runs: pathlib.Path) -> pathlib.Path:
-    """Trains, or goes on, in a directory that has the losses files; returns the run's."""
+    """Train, or resume; return the run's directory."""
     directory = f"{name}-{seed}"
     flags = f"{FLAGS} {ALGORITHMS[name]} --env {env} --seed {seed} --logdir {directory}"
     subprocess.run(
@@ -44,7 +45,7 @@ def train(env: str, name: str, seed: int, runs: pathlib.Path) -> pathlib.Path:
 
 
 def main() -> None:
-    """Trains, prints a table and writes the curves."""
+    """Train, print a table and write the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="Pendulum-v1")
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=[*ALGORITHMS])
@@ -57,10 +58,6 @@ def main() -> None:
     parser.add_argument("--png", type=pathlib.Path)
     args = parser.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
-    for file, text in re.findall(
-        r"<summary>(\w+\.py).*?```python\n(.*?)```", README.read_text(), flags=re.S
-    ):
-        (args.runs / file).write_text(text)
     done = {
         name: [train(args.env, name, seed, args.runs) for seed in args.seeds]
         for name in args.algorithms

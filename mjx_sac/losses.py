@@ -1,8 +1,9 @@
-"""The losses of soft actor-critic: the file to edit, or to replace by your own `Losses` (`--losses`), for another algorithm.
+"""Soft actor-critic's losses: the file to edit, or to replace (`--losses`), for another algorithm.
 
-A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is differentiated in `params`; everything
-else it needs is in `state`. `batch` holds normalised observations. A scalar put into the metrics is logged under its name, of
-an array with the batch on its first axis the mean, standard deviation, minimum and maximum.
+A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is
+differentiated in `params`; everything else it needs is in `state`. `batch` holds normalised
+observations. A scalar metric is logged under its name; an array with the batch on its first axis
+as mean, standard deviation, minimum and maximum.
 
 References:
   Haarnoja et al., 2018, Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
@@ -20,7 +21,7 @@ from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
 
 
 class Loss(Protocol):
-    """The signature that every loss has; `config` is the algorithm's own `Config`."""
+    """The signature of every loss; `config` is the algorithm's own `Config`."""
 
     def __call__(
         self,
@@ -41,7 +42,7 @@ def soft_bellman_target(
     next_log_prob: Float[Array, " batch"],
     alpha: Scalar,
 ) -> Float[Array, " batch"]:
-    """Entropy-regularised one-step target with the minimum over critics; equation 3 with the twin trick of section 5.
+    """Return the entropy-regularised one-step target; equation 3 with section 5's twin critics.
 
     y = r + discount * (min_i Q_i(s', a') - alpha log pi(a'|s'))
 
@@ -64,15 +65,13 @@ def critic_loss(
     networks: Networks,
     config: Config,
 ) -> tuple[Scalar, Metrics]:
-    """Half the squared error to the soft Bellman target, summed over critics; equation 5."""
-    next_action, next_log_prob = networks.actor.apply(
-        state.actor_params, batch.next_observation
-    ).sample(key)
+    """Return half the squared error to the soft Bellman target, summed over critics; equation 5."""
+    policy = networks.actor.apply(state.actor_params, batch.next_observation)
+    next_action, next_log_prob = policy.sample(key)
     next_q = networks.critic.apply(state.target_critic_params, batch.next_observation, next_action)
     reward = config.reward_scale * batch.reward
-    target = soft_bellman_target(
-        reward, batch.discount, next_q, next_log_prob, jnp.exp(state.log_alpha)
-    )
+    alpha = jnp.exp(state.log_alpha)
+    target = soft_bellman_target(reward, batch.discount, next_q, next_log_prob, alpha)
     q = networks.critic.apply(params, batch.observation, batch.action)
     loss = 0.5 * jnp.mean(jnp.sum(jnp.square(q - target[:, None]), axis=-1))
     return loss, {
@@ -92,7 +91,7 @@ def actor_loss(
     networks: Networks,
     config: Config,
 ) -> tuple[Scalar, Metrics]:
-    """Alpha log pi(a|s) - min_i Q_i(s, a) with a reparametrised action; equation 9."""
+    """Return alpha log pi(a|s) - min_i Q_i(s, a) for a reparametrised action; equation 9."""
     del config
     action, log_prob = networks.actor.apply(params, batch.observation).sample(key)
     q = jnp.min(networks.critic.apply(state.critic_params, batch.observation, action), axis=-1)
@@ -113,14 +112,15 @@ def temperature_loss(
     networks: Networks,
     config: Config,
 ) -> tuple[Scalar, Metrics]:
-    """-alpha (log pi(a|s) + target entropy); equation 18. `params` is log alpha.
+    """Return -alpha (log pi(a|s) + target entropy), where `params` is log alpha; equation 18.
 
-    It draws with the same key and the same actor as `actor_loss`, so the compiler computes that forward pass once.
+    The key and the actor are those of `actor_loss`, so the compiler computes that forward pass
+    once.
     """
     _, log_prob = networks.actor.apply(state.actor_params, batch.observation).sample(key)
-    target_entropy = (
-        -batch.action.shape[-1] if config.target_entropy is None else config.target_entropy
-    )
+    target_entropy = config.target_entropy
+    if target_entropy is None:
+        target_entropy = -batch.action.shape[-1]
     loss = -jnp.exp(params) * jnp.mean(jax.lax.stop_gradient(log_prob) + target_entropy)
     return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
 
@@ -132,8 +132,8 @@ class Losses(NamedTuple):
       critic: of all critics.
       actor: of the policy.
       temperature: of log alpha.
-      target_actor: keep `state.target_actor_params`, a slow copy that moves with the target critics, for losses that bootstrap
-        from it.
+      target_actor: keep `state.target_actor_params`, a slow copy that moves with the target
+        critics, for losses that bootstrap from it.
     """
 
     critic: Loss = critic_loss

@@ -17,7 +17,7 @@ MIN_STD = 1e-3
 
 
 def _softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + exp(x)) without overflow. `jax.nn.softplus` also minds two infinite arguments, which costs 1 % of an update."""
+    # `jax.nn.softplus` also minds two infinite arguments, which costs 1 % of an update.
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(jnp.minimum(x, -x)))
 
 
@@ -34,19 +34,19 @@ class TanhGaussian(NamedTuple):
 
     @classmethod
     def from_network(cls, output: Float[Array, "*batch twice_action"]) -> "TanhGaussian":
-        """First half: the mean. Second half: the deviation, through a softplus so that it is positive everywhere."""
+        """Read the mean off the first half, and the deviation off the softplus of the second."""
         mean, raw = jnp.split(output, 2, axis=-1)
         return cls(mean, _softplus(raw) + MIN_STD)
 
     def mode(self) -> Float[Array, "*batch action"]:
-        """The deterministic action, tanh(mean)."""
+        """Return the deterministic action, tanh(mean)."""
         return jnp.tanh(self.mean)
 
     def sample(self, key: Key) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch"]]:
-        """A reparametrised action in (-1, 1) and its log-probability.
+        """Return a reparametrised action in (-1, 1) and its log-probability.
 
-        log pi(a) = sum_i log Normal(x_i) - log(1 - tanh(x_i)^2), where the last term is computed as
-        2 (log 2 - x - softplus(-2x)), which stays finite for every x.
+        log pi(a) = sum_i log Normal(x_i) - log(1 - tanh(x_i)^2) (arXiv:1812.05905, appendix C).
+        The last term is computed as 2 (log 2 - x - softplus(-2x)), which is finite for every x.
         """
         noise = jax.random.normal(key, self.mean.shape)
         x = self.mean + self.std * noise
@@ -62,10 +62,11 @@ _INIT = nn.initializers.lecun_uniform()
 def _join(
     parts: tuple[Float[Array, "..."], ...], kernel: Float[Array, "features width"]
 ) -> Float[Array, "*batch width"]:
-    """The product of `parts`, side by side, with a kernel.
+    """Return the product of `parts`, side by side, with a kernel.
 
-    Differentiated part by part: the actor's loss wants the critics' gradient in the action, a quarter of ant's columns, and where
-    the parts are concatenated first, XLA computes all of them and throws the rest away (2 % of an update on a CPU).
+    Differentiated part by part: the actor's loss wants the critics' gradient in the action, a
+    quarter of ant's columns. Of concatenated parts XLA computes all columns and throws the rest
+    away (2 % of an update on a CPU).
     """
     return jnp.concatenate(parts, axis=-1) @ kernel
 
@@ -79,9 +80,8 @@ def _join_backward(residuals: Any, gradient: Any) -> Any:
     rows = jnp.split(kernel, np.cumsum([part.shape[-1] for part in parts[:-1]]))
     features = jnp.concatenate(parts, axis=-1)
     batch = tuple(range(features.ndim - 1))
-    return tuple(gradient @ block.T for block in rows), jnp.tensordot(
-        features, gradient, (batch, batch)
-    )
+    by_kernel = jnp.tensordot(features, gradient, (batch, batch))
+    return tuple(gradient @ block.T for block in rows), by_kernel
 
 
 _join.defvjp(_join_forward, _join_backward)
@@ -104,17 +104,17 @@ class Join(nn.Module):
 
 
 class Head(nn.Module):
-    """A dense layer with few outputs. Its kernel is kept transposed, as its gradient comes cheaply: the other way round, XLA's
-    product of a wide and a narrow matrix takes eight times as long on a CPU.
+    """A dense layer with few outputs.
+
+    Its kernel is kept transposed, as its gradient comes cheaply: the other way round, XLA's product
+    of a wide and a narrow matrix takes eight times as long on a CPU.
     """
 
     width: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch width"]:
-        init = nn.initializers.variance_scaling(
-            1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2
-        )  # lecun_uniform
+        init = nn.initializers.lecun_uniform(in_axis=-1, out_axis=-2)
         kernel = self.param("kernel", init, (self.width, x.shape[-1]))
         return _add_bias(self, jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ()))))
 
@@ -126,7 +126,8 @@ class MLP(nn.Module):
       hidden_sizes: widths of the hidden layers.
       output_size: width of the output.
       activation: a name in `jax.nn` or `jax.numpy`.
-      layer_norm: normalise every hidden layer before its activation, as in DroQ (Hiraoka et al., 2021, arXiv:2110.02034).
+      layer_norm: normalise every hidden layer before its activation, as in DroQ (Hiraoka et al.,
+        2021, arXiv:2110.02034).
     """
 
     hidden_sizes: tuple[int, ...]
@@ -157,13 +158,12 @@ class Actor(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Float[Array, "*batch observation"]) -> TanhGaussian:
-        return TanhGaussian.from_network(
-            MLP(self.hidden_sizes, 2 * self.action_size, self.activation)(observation)
-        )
+        layers = MLP(self.hidden_sizes, 2 * self.action_size, self.activation)
+        return TanhGaussian.from_network(layers(observation))
 
 
 class Critic(nn.Module):
-    """Independent critics as one batched module: (observation, action) -> one value per critic, on the last axis."""
+    """Independent critics as one batched module: (observation, action) -> a value for each."""
 
     hidden_sizes: tuple[int, ...]
     activation: str = "relu"
@@ -181,25 +181,27 @@ class Critic(nn.Module):
             out_axes=-1,
             axis_size=self.num_critics,
         )
-        # A copy for each critic keeps all layers batched products; given one input, XLA makes the first layer one wide product
-        # and transposes what comes out, there and back.
+        # A copy for each critic keeps all layers batched products; given one input, XLA makes the
+        # first layer one wide product and transposes what comes out, there and back.
         inputs = (jnp.broadcast_to(x, (self.num_critics, *x.shape)) for x in (observation, action))
         values = ensemble(self.hidden_sizes, 1, self.activation, self.layer_norm)(*inputs)
         return jnp.squeeze(values, axis=-2)
 
 
 class Networks(NamedTuple):
-    """What the losses call: `networks.actor.apply(params, observation)`, `networks.critic.apply(params, observation, action)`."""
+    """What the losses call.
+
+    Attributes:
+      actor: `apply(params, observation)` returns a distribution with `sample(key)` and `mode()`.
+      critic: `apply(params, observation, action)` returns values [..., critics].
+    """
 
     actor: Any
     critic: Any
 
 
 def make(config: Config, action_size: int) -> Networks:
-    """The default actor and critics."""
-    return Networks(
-        actor=Actor(action_size, config.hidden_sizes, config.activation),
-        critic=Critic(
-            config.hidden_sizes, config.activation, config.critic_layer_norm, config.num_critics
-        ),
-    )
+    """Return soft actor-critic's actor and critics."""
+    sizes, activation = config.hidden_sizes, config.activation
+    critic = Critic(sizes, activation, config.critic_layer_norm, config.num_critics)
+    return Networks(Actor(action_size, sizes, activation), critic)

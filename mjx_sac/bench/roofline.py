@@ -1,76 +1,51 @@
 """How many gradient steps the arithmetic of a device allows."""
 
-import itertools
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jaxtyping import Array
 
-from mjx_sac import networks
-from mjx_sac.algorithms import base
-from mjx_sac.config import Config
-from mjx_sac.losses import Losses
-from mjx_sac.types import Transition
+from mjx_sac.training.compiled.epoch import Experiment, run_updates
+from mjx_sac.types import TrainState, Transition
 
 
-def flops_per_update(config: Config, observation_size: int, action_size: int) -> float:
-    """Floating-point operations of the matrix products in one gradient step, counted from their shapes.
+def count_flops(
+    experiment: Experiment, train: TrainState, batches: Transition, keys: Array
+) -> float:
+    """Return the floating-point operations of the first of these gradient steps, by XLA's count.
 
-    A layer's forward pass, its gradient in the weights and its gradient in the input take 2 batch in out each. The critics' loss:
-    the actor and the target critics forward; the critics forward, backward in all weights and in the inputs of all but the
-    first layer. The actor's: the actor and the critics forward, the critics backward in inputs down to the action, the actor
-    backward as the critics before. The temperature's shares the actor's forward pass.
+    Counted in the program for a CPU: on a GPU, XLA does not see into the routines of libraries. NaN
+    where JAX is kept from using the CPU.
     """
-
-    def layers(inputs: int, outputs: int) -> list[int]:
-        sizes = (inputs, *config.hidden_sizes, outputs)
-        return [2 * config.batch_size * a * b for a, b in itertools.pairwise(sizes)]
-
-    actor = layers(observation_size, 2 * action_size)
-    critic = layers(observation_size + action_size, 1)
-    to_action = 2 * config.batch_size * action_size * config.hidden_sizes[0]
-    critic_step = sum(actor) + config.num_critics * (3 * sum(critic) + sum(critic[1:]))
-    actor_step = (
-        sum(actor)
-        + config.num_critics * (sum(critic) + sum(critic[1:]) + to_action)
-        + sum(actor)
-        + sum(actor[1:])
-    )
-    return float(critic_step + actor_step)
+    try:
+        cpu = jax.devices("cpu")[0]
+    except RuntimeError:
+        return math.nan
+    first = jax.tree.map(lambda x: x[:1], (batches, keys))
+    shapes = jax.eval_shape(lambda: (train, *first))
+    with jax.default_device(cpu):
+        compiled = jax.jit(partial(run_updates, experiment)).lower(*shapes).compile()
+    return float((compiled.cost_analysis() or {}).get("flops", math.nan))
 
 
-def roofline(
-    config: Config, observation_size: int, action_size: int, rates: dict[str, Any]
-) -> dict[str, float]:
-    """How many gradient steps per second the device's own rate of dense products allows, and how much of that is reached.
+def roofline(flops: float, rates: Mapping[str, float]) -> dict[str, float]:
+    """Compare the rate of gradient steps with what the rate of dense products allows.
 
-    XLA's count, for one step outside of a loop, has everything that is not a matrix product too.
+    Args:
+      flops: of a gradient step.
+      rates: of the stages "update", "matmul" and "matmul_of_a_layer".
+
+    Returns:
+      "flops_per_update"; "updates_per_second_bound", at the rate of large products; "fraction", how
+      much of that is reached; "fraction_at_the_rate_of_a_layer", the same of products as large as a
+      hidden layer's.
     """
-    flops = flops_per_update(config, observation_size, action_size)
-    bound = 1e9 * rates["matmul"]["median"] / flops
+    update, large, layer = rates["update"], rates["matmul"], rates["matmul_of_a_layer"]
     return {
         "flops_per_update": flops,
-        "flops_per_update_by_xla": xla_flops(config, observation_size, action_size),
-        "updates_per_second_bound": bound,
-        "fraction": rates["update"]["median"] / bound,
-        "fraction_at_the_rate_of_a_layer": rates["update"]["median"]
-        / (1e9 * rates["matmul_of_a_layer"]["median"] / flops),
+        "updates_per_second_bound": 1e9 * large / flops,
+        "fraction": update * flops / (1e9 * large),
+        "fraction_at_the_rate_of_a_layer": update * flops / (1e9 * layer),
     }
-
-
-def xla_flops(config: Config, observation_size: int, action_size: int) -> float:
-    """XLA's own count for one gradient step: everything in it, the matrix products and all else."""
-    nets = networks.make(config, action_size)
-    fixed = {"networks": nets, "config": config}
-    init = partial(base.init, observation_size=observation_size, action_size=action_size, **fixed)
-    state = jax.eval_shape(init, jax.random.PRNGKey(0))
-    n = config.batch_size
-    sizes = ((n, observation_size), (n, action_size), (n,), (n,), (n, observation_size))
-    batch: Any = Transition(*(jnp.zeros(size) for size in sizes))
-    keys = jnp.zeros((2, 2), jnp.uint32)
-    compiled = (
-        jax.jit(partial(base.update, losses=Losses(), **fixed)).lower(state, batch, keys).compile()
-    )
-    return float((compiled.cost_analysis() or {}).get("flops", math.nan))

@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,26 +56,29 @@ def main(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
-        command = typer.main.get_command(_make_app(arguments, config_class, losses))
+        command = typer.main.get_command(make_app(arguments, config_class, losses))
         code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
         # A newer parser returns 130 from Ctrl-C.
         sys.exit(_print_error("interrupted", 130) if code == 130 else code)
-    except UsageError as error:
-        _exit(_print_error(str(error), 2))
-    except TrainingError as error:
-        _exit(_print_error(str(error), 3))
+    except (UsageError, TrainingError) as error:
+        _exit(_print_error(str(error), 2 if isinstance(error, UsageError) else 3))
     except Exception as error:  # the parser's own: Typer's copy of click, or click, by version
         if type(error).__name__ == "Abort":  # Ctrl-C in an older one
             sys.exit(_print_error("interrupted", 130))
-        if not hasattr(error, "format_message"):
-            _raise(error)
+        if not hasattr(error, "format_message"):  # a bug
+            if _joined():  # other processes must not wait for this one
+                traceback.print_exc()
+                _exit(1)
+            raise
         message = _parser_message(error)
         # Empty where there are no arguments at all: the help has been shown.
         sys.exit(_print_error(message, 2) if message else 2)
 
 
-def _make_app(
-    arguments: Sequence[str], config_class: type[Config], losses: "Losses | None"
+def make_app(
+    arguments: Sequence[str] = (),
+    config_class: type[Config] = Config,
+    losses: "Losses | None" = None,
 ) -> typer.Typer:
     """Return the command line; a losses file or a run that is named adds its flags."""
     config_class, found = _look_ahead(arguments, config_class)
@@ -116,12 +119,16 @@ def _look_ahead(
     """Parse what decides which flags there are, and look at what it names."""
     if not {*arguments[:1]} & {"train", "sweep"}:
         return config_class, None
-    parser = _QuietParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("env", "logdir", "losses", "config"):
         parser.add_argument(f"--{name}")
     for names in (("--overwrite",), ("--fallback",), ("-h", "--help")):
         parser.add_argument(*names, action="store_true")
-    named = vars(parser.parse_known_args(arguments[1:])[0])
+    try:
+        named = vars(parser.parse_known_args(arguments[1:])[0])
+    except argparse.ArgumentError as error:
+        way_out = f"`mjx-sac {arguments[0]} --help` shows how"
+        raise UsageError(f"{error.argument_name}: {error.message}: {way_out}") from None
     if named["help"]:  # answers without looking at a run
         return loader.config_class(named["losses"], config_class), None
     given = {name: named[name] for name in ("env", "logdir", "losses") if named[name] is not None}
@@ -130,39 +137,24 @@ def _look_ahead(
     return found.config_class, found
 
 
-class _QuietParser(argparse.ArgumentParser):
-    """Leaves what is wrong with the arguments to the parser that knows all flags."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message.replace('argument ', '')}: `mjx-sac train --help` shows how")
-
-
 def _interrupted(overwrite: bool) -> None:
     again = "the same command without --overwrite" if overwrite else "the same command"
     _exit(_print_error(f"interrupted; {again} resumes from the newest checkpoint", 130))
 
 
-def _loaded(module: str) -> Any:
-    """Return a module of the training loop if it has been imported."""
-    return sys.modules.get(f"mjx_sac.training.host.{module}")
+def _joined() -> bool:
+    """Return whether other processes train with this one."""
+    processes = sys.modules.get("mjx_sac.training.host.processes")
+    return bool(processes and processes.joined())
 
 
 def _exit(code: int) -> None:
     """Exit at once: waiting for the compiler takes up to a minute, for other processes for ever."""
-    compile, processes = _loaded("compile"), _loaded("processes")
-    if (compile and compile.busy()) or (processes and processes.joined()):
+    compile = sys.modules.get("mjx_sac.training.host.compile")
+    if _joined() or (compile and compile.busy()):
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def _raise(error: Exception) -> NoReturn:
-    """Show a bug of ours or of a user's code; to other processes it must not look like a wait."""
-    processes = _loaded("processes")
-    if processes and processes.joined():
-        traceback.print_exc()
-        _exit(1)
-    raise error
 
 
 def _print_error(message: str, code: int) -> int:

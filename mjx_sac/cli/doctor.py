@@ -1,52 +1,155 @@
-"""`mjx-sac doctor`: is everything here that runs need?"""
+"""`mjx-sac doctor`: what is wrong with this machine, with the cure."""
 
+import importlib.metadata
+import importlib.util
 import json
-from typing import Annotated, Any
+import math
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import typer
 
+from mjx_sac.cli.flags import Json
+from mjx_sac.cli.output import size
+from mjx_sac.policy import opengl
+from mjx_sac.runs import provenance
 from mjx_sac.training.host.console import print_line
 
+_LITTLE = 2e9
+"""Bytes of disk or memory that a run with default settings soon fills."""
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False) -> None:
+
+def doctor(as_json: Json = False) -> None:
     """Say what this machine has and what is wrong with it.
 
     Each problem is a line with its cure, and makes the exit code 2.
 
     Example: mjx-sac doctor
     """
-    from mjx_sac.cli import doctor_facts as doctors
-
-    found = doctors.facts()
-    problems, notes = doctors.problems(found), doctors.notes(found)
+    found = facts()
     if as_json:
-        print_line(json.dumps({**found, "problems": problems, "notes": notes}, indent=1))
+        print_line(
+            json.dumps({**found, "problems": problems(found), "notes": notes(found)}, indent=1)
+        )
     else:
-        for name, text in _shown(found).items():
-            print_line(f"{name:18}{text}")
-        for kind, lines in (("note", notes), ("problem", problems)):
-            for line in lines:
-                print_line(f"{kind}: {line}")
-        if not problems:
-            print_line("no problems")
-    if problems:
+        print_line(_report(found))
+    if problems(found):
         raise typer.Exit(2)
 
 
-def _shown(found: dict[str, Any]) -> dict[str, str]:
-    from mjx_sac.training.host.memory import show
+def _report(found: dict[str, Any]) -> str:
+    versions = [f"{name} {version or '(none)'}" for name, version in found["versions"].items()]
+    gl = [f"{name} {error or 'works'}" for name, error in found["gl"].items()]
+    memory, cache = found["memory_free"], found["cache"]
+    lines = [
+        f"versions  {', '.join(versions)}",
+        f"devices   {', '.join(found['devices']) or '(none)'}",
+        f"OpenGL    {', '.join(gl)}",
+        f"cache     {cache['directory']}, {size(cache['bytes'])}",
+        f"memory    {'?' if memory is None else size(memory)} free",
+        f"disk      {size(found['disk_free'])} free here",
+        *(f"note: {note}" for note in notes(found)),
+        *(f"problem: {problem}" for problem in problems(found) or ["none"]),
+    ]
+    return "\n".join(lines)
 
-    free, cache = found["memory_free"], found["cache"]
-    writable = "" if cache["writable"] else ", not writable"
+
+def facts() -> dict[str, Any]:
+    """Return what there is on this machine, for JSON; imports JAX and tries OpenGL."""
+    import jax
+
+    from mjx_sac.training.host import memory
+
+    error, devices = None, []
+    try:
+        devices = jax.devices()
+    except RuntimeError as failure:
+        error = str(failure).partition("\n")[0]
+    chosen, plugins = os.environ.get("MUJOCO_GL"), ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    backends = dict.fromkeys((*([chosen] if chosen else []), *opengl.BACKENDS))
     return {
-        "versions": ", ".join(
-            f"{name} {version or '(none)'}" for name, version in found["versions"].items()
-        ),
-        "devices": ", ".join(found["devices"]) or "(none)",
-        "OpenGL": ", ".join(
-            f"{name} {'does not work: ' + reason if reason else 'works'}"
-            for name, reason in found["gl"].items()
-        ),
-        "compilation cache": f"{cache['directory']}, {show(cache['bytes'])}{writable}",
-        "free": f"{'?' if free is None else show(free)} of memory, {show(found['disk_free'])} of disk here",
+        "versions": {"python": platform.python_version(), **provenance.versions()},
+        "unmet": list(unmet(provenance.versions())),
+        "device_error": error,
+        "platform": devices[0].platform if devices else None,
+        "devices": [device.device_kind for device in devices],
+        "memory_free": memory.available(jax.devices("cpu")[0]) if devices else None,
+        "device_memory": memory.available(devices[0]) if devices else None,
+        "nvidia_gpu": nvidia_gpu(),
+        "cuda_plugins": [name for name in plugins if importlib.util.find_spec(name)],
+        "gl": {backend: opengl.problem(backend) for backend in backends},
+        "gl_chosen": chosen,
+        "cache": _cache(jax.config.values["jax_compilation_cache_dir"]),
+        "disk_free": shutil.disk_usage(".").free,
     }
+
+
+def problems(found: dict[str, Any]) -> list[str]:
+    """Return a line, with its cure, for each fact that keeps runs from working or from the GPU."""
+    error, gpu, plugins = (found[name] for name in ("device_error", "nvidia_gpu", "cuda_plugins"))
+    idle, gl = gpu and found["platform"] == "cpu", found["gl"].get(found["gl_chosen"])
+    disk, memory = found["disk_free"], found["memory_free"] or math.inf
+    checks = [
+        (error, f"JAX finds no device ({error}): unset JAX_PLATFORMS, or install what it names"),
+        (idle and plugins, f"{gpu} is not used by JAX's plugin: see JAX_PLATFORMS and the driver"),
+        (idle and not plugins, f"{gpu} is not used: uv run --extra cuda12 (or cuda13) mjx-sac ..."),
+        (len(plugins) > 1, "both CUDA plugins are installed: keep one extra, cuda12 or cuda13"),
+        (gl, f"MUJOCO_GL={found['gl_chosen']} does not work ({gl}): unset it, or choose another"),
+        (disk < _LITTLE, f"{size(disk)} of disk are free here: make room, or change --logdir"),
+        (memory < _LITTLE, f"{size(memory)} of memory are free: lower buffer_size"),
+    ]
+    lines = [
+        f"{package} needs {wanted}, installed is {there}: pip install '{wanted}'"
+        for package, wanted, there in found["unmet"]
+    ]
+    return lines + [line for applies, line in checks if applies]
+
+
+def notes(found: dict[str, Any]) -> list[str]:
+    """Return a line, with its cure, for each fact that makes runs slower or poorer."""
+    checks = [
+        (all(found["gl"].values()), f"no OpenGL, `record` writes .html only: {opengl.WAY_OUT}"),
+        (not found["cache"]["writable"], "compiled programs are not kept: set XDG_CACHE_HOME"),
+    ]
+    return [line for applies, line in checks if applies]
+
+
+def unmet(packages: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield a package, a requirement of it that is not met, and the version there is."""
+    from packaging.requirements import Requirement  # a dependency of tensorboardX
+
+    for package in filter(provenance.version, packages):
+        for requirement in map(Requirement, importlib.metadata.requires(package) or []):
+            if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+                continue
+            there = provenance.version(requirement.name)
+            if there is None or not requirement.specifier.contains(there, prereleases=True):
+                yield package, f"{requirement.name}{requirement.specifier}", there or "(none)"
+
+
+def nvidia_gpu() -> str | None:
+    """Return the first GPU's name from the driver's own tool; None without a driver."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.partition("\n")[0].strip() or None
+
+
+def _cache(configured: str | None) -> dict[str, Any]:
+    from mjx_sac.training.host import device
+
+    try:
+        directory = pathlib.Path(configured or device.cache())
+    except RuntimeError as error:
+        return {"directory": f"({error})", "bytes": 0, "writable": False}
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    total = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    return {"directory": str(directory), "bytes": total, "writable": writable}

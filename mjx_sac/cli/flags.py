@@ -1,4 +1,4 @@
-"""Flags made from `Config`, for the commands that take every hyperparameter."""
+"""Flags that several commands have, and those made from `Config` for commands that train."""
 
 import inspect
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from mjx_sac.cli.output import show
 from mjx_sac.config import Config, mark
 from mjx_sac.runs.resolve import Found
 
@@ -28,18 +29,23 @@ class Flags(NamedTuple):
     losses: "Losses | None"
 
 
-def _option(spelling: str, group: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(
-        spelling, help=text, metavar=metavar, rich_help_panel=group, show_default=False
-    )
+def option(text: str, *names: str, panel: str | None = None, **more: Any) -> Any:
+    """Return an option with this help; without `names` it has the parameter's name."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
 
 
+RunDirectory = Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")]
+Step = Annotated[int | None, option("iterations of the checkpoint; auto is the newest")]
+Device = Annotated[str, option("where to compute: auto, cpu, gpu or tpu")]
+Json = Annotated[bool, option("print JSON and nothing else", "--json")]
+BestAgent = Annotated[
+    int | None, option("which of several agents, from 0; auto is the best", "--seed_index")
+]
 ConfigFile = Annotated[
-    str | None,
-    _option("--config", "Run", "TOML file with hyperparameters; flags override it", "FILE"),
+    str | None, option("TOML file of hyperparameters; flags override it", "--config", panel="Run")
 ]
 Overwrite = Annotated[
-    bool, _option("--overwrite", "Run", "restart where a run exists, deleting it")
+    bool, option("restart where a run exists, deleting it", "--overwrite", panel="Run")
 ]
 
 
@@ -81,23 +87,17 @@ def _parameters(config_class: type[Config]) -> list[inspect.Parameter]:
     """Return one option per field. Values stay strings here."""
     parameters: list[inspect.Parameter] = []
     for name, field in config_class.model_fields.items():
-        default = "auto" if field.default is None else show(field.default)
-        text = f"{field.description or name.replace('_', ' ')} (default {default})"
-        group = mark(config_class, name, "group") or "Algorithm"
+        text = f"{field.description or name.replace('_', ' ')} (default {show(field.default)})"
+        panel = mark(config_class, name, "group")
         if field.annotation is bool:
-            kind: Any = Annotated[bool | None, _option(f"--{name}/--no_{name}", group, text)]
+            kind: Any = Annotated[bool | None, option(text, f"--{name}/--no_{name}", panel=panel)]
         else:
             metavar = _metavar(field.annotation)
-            kind = Annotated[str | None, _option(f"--{name}", group, text, metavar)]
+            kind = Annotated[str | None, option(text, f"--{name}", panel=panel, metavar=metavar)]
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         )
     return parameters
-
-
-def show(value: Any) -> str:
-    """Return a hyperparameter's value as it is typed."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _metavar(annotation: Any) -> str:

@@ -1,18 +1,16 @@
 """`mjx-sac info`: what lies in a run's directory."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Any
 
-import typer
-
+from mjx_sac.cli.flags import Json, RunDirectory
+from mjx_sac.cli.output import show, size
 from mjx_sac.config import Config
 from mjx_sac.training.host.console import print_line
 
 
-def info(
-    run: Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
-) -> None:
+def info(run: RunDirectory, as_json: Json = False) -> None:
     """Show a run: progress, returns, checkpoints, configuration, versions.
 
     Example: mjx-sac info runs/ant
@@ -24,77 +22,37 @@ def info(
         print_line(json.dumps(found))
         return
     before = ""
-    for name, line in _lines(found):
-        print_line(f"{name if name != before else '':<12} {line}")
-        before = name
+    for label, text in _lines(found):
+        print_line(f"{label if label != before else '':<12} {text}")
+        before = label
 
 
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    done = found["iterations"]
-    speed = (
-        f", {found['iterations_per_second']:,.0f} iterations/s"
-        if found["iterations_per_second"]
-        else ""
-    )
-    lines = [
-        ("run", f"{found['run']}: {found['env']}"),
-        (
-            "progress",
-            f"{done['saved']:,} of {done['total']:,} iterations saved, {done['logged']:,} logged{speed}",
-        ),
-    ]
+def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield lines, each with a label; the same label again is not repeated."""
+    done, speed = found["iterations"], found["iterations_per_second"]
+    yield "run", f"{found['run']}: {found['env']}"
+    progress = f"{done['saved']:,} of {done['total']:,} iterations saved, {done['logged']:,} logged"
+    yield "progress", progress + (f", {speed:,.0f} iterations/s" if speed else "")
     for tag, curve in found["returns"].items():
-        if not tag.endswith("std_reward"):
-            best = max(curve, key=lambda x: curve[x])
-            last = "   ".join(f"{curve[x]:,.1f} at {int(x):,}" for x in list(curve)[-3:])
-            lines.append(
-                (
-                    tag.partition("/")[0],
-                    f"{last}   (best {curve[best]:,.1f} at {int(best):,})   {tag}",
-                )
-            )
+        if "std" not in tag:
+            at = {x: f"{y:,.1f} at {int(x):,}" for x, y in curve.items()}
+            last, best = [*at.values()][-3:], at[max(curve, key=lambda x: curve[x])]
+            yield tag.partition("/")[0], f"{'   '.join(last)}   (best {best})   {tag}"
     for name, last in found["agents"].items():
-        returns = "   ".join(
-            f"{value:,.1f} {tag}"
-            for tag, value in last.items()
-            if value is not None and "std" not in tag
-        )
-        lines.append(("agents", f"{name}   {returns or 'nothing logged yet'}"))
+        known = {tag: y for tag, y in last.items() if y is not None and "std" not in tag}
+        returns = "   ".join(f"{y:,.1f} {tag}" for tag, y in known.items())
+        yield "agents", f"{name}   {returns or 'nothing logged yet'}"
     for checkpoint in found["checkpoints"]:
         damage = f"   damaged: {checkpoint['damaged']}" if checkpoint["damaged"] else ""
-        lines.append(
-            (
-                "checkpoints",
-                f"{checkpoint['iterations']:,}   {checkpoint['bytes'] / 1e6:,.1f} MB{damage}",
-            )
-        )
-    lines.append(
-        (
-            "on disk",
-            f"{found['bytes_on_disk'] / 1e6:,.1f} MB, files that checkpoints share counted once",
-        )
-    )
+        text = f"{checkpoint['iterations']:,}   {size(checkpoint['bytes'])}{damage}"
+        yield "checkpoints", text
+    on_disk = size(found["bytes_on_disk"])
+    yield "on disk", f"{on_disk}, files that checkpoints share counted once"
     defaults = Config().model_dump(mode="json")
     for name, value in found["not_default"].items():
-        if name not in ("env", "logdir", "iterations"):  # told already
-            default = f"   (default {_show(defaults[name])})" if name in defaults else ""
-            lines.append(("configured", f"{name} = {_show(value)}{default}"))
-    lines.append(
-        (
-            "versions",
-            ", ".join(
-                f"{name} {version}" for name, version in found["versions"].items() if version
-            ),
-        )
-    )
-    return [*lines, ("git commit", found["git_commit"] or "unknown")]
-
-
-def _show(value: Any) -> str:
-    return (
-        ",".join(map(str, value))
-        if isinstance(value, list)
-        else "auto"
-        if value is None
-        else str(value)
-    )
+        if name not in ("env", "logdir", "iterations"):  # shown above
+            default = f"   (default {show(defaults[name])})" if name in defaults else ""
+            yield "configured", f"{name} = {show(value)}{default}"
+    versions = [f"{name} {version}" for name, version in found["versions"].items() if version]
+    yield "versions", ", ".join(versions)
+    yield "git commit", found["git_commit"] or "unknown"

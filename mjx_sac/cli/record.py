@@ -1,12 +1,12 @@
-"""`mjx-sac record`: a film of what was trained, or a page."""
+"""`mjx-sac record`: a film of a trained policy, or a page."""
 
 import pathlib
 import time
 from typing import Annotated
 
-import typer
-
 from mjx_sac import envs
+from mjx_sac.cli.flags import BestAgent, Device, RunDirectory, Step, option
+from mjx_sac.cli.output import size
 from mjx_sac.config import UsageError
 from mjx_sac.policy import opengl, video
 from mjx_sac.runs import stored_policy
@@ -15,52 +15,33 @@ from mjx_sac.training.host.console import print_line
 
 
 def record(
-    run: Annotated[
-        pathlib.Path, typer.Argument(help="a run's directory", metavar="RUN", show_default=False)
-    ],
+    run: RunDirectory,
     out: Annotated[
-        pathlib.Path | None,
-        typer.Option(
-            help="ends in .mp4, .gif or .html (default the run's name .mp4)", show_default=False
-        ),
+        pathlib.Path | None, option("ends in .mp4, .gif or .html; auto is the run's name .mp4")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="how many, one after the other")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, help="of each episode at most")] = 10.0,
+    episodes: Annotated[int, option("how many, one after the other", min=1)] = 1,
+    seconds: Annotated[float, option("of each episode at most", min=0.1)] = 10.0,
     camera: Annotated[
-        str | None,
-        typer.Option(
-            help="one that the model names (default one that follows)", show_default=False
-        ),
+        str | None, option("one that the model names; auto is one that follows")
     ] = None,
-    step: Annotated[
-        int | None,
-        typer.Option(help="iterations of the checkpoint (default the newest)", show_default=False),
-    ] = None,
-    seed_index: Annotated[
-        int | None,
-        typer.Option(
-            "--seed_index",
-            help="which of several agents, from 0 (default the best at the last evaluation)",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="where to compute: auto, cpu, gpu or tpu")] = "auto",
+    step: Step = None,
+    seed_index: BestAgent = None,
+    device: Device = "auto",
 ) -> None:
-    """Film what was trained.
+    """Film the deterministic policy.
 
-    The deterministic policy is played. An .html is shown by any browser, offline, and needs no OpenGL here; it shows MuJoCo
-    models alone. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
+    An .html is shown by any browser, offline, and needs no OpenGL here; it shows MuJoCo models
+    only. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
 
     Example: mjx-sac record runs/ant --out ant.mp4
     """
-    out = out or pathlib.Path(f"{run.resolve().name}.mp4")
+    out = out or pathlib.Path(f"{pathlib.Path(run).resolve().name}.mp4")
     config, _ = stored_policy.choose_agent(stored_policy.find(run, step), seed_index)
     envs.check(config.env, config.impl)
     check_device(device)
     video.check(out)
-    problem = (
-        None if out.suffix == ".html" else opengl.choose()
-    )  # first of all: whatever imports MuJoCo settles it
+    # Before anything imports MuJoCo, which settles it.
+    problem = None if out.suffix == ".html" else opengl.choose()
     if problem and envs.by_brax(config.env):
         raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {opengl.WAY_OUT}")
     from mjx_sac.policy import record
@@ -69,15 +50,11 @@ def record(
 
     set_up(device)
     policy = load_policy(run, step, seed_index=seed_index)
-    first = "; compiling it takes half a minute and more" if envs.by_brax(config.env) else ""
-    print_line(f"playing {config.env} as trained for {policy.iterations:,} iterations{first}")
+    slow = "; compiling takes half a minute and more" if envs.by_brax(config.env) else ""
+    print_line(f"playing {config.env} as trained for {policy.iterations:,} iterations{slow}")
     started = time.perf_counter()
-    log = record.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
-    for i, episode in enumerate(log):
-        how = "ended" if episode.ended else "cut off"
-        print_line(
-            f"episode {i + 1}: return {episode.episode_return:,.1f}, {how} after {episode.length:,} steps"
-        )
-    print_line(
-        f"{out}: {out.stat().st_size / 1e6:,.1f} MB in {time.perf_counter() - started:.0f} s"
-    )
+    played = record.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
+    for i, episode in enumerate(played, 1):
+        end = f"{'ended' if episode.ended else 'cut off'} after {episode.length:,} steps"
+        print_line(f"episode {i}: return {episode.episode_return:,.1f}, {end}")
+    print_line(f"{out}: {size(out.stat().st_size)} in {time.perf_counter() - started:.0f} s")

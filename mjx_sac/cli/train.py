@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-import typer
-
-from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite
+from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite, option
 from mjx_sac.runs import resolve
 from mjx_sac.training.host.console import print_line
 
@@ -15,11 +13,8 @@ def train(
     overwrite: Overwrite = False,
     fallback: Annotated[
         bool,
-        typer.Option(
-            "--fallback",
-            help="resume from an older checkpoint where the newest is damaged",
-            rich_help_panel="Run",
-            show_default=False,
+        option(
+            "resume from an older checkpoint if the newest is damaged", "--fallback", panel="Run"
         ),
     ] = False,
 ) -> None:
@@ -27,8 +22,7 @@ def train(
 
     Example: mjx-sac train --env ant --iterations 1_000_000 --logdir runs/ant
     """
-    del config  # `flags.found` has read it
-    found = flags.found
+    found = flags.found  # has read `config`
     resolved = resolve.configure(found, flags.given)
     run = resolve.attach_at(resolved, found.step, found.manifest)
     if run.latest is not None and run.latest >= resolved.iterations:
@@ -41,7 +35,7 @@ def train(
         print_line(
             f"training {resolved.env} for {resolved.iterations:,} iterations into {run.directory}"
         )
-    from mjx_sac.training.host.train import train_run
+    from mjx_sac.training.host import train as host
 
     losses = None if resolved.losses else flags.losses
-    train_run(run, losses=losses, overwrite=overwrite, fallback=fallback)
+    host.train(run, losses=losses, overwrite=overwrite, fallback=fallback)

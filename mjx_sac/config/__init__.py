@@ -1,6 +1,6 @@
 """What a run is told: fields, parsing, rules between fields, one-line errors. Imports no JAX."""
 
-from mjx_sac.config.errors import NonFiniteError, TrainingError, UsageError, nearest
+from mjx_sac.config.errors import NonFiniteError, TrainingError, UsageError, nearest, require
 from mjx_sac.config.fields import mark
 from mjx_sac.config.schema import EPISODE_LENGTH, PLACES, Config, agent_names
 from mjx_sac.config.validation import build, check_even_split
@@ -17,4 +17,5 @@ __all__ = [
     "check_even_split",
     "mark",
     "nearest",
+    "require",
 ]

@@ -1,6 +1,8 @@
 """Errors that reach the user as one line."""
 
 import difflib
+import importlib.util
+from collections.abc import Iterable
 
 
 class UsageError(Exception):
@@ -12,10 +14,29 @@ class TrainingError(RuntimeError):
 
 
 class NonFiniteError(TrainingError):
-    """A loss, a parameter or every environment became non-finite; a retry would fail the same way."""
+    """A loss, a parameter or every environment became non-finite: a retry would fail too."""
 
 
 def nearest(name: str, known: list[str]) -> str:
     """Return `; did you mean ant?` if a known name is close to `name`, else an empty string."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""
+
+
+def require(modules: Iterable[str], extra: str, what: str) -> None:
+    """Raise if a module that is installed with an extra only is missing.
+
+    Args:
+      modules: names to import.
+      extra: of this package, as in `pyproject.toml`.
+      what: the field and its value that need them, such as `out = 'ant.mp4'`.
+
+    Raises:
+      UsageError: one is missing.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{what}: needs {' and '.join(missing)}: install the extra, as in "
+            f"`uv run --extra {extra} mjx-sac ...`"
+        )

@@ -58,9 +58,9 @@ AutoStr = Annotated[str | None, BeforeValidator(_auto)]
 
 def field(
     default: Any,
-    group: str,
     description: str,
     *,
+    group: str,
     fixed: bool = False,
     traced: bool = False,
     **bounds: Any,
@@ -69,8 +69,8 @@ def field(
 
     Args:
       default: its value unless something else is said.
-      group: the heading it stands under in `--help`.
       description: its help text.
+      group: the heading it stands under in `--help`.
       fixed: it shapes the saved state, so a resumed run must keep it.
       traced: it decides no shape and no branch, so agents of one compiled program may differ in it.
       **bounds: pydantic's, such as `gt=0`.

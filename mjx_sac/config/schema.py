@@ -6,6 +6,7 @@ A field added here (or in a subclass) is a command-line flag, a TOML key and a l
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -20,6 +21,12 @@ PLACES = ("num_devices", "coordinator", "num_processes", "process_id")
 """Fields that say where a run is computed, not what: a resumed run does not inherit them."""
 
 
+_run, _env, _algorithm, _networks, _devices, _output = (
+    partial(field, group=group)
+    for group in ("Run", "Environment", "Algorithm", "Networks", "Devices", "Output")
+)
+
+
 class Config(BaseModel):
     """Hyperparameters of one run. Defaults are the 2020 framework's where it had the field."""
 
@@ -27,174 +34,113 @@ class Config(BaseModel):
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
 
-    # The run
-    env: str = field(
-        "ant",
-        "Run",
-        "environment: a name, playground/<Name>, or package.module:factory",
-        fixed=True,
+    env: str = _run(
+        "ant", "environment: a name, playground/<Name>, or package.module:factory", fixed=True
     )
-    logdir: str | None = field(None, "Run", "where logs and checkpoints go; auto is runs/<env>")
-    iterations: Int = field(1_000_000, "Run", "environment transitions to collect", gt=0)
-    seed: Int = field(0, "Run", "seed of everything random", fixed=True, ge=0, lt=2**32)
-    num_seeds: Int = field(
-        1,
-        "Run",
-        "agents trained side by side in one program, with seeds seed, seed + 1, ...",
+    logdir: str | None = _run(None, "where logs and checkpoints go; auto is runs/<env>")
+    iterations: Int = _run(1_000_000, "environment transitions to collect", gt=0)
+    seed: Int = _run(0, "seed of everything random", fixed=True, ge=0, lt=2**32)
+    num_seeds: Int = _run(
+        1, "agents in one program, with seeds seed, seed + 1, ...", fixed=True, gt=0
+    )
+    members: Members = _run(
+        (), "JSON: numbers in which agents in one program differ; a sweep writes it", fixed=True
+    )
+    device: Literal["auto", "cpu", "gpu", "tpu"] = _run("auto", "where to compute")
+    deterministic: bool = _run(
+        False, "the same bits in every run on a GPU too, at some speed; a CPU always gives them"
+    )
+
+    backend: Literal["mjx", "generalized", "positional", "spring"] = _env(
+        "mjx", "physics engine of the Brax environments", fixed=True
+    )
+    impl: Literal["jax", "warp"] = _env(
+        "jax", "MJX's physics of playground/ environments: JAX or NVIDIA Warp kernels", fixed=True
+    )
+    num_envs: Int = _env(16, "environments stepped in parallel", fixed=True, gt=0)
+    episode_length: AutoInt = _env(
+        None,
+        "time limit in environment steps; auto is 1000, or a Gymnasium environment's own",
         fixed=True,
         gt=0,
     )
-    members: Members = field(
-        (),
-        "Run",
-        "JSON: numbers in which agents trained side by side differ; `mjx-sac sweep` writes it",
-        fixed=True,
+    action_repeat: Int = _env(1, "environment steps each action is held for", fixed=True, gt=0)
+    vectorization: Literal["sync", "async"] = _env(
+        "sync", "Gymnasium environments are stepped in turn (sync) or in a process each (async)"
     )
-    device: Literal["auto", "cpu", "gpu", "tpu"] = field("auto", "Run", "where to compute")
-    deterministic: bool = field(
-        False,
-        "Run",
-        "the same bits in every run on a GPU too, at some speed; a CPU always gives them",
+    env_timeout: float = _env(60.0, "seconds a Gymnasium environment has to answer", gt=0)
+    reset_pool_size: Int = _env(
+        128, "initial states drawn in every epoch for its new episodes", fixed=True, gt=0
     )
 
-    # Environment
-    backend: Literal["mjx", "generalized", "positional", "spring"] = field(
-        "mjx", "Environment", "physics engine of the Brax environments", fixed=True
+    losses: AutoStr = _algorithm(
+        None, "another algorithm: td3, redq, cql, a file, or module:attribute; auto is SAC"
     )
-    impl: Literal["jax", "warp"] = field(
-        "jax",
-        "Environment",
-        "MJX's physics of playground/ environments: in JAX, or NVIDIA Warp's kernels",
-        fixed=True,
+    policy_lr: float = _algorithm(3e-4, "learning rate of the actor", traced=True, gt=0)
+    q_lr: float = _algorithm(3e-4, "learning rate of the critics", traced=True, gt=0)
+    alpha_lr: float = _algorithm(3e-4, "learning rate of the temperature", traced=True, gt=0)
+    initial_alpha: float = _algorithm(
+        1.0, "temperature at the start", fixed=True, traced=True, gt=0
     )
-    num_envs: Int = field(16, "Environment", "environments stepped in parallel", fixed=True, gt=0)
-    episode_length: AutoInt = field(
-        None,
-        "Environment",
-        "time limit in environment steps; auto is 1000, or a gymnasium environment's own",
-        fixed=True,
-        gt=0,
+    target_entropy: AutoFloat = _algorithm(
+        None, "entropy the temperature aims at; auto is minus the action size", traced=True
     )
-    action_repeat: Int = field(
-        1, "Environment", "environment steps each action is held for", fixed=True, gt=0
+    reward_scale: float = _algorithm(
+        1.0, "factor on every reward the critics learn from", traced=True, gt=0
     )
-    vectorization: Literal["sync", "async"] = field(
-        "sync",
-        "Environment",
-        "gymnasium environments are stepped in turn (sync) or in a process each (async)",
+    discount: float = _algorithm(0.99, "gamma", traced=True, ge=0, le=1)
+    tau: float = _algorithm(
+        5e-3, "step of the target critics towards the critics", traced=True, gt=0, le=1
     )
-    env_timeout: float = field(
-        60.0, "Environment", "seconds within which gymnasium environments must answer", gt=0
+    target_delay: Int = _algorithm(1, "gradient steps between target updates", gt=0)
+    policy_delay: Int = _algorithm(
+        1, "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0
     )
-    reset_pool_size: Int = field(
-        128,
-        "Environment",
-        "initial states drawn afresh for every epoch's new episodes",
-        fixed=True,
-        gt=0,
+    batch_size: Int = _algorithm(256, "transitions per gradient step", gt=0)
+    updates_per_iteration: float = _algorithm(
+        1.0, "gradient steps per transition collected", fixed=True, gt=0
+    )
+    warm_up_steps: Int = _algorithm(
+        10_000, "iterations of uniform actions before the first update", fixed=True, ge=0
+    )
+    buffer_size: Int = _algorithm(
+        1_000_000, "transitions the replay buffer holds", fixed=True, gt=0
     )
 
-    # Algorithm
-    losses: AutoStr = field(
-        None,
-        "Algorithm",
-        "an algorithm of your own: a file, or module:attribute; auto is soft actor-critic",
+    hidden_sizes: Widths = _networks(
+        (256, 256), "widths of the hidden layers, such as 256,256", fixed=True
     )
-    policy_lr: float = field(3e-4, "Algorithm", "learning rate of the actor", traced=True, gt=0)
-    q_lr: float = field(3e-4, "Algorithm", "learning rate of the critics", traced=True, gt=0)
-    alpha_lr: float = field(
-        3e-4, "Algorithm", "learning rate of the temperature", traced=True, gt=0
+    activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = _networks(
+        "relu", "activation of the hidden layers", fixed=True
     )
-    initial_alpha: float = field(
-        1.0, "Algorithm", "temperature at the start", fixed=True, traced=True, gt=0
+    num_critics: Int = _networks(2, "critics, of which the smallest value counts", fixed=True, gt=0)
+    critic_layer_norm: bool = _networks(
+        False, "layer norm in the critics' hidden layers", fixed=True
     )
-    target_entropy: AutoFloat = field(
-        None,
-        "Algorithm",
-        "entropy the temperature aims at; auto is minus the action size",
-        traced=True,
+    normalize_observations: bool = _networks(
+        True, "subtract the running mean, divide by the running deviation", fixed=True
     )
-    reward_scale: float = field(
-        1.0, "Algorithm", "factor on every reward the critics learn from", traced=True, gt=0
-    )
-    discount: float = field(0.99, "Algorithm", "gamma", traced=True, ge=0, le=1)
-    tau: float = field(
-        5e-3, "Algorithm", "step of the target critics towards the critics", traced=True, gt=0, le=1
-    )
-    target_delay: Int = field(1, "Algorithm", "gradient steps between target updates", gt=0)
-    policy_delay: Int = field(
-        1,
-        "Algorithm",
-        "gradient steps of the critics per step of actor and temperature",
-        fixed=True,
-        gt=0,
-    )
-    batch_size: Int = field(256, "Algorithm", "transitions per gradient step", gt=0)
-    updates_per_iteration: float = field(
-        1.0, "Algorithm", "gradient steps per transition collected", fixed=True, gt=0
-    )
-    warm_up_steps: Int = field(
-        10_000,
-        "Algorithm",
-        "iterations of uniform actions before the first update",
-        fixed=True,
-        ge=0,
-    )
-    buffer_size: Int = field(
-        1_000_000, "Algorithm", "transitions the replay buffer holds", fixed=True, gt=0
+    matmul_precision: Literal["default", "high", "highest"] = _networks(
+        "default", "precision of the learner's matrix products; physics always runs at highest"
     )
 
-    # Networks
-    hidden_sizes: Widths = field(
-        (256, 256), "Networks", "widths of the hidden layers, such as 256,256", fixed=True
+    num_devices: AutoInt = _devices(
+        None, "devices, of all processes, that share the work; auto is 1, or all there are", gt=0
     )
-    activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = field(
-        "relu", "Networks", "activation of the hidden layers", fixed=True
+    coordinator: AutoStr = _devices(
+        None, "host:port of process 0, or `cluster` (SLURM, MPI or the cloud says); auto is none"
     )
-    num_critics: Int = field(
-        2, "Networks", "critics, of which the smallest value counts", fixed=True, gt=0
+    num_processes: AutoInt = _devices(
+        None, "processes that train together, with a coordinator", gt=0
     )
-    critic_layer_norm: bool = field(
-        False, "Networks", "layer norm in the critics' hidden layers", fixed=True
-    )
-    normalize_observations: bool = field(
-        True, "Networks", "subtract the running mean, divide by the running deviation", fixed=True
-    )
+    process_id: AutoInt = _devices(None, "which of them this one is, from 0", ge=0)
 
-    matmul_precision: Literal["default", "high", "highest"] = field(
-        "default",
-        "Networks",
-        "precision of the learner's matrix products; physics always runs at highest",
+    log_interval: Int = _output(10_000, "iterations per epoch: one log entry, one evaluation", gt=0)
+    episodes_per_eval: Int = _output(10, "episodes per evaluation; 0 turns it off", ge=0)
+    checkpoint_interval: Int = _output(
+        10_000, "iterations between checkpoints, in whole epochs", gt=0
     )
-
-    # Devices
-    num_devices: AutoInt = field(
-        None,
-        "Devices",
-        "devices, of all processes together, that share the work; auto is 1, or all that several processes have",
-        gt=0,
-    )
-    coordinator: AutoStr = field(
-        None,
-        "Devices",
-        "host:port where process 0 of several listens, or `cluster`: SLURM, MPI or the cloud says it; auto is none",
-    )
-    num_processes: AutoInt = field(
-        None, "Devices", "processes that train together, with a coordinator", gt=0
-    )
-    process_id: AutoInt = field(None, "Devices", "which of them this one is, from 0", ge=0)
-
-    # Output
-    log_interval: Int = field(
-        10_000, "Output", "iterations per epoch: one log entry, one evaluation", gt=0
-    )
-    episodes_per_eval: Int = field(
-        10, "Output", "episodes per evaluation; 0 turns evaluation off", ge=0
-    )
-    checkpoint_interval: Int = field(
-        10_000, "Output", "iterations between checkpoints, in whole epochs", gt=0
-    )
-    max_to_keep: Int = field(5, "Output", "checkpoints kept", gt=0)
+    max_to_keep: Int = _output(5, "checkpoints kept", gt=0)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

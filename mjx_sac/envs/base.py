@@ -1,4 +1,4 @@
-"""What an environment is."""
+"""What an environment is: the protocol, a ready-made state, the precision of its physics."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,11 +13,11 @@ from mjx_sac.types import Key, Step
 
 
 class State(struct.PyTreeNode):
-    """A ready-made environment state: what the policy sees, and everything else.
+    """A ready-made environment state.
 
     Attributes:
-      observation: flat.
-      inner: any pytree of arrays.
+      observation: what the policy sees, flat.
+      inner: everything else, as any pytree of arrays.
     """
 
     observation: Float[Array, " observation"]
@@ -26,10 +26,10 @@ class State(struct.PyTreeNode):
 
 @runtime_checkable
 class Environment(Protocol):
-    """One environment, written without a batch axis, in pure JAX.
+    """One environment in pure JAX, without a batch axis.
 
-    Batching, the time limit, starting new episodes and protection against non-finite values are added around it, once, in
-    `envs/episodes.py`. A state is any pytree of arrays with an `observation` attribute.
+    `envs/episodes.py` adds batching, the time limit, new episodes and protection against
+    non-finite values. A state is any pytree of arrays with an `observation` attribute.
     """
 
     @property
@@ -43,31 +43,34 @@ class Environment(Protocol):
         ...
 
     def reset(self, key: Key) -> Any:
-        """A state drawn from the initial distribution."""
+        """Return a state drawn from the initial distribution."""
         ...
 
     def step(self, state: Any, action: Float[Array, " action"]) -> tuple[Any, Step]:
-        """The next state, of the same structure and shapes, and what happened."""
+        """Return the next state, of the same structure and shapes, and what happened."""
         ...
 
 
 def physics_precision() -> AbstractContextManager[Any]:
-    """What `reset` and `step` are always called in: JAX traces a function anew for another precision, and MJX's take seconds."""
+    """Return the context in which `reset` and `step` are always called.
+
+    JAX traces a function again for another precision, and tracing MJX takes seconds.
+    """
     return jax.default_matmul_precision("highest")
 
 
 def reset_shape(reset: Callable[[Key], Any]) -> Any:
-    """Shapes and types of the state that `reset` returns."""
+    """Return shapes and types of the state that `reset` returns."""
     with physics_precision():
         return jax.eval_shape(reset, jax.ShapeDtypeStruct((2,), jnp.uint32))
 
 
 def spaces(env: Any) -> dict[str, Any]:
-    """What a policy needs to know of `env` to act without it, for JSON.
+    """Return what a policy needs to know of `env` to act without it, ready for JSON.
 
     Returns:
-      "observation": a shape, or for a Dict or Tuple what its parts are, by key and in the order they are flattened in.
-      "action": "shape", "dtype", and "low" and "high", flat; in [-1, 1] unless the environment says otherwise.
+      "observation": a shape, or for a Dict or Tuple its parts by key, in flattening order.
+      "action": "shape", "dtype", and flat "low" and "high"; [-1, 1] unless `env.spaces` differs.
     """
     n = env.action_size
     action = {"shape": [n], "dtype": "float32", "low": [-1.0] * n, "high": [1.0] * n}

@@ -1,4 +1,4 @@
-"""Brax's environments, and everything that speaks Brax's interface, MuJoCo Playground's included."""
+"""Adapter for Brax's environments, and for others with Brax's interface, such as Playground's."""
 
 # pyright: basic
 import contextlib
@@ -17,25 +17,24 @@ from mjx_sac.types import Key, Step
 class BraxEnvironment:
     """A `brax.envs.Env`, or another object of that interface, as an `Environment`.
 
-    Such environments report one `done`, which they set at termination alone: their time limits come from a wrapper, and
-    ours takes its place. Of a dictionary observation the entry "state" is used, which is what Playground's policies see.
+    Such environments report one `done`, set at termination alone: their time limits come from a
+    wrapper, which `Episodes` replaces. From a dictionary observation the entry "state" is used,
+    which is what Playground's policies see.
     """
 
     def __init__(self, env: Any) -> None:
         self.env = env
         # One trace serves training and evaluation: tracing MJX takes seconds.
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
-        # Asking `env.observation_size` would run Brax's reset one operation at a time, most of a minute.
+        # `env.observation_size` would run Brax's reset one operation at a time, most of a minute.
         state = reset_shape(self._reset)
         if hasattr(state.obs, "keys") and "state" not in state.obs:
-            raise UsageError(
-                f"env: observations are a dictionary without 'state' ({', '.join(state.obs)})"
-            )
-        if len(_observation(state).shape) != 1:
-            raise UsageError(
-                f"env: observations have shape {_observation(state).shape}; only flat ones can be learned from"
-            )
-        self.observation_size = int(_observation(state).shape[0])
+            found = ", ".join(state.obs)
+            raise UsageError(f"env: observations are a dictionary without 'state' ({found})")
+        shape = _observation(state).shape
+        if len(shape) != 1:
+            raise UsageError(f"env: observations have shape {shape}; only flat ones can be used")
+        self.observation_size = int(shape[0])
         self.action_size = int(env.action_size)
 
     def reset(self, key: Key) -> State:
@@ -54,8 +53,9 @@ def _observation(inner: Any) -> jax.Array:
 
 
 def make(name: str, backend: str) -> BraxEnvironment:
-    """Brax's environment `name` on the physics engine `backend`."""
-    # Brax warns at every model load that its engines are no longer developed; MJX prints that it found no `warp`.
+    """Return Brax's environment `name` on the physics engine `backend`."""
+    # Brax warns at every model load that its engines are no longer developed; MJX prints that
+    # it found no `warp`.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         import brax.envs

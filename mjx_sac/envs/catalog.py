@@ -1,4 +1,4 @@
-"""Every environment that can be named, with what is known of it at little cost."""
+"""The list of environments by name, with what can be said of each at little cost."""
 
 # pyright: basic, reportAttributeAccessIssue=false
 import contextlib
@@ -8,13 +8,11 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mjx_sac import envs
 from mjx_sac.config import UsageError
+from mjx_sac.envs import registry
 
 FEW = 3
-"""Of so many of Brax's and Playground's environments the sizes are told: each takes seconds to build."""
-
-_NOT_FOR_TRAINING = ("fast", "swimmer")  # Brax's own test, and one that does not run
+"""Sizes of Brax's and Playground's are given for at most so many: each takes seconds to build."""
 
 
 class Row(NamedTuple):
@@ -23,7 +21,7 @@ class Row(NamedTuple):
     Attributes:
       env: its name for `--env`.
       engine: what simulates it, and where.
-      observation_size: or None, where it is not known (yet).
+      observation_size: None where it is not known (yet).
       action_size: likewise.
       missing: what must be installed first, or why it cannot be used; empty if it can.
     """
@@ -36,82 +34,67 @@ class Row(NamedTuple):
 
 
 def rows(search: str = "") -> list[Row]:
-    """All whose name contains `search`, whatever the case: registered ones, Brax's, Playground's, Gymnasium's newest versions."""
-    found = [*_registered(), *_brax(), *_playground(), *_gymnasium(search)]
+    """Return all environments whose name contains `search`, whatever the case.
+
+    Registered ones, Brax's, Playground's, and the newest versions of Gymnasium's.
+    """
+    found = [Row(name, "registered here") for name in registry.registered()]
+    found += [Row(name, "MuJoCo MJX (Brax), on the device") for name in registry.BRAX_TRAINABLE]
+    found += [*_playground(), *_gymnasium(search)]
     found = [row for row in found if search.lower() in row.env.lower()]
     slow = [row for row in found if row.observation_size is None and not row.missing]
     return [_with_sizes(row) if row in slow and len(slow) <= FEW else row for row in found]
 
 
-def _registered() -> Iterator[Row]:
-    return (Row(name, "registered here") for name in envs.registered())
-
-
-def _brax() -> Iterator[Row]:
-    names = (name for name in envs.names() if envs.by_brax(name) and name not in _NOT_FOR_TRAINING)
-    return (Row(name, "MuJoCo MJX (Brax), on the device") for name in names)
-
-
-def _playground() -> Iterator[Row]:
+def _playground() -> list[Row]:
     engine = "MuJoCo MJX (Playground), on the device"
     if importlib.util.find_spec("mujoco_playground") is None:
-        yield Row("playground/<Name>", engine, missing="mjx-sac[playground]")
-        return
+        return [Row("playground/<Name>", engine, missing="mjx-sac[playground]")]
     with _quiet():
-        from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
-    yield from (Row(f"playground/{name}", engine) for name in registry.ALL_ENVS)
+        from mujoco_playground import registry as playground  # pyright: ignore[reportMissingImports]
+    return [Row(f"playground/{name}", engine) for name in playground.ALL_ENVS]
 
 
 def _gymnasium(search: str) -> Iterator[Row]:
-    """Those with spaces that can be learned from, as making each shows; of those that cannot be made, why."""
+    """Yield those that can be trained on, and those that cannot be made, with the reason.
+
+    Each is made to see its spaces. Ids whose entry point is a function are retired.
+    """
     import gymnasium
 
-    newest = {}
+    newest: dict[tuple[str | None, str], gymnasium.envs.registration.EnvSpec] = {}
     for spec in gymnasium.registry.values():
         key = (spec.namespace, spec.name)
-        if spec.namespace != "mjx_sac" and (
-            key not in newest or (spec.version or 0) > (newest[key].version or 0)
-        ):
-            newest[key] = spec
+        newest[key] = max(newest.get(key, spec), spec, key=lambda spec: spec.version or 0)
     for spec in newest.values():
-        if (
-            isinstance(spec.entry_point, str) and search.lower() in spec.id.lower()
-        ):  # not what says itself to be retired
-            yield from _made(
-                Row(_spelled(spec.id), f"{_engine(spec.entry_point)} (Gymnasium), on the host")
-            )
-
-
-def _spelled(gym_id: str) -> str:
-    return gym_id if envs.is_gym_id(gym_id) else f"gym/{gym_id}"
+        ours = spec.namespace == "mjx_sac"
+        if ours or not isinstance(spec.entry_point, str) or search.lower() not in spec.id.lower():
+            continue
+        name = spec.id if registry.is_gym_id(spec.id) else f"gym/{spec.id}"
+        row = Row(name, f"{_engine(spec.entry_point)} (Gymnasium), on the host")
+        try:
+            yield _with_sizes(row)
+        except UsageError as error:
+            if error.__cause__:  # it cannot be made; without a cause, its spaces do not fit ours
+                yield row._replace(missing=str(error.__cause__).partition("\n")[0])
 
 
 def _engine(entry_point: str) -> str:
     module = entry_point.partition(":")[0]
-    return (
-        "MuJoCo"
-        if ".mujoco." in module
-        else module.removeprefix("gymnasium.envs.").rpartition(".")[0] or module
-    )
-
-
-def _made(row: Row) -> Iterator[Row]:
-    try:
-        yield _with_sizes(row)
-    except UsageError as error:
-        if error.__cause__:  # it could not be made; without a cause its spaces are others than ours
-            yield row._replace(missing=str(error.__cause__).partition("\n")[0])
+    if ".mujoco." in module:
+        return "MuJoCo"
+    return module.removeprefix("gymnasium.envs.").rpartition(".")[0] or module
 
 
 def _with_sizes(row: Row) -> Row:
     with _quiet():
-        env = envs.make(row.env)
+        env = registry.make(row.env)
     return row._replace(observation_size=env.observation_size, action_size=env.action_size)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Makers print and warn about what is no concern of a list; MuJoCo would, into a file."""
+    """Discard what is printed and warned while an environment is made, MuJoCo's log included."""
     import mujoco
 
     mujoco.set_mju_user_warning(lambda _: None)

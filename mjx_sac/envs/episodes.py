@@ -1,6 +1,7 @@
-"""Everything about episodes, once and for every environment: batching, time limit, new episodes, non-finite values."""
+"""Episodes of any environment: batching, time limit, new episodes, non-finite values."""
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,13 +15,15 @@ from mjx_sac.types import Key, Step
 
 
 class EpisodeState(struct.PyTreeNode):
-    """Attributes:
-    env: the states of all environments. Where an episode has ended it is still the final one.
-    ended: the episode is over, and the next `start` begins a new one.
-    length: environment steps of the episode so far.
-    episode_return: its rewards so far, summed.
-    pool: initial states for new episodes, drawn afresh by every `refill`.
-    pool_next: how many of them have been used.
+    """The running episodes of all environments.
+
+    Attributes:
+      env: the states of all environments; the final one where an episode has ended.
+      ended: the episode is over, and the next `start` begins a new one.
+      length: environment steps of the episode so far.
+      episode_return: sum of its rewards so far.
+      pool: initial states for new episodes; every `refill` draws them again.
+      pool_next: index of the next one to use.
     """
 
     env: Any
@@ -30,14 +33,43 @@ class EpisodeState(struct.PyTreeNode):
     pool: Any
     pool_next: Int32[Array, ""]
 
+    def started(self, **changes: Any) -> "EpisodeState":
+        """Return the state with new episodes, without length or return, where one has ended."""
+        return self.replace(
+            length=jnp.where(self.ended, 0, self.length),
+            episode_return=jnp.where(self.ended, 0.0, self.episode_return),
+            **changes,
+        )
+
+    def stepped(self, env: Any, step: Step, valid: Array, length: Array) -> "EpisodeState":
+        """Return the state after a vector step, after which the episodes have those lengths."""
+        return self.replace(
+            env=env,
+            ended=step.terminated | step.truncated | ~valid,
+            length=length,
+            episode_return=self.episode_return + step.reward,
+        )
+
+
+def blank_state(env: Any, pool: Any, num_envs: int) -> EpisodeState:
+    """Return a state in which no episode is running."""
+    return EpisodeState(
+        env=env,
+        ended=jnp.ones(num_envs, bool),
+        length=jnp.zeros(num_envs, jnp.int32),
+        episode_return=jnp.zeros(num_envs),
+        pool=pool,
+        pool_next=jnp.zeros((), jnp.int32),
+    )
+
 
 class Outcome(NamedTuple):
-    """One vector step.
+    """The result of one vector step.
 
     Attributes:
       step: with the true next observation; zeros where not `valid`.
       valid: false where that step must not be learned from.
-      nonfinite: why not: the observation acted on, or anything the environment returned, is not finite.
+      nonfinite: why not: the observation acted on, or anything that came back, is not finite.
     """
 
     step: Step
@@ -49,8 +81,9 @@ class Outcome(NamedTuple):
 class Episodes:
     """`num_envs` copies of an environment as pure functions on an `EpisodeState`.
 
-    Episodes begin at the start of a vector step, not at the end of the one before. So the final observation is never
-    overwritten, and an `init` state needs no environment: all its episodes have "ended".
+    Episodes begin at the start of a vector step, not at the end of the one before. So the final
+    observation is never overwritten, and an `init` state needs no environment: all its episodes
+    have "ended".
     """
 
     env: Environment
@@ -62,110 +95,98 @@ class Episodes:
     failure = None
 
     def copies(self, num_envs: int) -> "Episodes":
-        """As many copies of the environment, with an initial state for each."""
+        """Return `num_envs` other copies of the environment, with an initial state for each."""
         return dataclasses.replace(self, num_envs=num_envs, pool_size=num_envs)
 
     def close(self) -> None:
-        """Nothing lives outside of the state."""
+        """Do nothing: only environments on the host hold anything outside the state."""
 
     def init(self) -> EpisodeState:
-        """No episode is running and the pool is blank: `refill` before the first `start`."""
+        """Return a state without episodes or initial states: `refill` before the first `start`."""
         shape = reset_shape(self.env.reset)
 
         def blank(n: int) -> Any:
             return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), shape)
 
-        return EpisodeState(
-            env=blank(self.num_envs),
-            ended=jnp.ones(self.num_envs, bool),
-            length=jnp.zeros(self.num_envs, jnp.int32),
-            episode_return=jnp.zeros(self.num_envs),
-            pool=blank(self.pool_size),
-            pool_next=jnp.zeros((), jnp.int32),
-        )
+        return blank_state(blank(self.num_envs), blank(self.pool_size), self.num_envs)
 
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
-        """Draws all initial states anew."""
+        """Draw all initial states again."""
         return self.refilled(state, self.draw(jax.random.split(key, self.pool_size)))
 
     def draw(self, keys: UInt32[Array, "n 2"]) -> Any:
-        """An initial state for each key."""
+        """Return an initial state for each key."""
         with physics_precision():
             return jax.vmap(self.env.reset)(keys)
 
     def refilled(self, state: EpisodeState, pool: Any) -> EpisodeState:
-        """`state` with `pool` for new episodes."""
+        """Return `state` with `pool` for new episodes."""
         return state.replace(pool=_cast(pool, state.pool), pool_next=jnp.zeros((), jnp.int32))
 
     def start(self, state: EpisodeState) -> EpisodeState:
-        """Begins a new episode wherever one has ended, each from the next state of the pool.
+        """Begin a new episode wherever one has ended, each from the next state of the pool.
 
         A pool that runs out is used from its start again.
         """
         index = (state.pool_next + jnp.cumsum(state.ended) - 1) % self.pool_size
-        return state.replace(
-            env=jax.tree.map(
-                lambda pool, env: _where(state.ended, pool[index], env), state.pool, state.env
-            ),
-            length=jnp.where(state.ended, 0, state.length),
-            episode_return=jnp.where(state.ended, 0.0, state.episode_return),
-            pool_next=((state.pool_next + jnp.sum(state.ended)) % self.pool_size).astype(jnp.int32),
-        )
+
+        def renew(pool: Array, env: Array) -> Array:
+            ended = state.ended.reshape(-1, *(1,) * (env.ndim - 1))
+            return jnp.where(ended, pool[index], env)
+
+        pool_next = (state.pool_next + jnp.sum(state.ended)) % self.pool_size
+        env = jax.tree.map(renew, state.pool, state.env)
+        return state.started(env=env, pool_next=pool_next.astype(jnp.int32))
 
     def send(
         self, state: EpisodeState, action: Float[Array, "num_envs action"]
     ) -> tuple[EpisodeState, Array]:
-        """Says what will be done; `receive` does it. Environments on the host are under way in between."""
+        """Hand over the actions; return an order token, on which whatever comes later depends.
+
+        Environments on the host step between `send` and `receive`. Those on the device step in
+        `receive`, and their order token is the action itself.
+        """
         return state, action
 
     def receive(
-        self, state: EpisodeState, ticket: Array, after: Any = None
+        self, state: EpisodeState, order_token: Array, after: Any = None
     ) -> tuple[EpisodeState, Outcome]:
-        """`step` with the action that `send` was given."""
+        """Return what the sent actions led to."""
         del after
-        return self.step(state, ticket)
+        return self.step(state, order_token)
 
     def step(
         self, state: EpisodeState, action: Float[Array, "num_envs action"]
     ) -> tuple[EpisodeState, Outcome]:
-        """Holds each action for `action_repeat` environment steps, or until the episode ends."""
-        # An infinity that a reset put there is the environment's own affair. Which ones there are is known before the step, so
-        # that nothing keeps a copy of the old state alive through it.
+        """Hold each action for `action_repeat` environment steps, or until the episode ends."""
+        # An infinity that a reset put there is the environment's own affair. Which numbers are
+        # finite is known before the step, so that no copy of the old state is kept through it.
         before, old = jax.lax.optimization_barrier((jax.vmap(_finite)(state.env), state.env))
         with physics_precision():
             env, step, length = jax.vmap(self._repeat)(old, action, state.length)
         observations = jnp.concatenate([old.observation, step.observation], axis=-1)
         stays = jnp.all(jax.vmap(_finite)(env) | ~before, axis=-1)
         valid = jnp.all(jnp.isfinite(observations), axis=-1) & jnp.isfinite(step.reward) & stays
-        reward = jnp.where(valid, step.reward, 0.0)
         step = Step(
             observation=jnp.where(valid[:, None], step.observation, 0.0),
-            reward=reward,
+            reward=jnp.where(valid, step.reward, 0.0),
             terminated=step.terminated & valid,
             truncated=step.truncated & ~step.terminated & valid,
         )
-        state = state.replace(
-            env=env,
-            ended=step.terminated | step.truncated | ~valid,
-            length=length,
-            episode_return=state.episode_return + reward,
-        )
-        return state, Outcome(step, valid, ~valid)
+        return state.stepped(env, step, valid, length), Outcome(step, valid, ~valid)
 
     def _repeat(
         self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]
     ) -> tuple[Any, Step, Array]:
-        """Returns the state, what the steps came to, and the episode's length after them."""
+        """Return the last state, the summed step, and the episode's length."""
         new, step, length = self._step_once(state, action, length)
         for _ in range(self.action_repeat - 1):
             # An episode that is over stays where it ended, and earns nothing more.
             over = step.terminated | step.truncated
-            after = self._step_once(new, action, length)
-            after = (after[0], after[1]._replace(reward=step.reward + after[1].reward), after[2])
-            before = (new, step, length)
-            new, step, length = jax.tree.map(
-                lambda a, b, over=over: jnp.where(over, a, b), before, after
-            )
+            later, more, later_length = self._step_once(new, action, length)
+            more = more._replace(reward=step.reward + more.reward)
+            before, after = (new, step, length), (later, more, later_length)
+            new, step, length = jax.tree.map(partial(jnp.where, over), before, after)
         return new, step, length
 
     def _step_once(
@@ -183,29 +204,27 @@ class Episodes:
 
 
 def _finite(state: Any) -> Bool[Array, " numbers"]:
-    """Which numbers are. All side by side first, for MJX's state has a hundred arrays, and on a GPU each would be a kernel."""
+    """Return which numbers of a state are finite.
+
+    They are concatenated first: MJX's state has a hundred arrays, each a kernel on a GPU.
+    """
     leaves = [jnp.ravel(x) for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.isfinite(jnp.concatenate(leaves))
 
 
-def _where(mask: Bool[Array, " n"], a: Array, b: Array) -> Array:
-    return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b)
-
-
 def _cast(new: Any, old: Any) -> Any:
-    """`new` with the types of `old`, so that a compiled loop's state never changes type.
+    """Return `new` with the types of `old`, so that a loop's state never changes type.
 
     Raises:
       UsageError: the environment returned a state of another structure or shape.
     """
     if jax.tree.structure(new) != jax.tree.structure(old):
-        raise UsageError(
-            "env: step returns a state of another structure than reset does: make them equal"
-        )
+        problem = "step returns a state of another structure than reset does"
+        raise UsageError(f"env: {problem}: make them equal")
     for (path, a), b in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
         if jnp.shape(a) != jnp.shape(b):
-            name = jax.tree_util.keystr(path)
+            name, shapes = jax.tree_util.keystr(path), (jnp.shape(a), jnp.shape(b))
             raise UsageError(
-                f"env: state{name} has shape {jnp.shape(a)} after step, {jnp.shape(b)} after reset"
+                f"env: state{name} has shape {shapes[0]} after step, {shapes[1]} after reset"
             )
     return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), new, old)

@@ -1,4 +1,4 @@
-"""MuJoCo Playground's environments, by `playground/<Name>`; the extra `playground` installs them."""
+"""MuJoCo Playground's environments, named `playground/<Name>`; needs the extra `playground`."""
 
 # pyright: basic
 from typing import Any
@@ -13,58 +13,55 @@ from mjx_sac.types import Key, Step
 
 
 class WarpEnvironment(BraxEnvironment):
-    """One on MJX-Warp.
+    """An environment on MJX-Warp.
 
-    Warp keeps some of its state, such as the list of contacts, once for all environments, and fills it anew in every step. An
-    environment's own state, of which a new episode brings another, goes without: zeros take its place before each step.
+    Warp keeps part of its state, such as the list of contacts, once for all environments and fills
+    it again in every step. One environment's state is stored without that part, since it would not
+    fit the next episode; zeros take its place before each step.
     """
 
     def __init__(self, env: Any) -> None:
-        if hasattr(
-            env, "_mjx_model"
-        ):  # where Playground's environments keep what they return as `mjx_model`
-            env._mjx_model = _without_news_of_iterations(env._mjx_model)
+        if hasattr(env, "_mjx_model"):  # what Playground's environments return as `mjx_model`
+            env._mjx_model = _without_iteration_warnings(env._mjx_model)
         super().__init__(env)
         one = reset_shape(self._reset)
         with physics_precision():
             two = jax.eval_shape(jax.vmap(self._reset), jax.ShapeDtypeStruct((2, 2), jnp.uint32))
+        # The shape where a leaf is shared by all environments, None where each has one.
         self._shared = jax.tree.map(lambda x, xs: x if x.shape == xs.shape else None, one, two)
 
     def reset(self, key: Key) -> State:
         return self._without_shared(super().reset(key))
 
     def step(self, state: State, action: jax.Array) -> tuple[State, Step]:
-        inner = jax.tree.map(
-            lambda shared, own: own if shared is None else jnp.zeros(shared.shape, shared.dtype),
-            self._shared,
-            state.inner,
-            is_leaf=lambda x: x is None,
-        )
-        state, step = super().step(state.replace(inner=inner), action)
+        def blank(shared: Any, own: Any) -> Any:
+            return own if shared is None else jnp.zeros(shared.shape, shared.dtype)
+
+        state, step = super().step(self._map(blank, state), action)
         return self._without_shared(state), step
 
     def _without_shared(self, state: State) -> State:
-        own = jax.tree.map(
-            lambda shared, x: x if shared is None else None,
-            self._shared,
-            state.inner,
-            is_leaf=lambda x: x is None,
-        )
-        return state.replace(inner=own)
+        return self._map(lambda shared, x: x if shared is None else None, state)
+
+    def _map(self, function: Any, state: State) -> State:
+        inner = jax.tree.map(function, self._shared, state.inner, is_leaf=lambda x: x is None)
+        return state.replace(inner=inner)
 
 
-def _without_news_of_iterations(model: Any) -> Any:
-    """Warp prints a line whenever a solver uses all its iterations, of which models for learning have few on purpose. What it says
-    of contacts that found no room stays.
+def _without_iteration_warnings(model: Any) -> Any:
+    """Silence Warp's line for every solver that uses all its iterations.
+
+    Models for learning have few on purpose. Warnings of contacts that found no room stay.
     """
     from mujoco.mjx.third_party.mujoco_warp import OverflowType
 
-    told = model.opt._impl.warn_overflow & ~(OverflowType.ITERATIONS | OverflowType.LS_ITERATIONS)
-    return model.tree_replace({"opt._impl.warn_overflow": int(told)})
+    iterations = OverflowType.ITERATIONS | OverflowType.LS_ITERATIONS
+    kept = model.opt._impl.warn_overflow & ~iterations
+    return model.tree_replace({"opt._impl.warn_overflow": int(kept)})
 
 
 def make(name: str, impl: str) -> BraxEnvironment:
-    """The environment with Playground's own default configuration, on MJX's implementation `impl`.
+    """Return Playground's `name`, as it configures it, on MJX's implementation `impl`.
 
     Raises:
       UsageError: Playground has no such environment, or it does not run on `impl`.
@@ -73,15 +70,14 @@ def make(name: str, impl: str) -> BraxEnvironment:
 
     if name not in registry.ALL_ENVS:
         hint = nearest(name, list(registry.ALL_ENVS))
-        raise UsageError(
-            f"env = 'playground/{name}': MuJoCo Playground has no such environment{hint}"
-        )
+        problem = f"MuJoCo Playground has no such environment{hint}"
+        raise UsageError(f"env = 'playground/{name}': {problem}")
     chooses = "impl" in registry.get_default_config(name)
     if impl == "warp" and not chooses:
         raise UsageError(f"impl = 'warp': playground/{name} has no choice of it: leave --impl out")
     if impl == "warp":
         import warp  # pyright: ignore[reportMissingImports]
 
-        warp.config.log_level = warp.LOG_WARNING  # it would tell of every kernel it loads
+        warp.config.log_level = warp.LOG_WARNING  # or it prints every kernel it loads
     env = registry.load(name, config_overrides={"impl": impl} if chooses else None)
     return (WarpEnvironment if impl == "warp" else BraxEnvironment)(env)

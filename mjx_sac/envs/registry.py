@@ -1,10 +1,10 @@
-"""Where environments come from: names, adapters, and the registry. Importing it does not import JAX."""
+"""Environments by name: the registry and the way to each adapter. Importing it imports no JAX."""
 
 import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,44 +16,39 @@ if TYPE_CHECKING:
 
 _registry: dict[str, Callable[[], "Environment"]] = {}
 
-_BRAX_NAMES = (
-    "ant",
-    "fast",
-    "halfcheetah",
-    "hopper",
-    "humanoid",
-    "humanoidstandup",
-    "inverted_double_pendulum",
-    "inverted_pendulum",
-    "pusher",
-    "reacher",
-    "swimmer",
-    "walker2d",
+# fmt: off
+BRAX_NAMES = (
+    "ant", "fast", "halfcheetah", "hopper", "humanoid", "humanoidstandup", "pusher", "reacher",
+    "inverted_double_pendulum", "inverted_pendulum", "swimmer", "walker2d",
 )
-"""Brax's registry, written down so that a misspelt name is found before JAX is imported. A test compares the two."""
+# fmt: on
+"""Brax's registry, written down so that a misspelt name is found before JAX is imported."""
+
+BRAX_TRAINABLE = tuple(name for name in BRAX_NAMES if name not in ("fast", "swimmer"))
+"""Without Brax's own test environment, and one that does not run."""
 
 
 def register(name: str, factory: Callable[[], "Environment"]) -> None:
-    """Makes `--env name` (and `Config(env=name)`) mean `factory()`; a later registration replaces an earlier one."""
+    """Make `--env name` (and `Config(env=name)`) mean `factory()`, whatever it meant before."""
     _registry[name] = factory
 
 
 def names() -> list[str]:
-    """Every registered name, Brax's first."""
-    return [*_BRAX_NAMES, *_registry]
+    """Return every name without `playground/` and Gymnasium's, Brax's first."""
+    return [*BRAX_NAMES, *_registry]
 
 
 def registered() -> list[str]:
-    """What `register` was given, by this program or by a module it imported."""
+    """Return the names given to `register`, by this program or by a module it imported."""
     return [*_registry]
 
 
-def register_with_gymnasium() -> None:
-    """Make `gymnasium.make("mjx_sac/ant")` work: Gymnasium's entry point, called at its import."""
+def register_with_gymnasium(names: Iterable[str] = BRAX_TRAINABLE) -> None:
+    """Make `gymnasium.make("mjx_sac/<name>")` work."""
     from gymnasium.envs import registration
 
-    for name in _BRAX_NAMES:
-        if name not in ("fast", "swimmer"):  # a test's, and one that does not run
+    for name in names:
+        if f"mjx_sac/{name}" not in registration.registry:
             registration.register(
                 f"mjx_sac/{name}",
                 entry_point="mjx_sac.envs.to_gymnasium:DeviceEnv",
@@ -64,32 +59,28 @@ def register_with_gymnasium() -> None:
 
 
 def is_gym_id(name: str) -> bool:
-    """Whether `--env name` means Gymnasium's id as it stands."""
-    return name not in _registry and name not in _BRAX_NAMES and _gym_id(name) == name
+    """Return whether `--env name` is Gymnasium's id as it stands."""
+    return name not in names() and _gym_id(name) == name
 
 
 def by_brax(name: str) -> bool:
-    """Brax's or Playground's, whose actions are in [-1, 1], and which take seconds to build."""
-    return name in _BRAX_NAMES or name.startswith("playground/")
+    """Return whether it is Brax's or Playground's: actions in [-1, 1], and seconds to build."""
+    return name in BRAX_NAMES or name.startswith("playground/")
 
 
 def check(name: str, impl: str = "jax") -> None:
-    """Refuses a name that cannot be an environment, or not on that implementation of MJX, without importing JAX.
+    """Refuse a name that cannot be an environment on that MJX implementation, without JAX.
 
     Raises:
       UsageError: one line with the way out.
     """
-    if (
-        name == "swimmer"
-    ):  # it needs the generalized engine's fluid forces, which call jnp.clip with a name JAX dropped
-        raise UsageError(
-            "env = 'swimmer': Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10 and newer"
-        )
+    if name == "swimmer":  # its fluid forces call jnp.clip with an argument that JAX dropped
+        problem = "Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10"
+        raise UsageError(f"env = 'swimmer': {problem} and newer")
     if impl == "warp" and not name.startswith("playground/"):
-        raise UsageError(
-            f"impl = 'warp': env = {name!r} has no choice of it, playground/<Name> has: leave --impl out"
-        )
-    if name in _registry or name in _BRAX_NAMES:
+        problem = f"env = {name!r} has no choice of it, playground/<Name> has"
+        raise UsageError(f"impl = 'warp': {problem}: leave --impl out")
+    if name in names():
         return
     if name.startswith("playground/"):
         _check_installed(name, impl)
@@ -102,10 +93,8 @@ def check(name: str, impl: str = "jax") -> None:
     elif ":" in name:
         _check_module(name)
     else:
-        hint = (
-            nearest(name, names())
-            or f"; known are {', '.join(names())}, playground/<Name>, package.module:factory"
-        )
+        known = f"{', '.join(names())}, playground/<Name>, package.module:factory"
+        hint = nearest(name, names()) or f"; known are {known}"
         raise UsageError(f"env = {name!r}: no such environment{hint}")
 
 
@@ -117,20 +106,20 @@ def _check_installed(name: str, impl: str) -> None:
 
 
 def _gym_id(name: str) -> str | None:
-    """Gymnasium's id, if `name` looks like one: `Ant-v5`, `module:Ant-v5`, or anything after `gym/`."""
+    """Return Gymnasium's id, if it looks like one: `Ant-v5`, `module:Ant-v5`, or after `gym/`."""
     if name.startswith("gym/"):
         return name.removeprefix("gym/")
     return name if re.fullmatch(r"([\w.]+:)?([\w.-]+/)?[\w.-]+-v\d+", name) else None
 
 
 def _brax_name(gym_id: str) -> str | None:
-    """Brax's name of the same task: `ant` for `Ant-v2`."""
+    """Return Brax's name of the same task: `ant` for `Ant-v2`."""
     plain = gym_id.partition("-")[0].lower()
-    return next((name for name in _BRAX_NAMES if name.replace("_", "") == plain), None)
+    return next((name for name in BRAX_NAMES if name.replace("_", "") == plain), None)
 
 
 def _check_module(name: str) -> None:
-    """A module of the user's may lie in the directory the command was started in."""
+    """Refuse a module that cannot be found; the current directory is searched too."""
     if "" not in sys.path:
         sys.path.insert(0, "")
     module = name.partition(":")[0]
@@ -139,24 +128,24 @@ def _check_module(name: str) -> None:
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise UsageError(
-            f"env = {name!r}: no module named {module!r}; package.module:factory must be importable"
-        )
+        problem = f"no module named {module!r}; package.module:factory must be importable"
+        raise UsageError(f"env = {name!r}: {problem}")
 
 
 def make(name: str, config: Config | None = None) -> "Environment | HostEnvironment":
-    """The environment called `name`; `config` says which physics engine and how many steps for each action.
+    """Return the environment `name`.
+
+    Args:
+      name: as in `--env`.
+      config: for the physics engine, and how environments on the host are stepped.
 
     Raises:
       UsageError: there is none, or the user's factory failed or returned something else.
     """
     check(name)
     config = config or Config()
-    host: dict[str, Any] = {
-        name: getattr(config, name) for name in ("vectorization", "action_repeat", "episode_length")
-    }
     if name in _registry:
-        return _adapt(name, _registry[name], host)
+        return _adapt(name, _registry[name], config)
     if name.startswith("playground/"):
         _check_installed(name, config.impl)
         from mjx_sac.envs import playground
@@ -165,9 +154,9 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     if gym_id := _gym_id(name):
         from mjx_sac.envs.host import gymnasium
 
-        return gymnasium.make(gym_id, **host)
+        return gymnasium.make(gym_id, config)
     if ":" in name:
-        return _adapt(name, partial(_call_factory, name), host)
+        return _adapt(name, partial(_call_factory, name), config)
     from mjx_sac.envs import brax
 
     return brax.make(name, config.backend)
@@ -182,25 +171,22 @@ def _call_factory(name: str, **arguments: Any) -> Any:
 
 
 def _adapt(
-    name: str, factory: Callable[[], Any], host: dict[str, Any]
+    name: str, factory: Callable[[], Any], config: Config
 ) -> "Environment | HostEnvironment":
-    """Ours as it is; Brax's, Playground's and Gymnasium's through their adapters."""
+    """Return our environments as they are, Gymnasium's and Brax's through their adapters."""
     env = factory()
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
         from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
-        return GymnasiumEnvironment(name, factory, example=env, **host)
+        return GymnasiumEnvironment(name, factory, config, example=env)
     from mjx_sac.envs.base import Environment
     from mjx_sac.envs.brax import BraxEnvironment
 
-    # Asked of the type: Brax's `observation_size` is a property that would run a reset, operation by operation.
-    if all(
-        hasattr(type(env), attribute)
-        for attribute in ("unwrapped", "observation_size", "action_size")
-    ):
+    # Look at the type: Brax's `observation_size` is a property that would run a reset.
+    brax = ("unwrapped", "observation_size", "action_size")
+    if all(hasattr(type(env), attribute) for attribute in brax):
         return BraxEnvironment(env)
     if not isinstance(env, Environment):
-        raise UsageError(
-            f"env = {name!r}: {type(env).__name__} is no environment: it needs observation_size, action_size, reset, step"
-        )
+        needed = "it needs observation_size, action_size, reset, step"
+        raise UsageError(f"env = {name!r}: {type(env).__name__} is no environment: {needed}")
     return env

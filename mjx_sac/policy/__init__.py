@@ -1,1 +1,1 @@
-"""What was trained, used."""
+"""What was trained, used: load it, evaluate it, export it, record it."""

@@ -1,7 +1,8 @@
-"""A trained policy for where there is no mjx-sac: `export_policy` writes it as StableHLO, NumPy arrays or ONNX.
+"""Export a trained policy as StableHLO, NumPy arrays or ONNX, for use without mjx-sac.
 
-In every format the deterministic policy is one function from flat, raw observations `[batch, observation]` to flat actions
-`[batch, action]` within the environment's bounds: normalisation and rescaling are inside, and the batch may have any size.
+In every format the deterministic policy is one function from flat, raw observations
+`[batch, observation]` to flat actions `[batch, action]` within the environment's bounds:
+normalisation and rescaling are inside, and the batch may have any size.
 """
 
 # pyright: basic
@@ -15,48 +16,49 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import networks
-from mjx_sac.config import UsageError
+from mjx_sac.config import UsageError, require
 from mjx_sac.policy import numpy_policy
 from mjx_sac.policy.policy import Policy
 from mjx_sac.training.compiled import normalizer
 
-_OPSET, _IR = 13, 8  # of 2021: every runtime still in use reads them
+_Act = Callable[[np.ndarray], Any]
+_Format = tuple[bytes, Callable[[pathlib.Path], _Act]]
+"""What to write, and how to load it."""
 
 
 def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
-    """Writes `policy` to `path`, reads it back and has it act.
+    """Write `policy` to `path`, load it and compare its actions.
 
     Args:
       policy: from `load_policy`.
       path: the file, which is overwritten.
-      form: "stablehlo" (any networks; for `jax.export.deserialize`), "npz" (for `numpy_policy.load`), or "onnx".
+      form: "stablehlo" (any networks; for `jax.export.deserialize`), "npz" (for
+        `numpy_policy.load`), or "onnx" (for onnxruntime).
 
     Returns:
-      The largest difference between its actions and the policy's for 1,000 observations like those of training, in halves of the
-      action's range.
+      The largest difference between its actions and the policy's for 1,000 observations like those
+      of training, in halves of the action's range.
 
     Raises:
-      UsageError: the networks are the user's own and `form` is not "stablehlo", or the file cannot be written.
+      UsageError: there is no such format, its extra is not installed, the networks are the user's
+        own and it is not "stablehlo", or the file cannot be written.
     """
-    if form not in _FORMS:
-        raise UsageError(f"format = {form!r}: no such format; there are {', '.join(_FORMS)}")
-    data, load = _FORMS[form](policy)
+    if form not in _FORMATS:
+        raise UsageError(f"format = {form!r}: no such format; there are {', '.join(_FORMATS)}")
+    path = pathlib.Path(path)
+    data, load = _FORMATS[form](policy)
     try:
-        pathlib.Path(path).write_bytes(data)
+        path.write_bytes(data)
     except OSError as error:
         raise UsageError(f"out = {str(path)!r}: {error.strerror}: choose another --out") from None
     noise = np.random.default_rng(0).normal(size=(1000, policy.observation_size))
-    observation = np.asarray(
-        policy.normalizer.mean + noise * np.sqrt(policy.normalizer.var), np.float32
-    )
-    difference = np.abs(load(pathlib.Path(path))(observation) - policy.apply(observation))
+    observation = policy.normalizer.mean + noise * np.sqrt(policy.normalizer.var)
+    observation = np.asarray(observation, np.float32)
+    difference = np.abs(load(path)(observation) - policy.apply(observation))
     return float(np.max(difference / np.maximum(policy.action_high - policy.action_low, 1e-30) * 2))
 
 
-_Loaded = tuple[bytes, Callable[[pathlib.Path], Callable[[np.ndarray], Any]]]
-
-
-def _stablehlo(policy: Policy) -> _Loaded:
+def _stablehlo(policy: Policy) -> _Format:
     shape = (*jax.export.symbolic_shape("batch"), policy.observation_size)
     export = jax.export.export(jax.jit(policy.apply), platforms=("cpu", "cuda", "tpu"))
     data = export(jax.ShapeDtypeStruct(shape, jnp.float32)).serialize()
@@ -64,34 +66,30 @@ def _stablehlo(policy: Policy) -> _Loaded:
 
 
 def arrays(policy: Policy) -> dict[str, np.ndarray]:
-    """The policy as plain arrays: what `numpy_policy.load` reads.
+    """Return the policy as plain arrays: what `numpy_policy.load` reads.
 
     Raises:
       UsageError: its actor is not the default one.
     """
-    if type(policy.networks.actor) is not networks.Actor:
-        kind = type(policy.networks.actor).__name__
+    actor, stats = policy.networks.actor, policy.normalizer
+    if type(actor) is not networks.Actor:
         raise UsageError(
-            f"format: the actor is your own {kind}, and only the default one is known layer by layer: use stablehlo"
+            f"format: the actor is your own {type(actor).__name__}, and only the default one is "
+            f"known layer by layer: use stablehlo"
         )
-    params, actor = policy.actor_params["params"]["MLP_0"], policy.networks.actor
+    params = policy.actor_params["params"]["MLP_0"]
     names = ["Join_0", *(f"Dense_{i}" for i in range(len(actor.hidden_sizes) - 1)), "Head_0"]
-    layers = [
-        (np.asarray(params[name]["kernel"]), np.asarray(params[name]["bias"])) for name in names
-    ]
-    kernel, bias = layers[
-        -1
-    ]  # transposed; the second half of its outputs is the deviation, which a deterministic policy ignores
-    layers[-1] = (kernel[: policy.action_size].T, bias[: policy.action_size])
-    stats, scaled = policy.normalizer, policy.config.normalize_observations
+    found = {"activation": np.array(actor.activation), "layers": np.array(len(names))}
+    for i, name in enumerate(names):
+        found[f"kernel_{i}"] = np.asarray(params[name]["kernel"])
+        found[f"bias_{i}"] = np.asarray(params[name]["bias"])
+    # The head's kernel is transposed. The second half of its outputs is the deviation.
+    head, n = len(names) - 1, policy.action_size
+    found[f"kernel_{head}"] = found[f"kernel_{head}"][:n].T
+    found[f"bias_{head}"] = found[f"bias_{head}"][:n]
+    scaled = policy.config.normalize_observations
     return {
-        "activation": np.array(actor.activation),
-        "layers": np.array(len(layers)),
-        **{
-            f"{part}_{i}": array
-            for i, layer in enumerate(layers)
-            for part, array in zip(("kernel", "bias"), layer, strict=True)
-        },
+        **found,
         "mean": np.asarray(stats.mean) if scaled else np.zeros_like(stats.mean),
         "std": np.asarray(normalizer.deviation(stats)) if scaled else np.ones_like(stats.mean),
         "clip": np.array(normalizer.CLIP if scaled else np.inf, np.float32),
@@ -100,51 +98,62 @@ def arrays(policy: Policy) -> dict[str, np.ndarray]:
     }
 
 
-def _npz(policy: Policy) -> _Loaded:
+def _npz(policy: Policy) -> _Format:
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays(policy))
     return file.getvalue(), numpy_policy.load
 
 
-def _onnx(policy: Policy) -> _Loaded:
-    """The graph by hand: no well-kept converter reads JAX."""
+_HEADER = """
+<ir_version: 8, opset_import: ["": 13], producer_name: "mjx-sac">
+policy (float[batch, {policy.observation_size}] observation)
+  => (float[batch, {policy.action_size}] action)
+"""
+"""Versions of 2021: every runtime still in use reads them."""
+
+_ACTIVATIONS = {
+    "relu": "{y} = Relu({x})",
+    "tanh": "{y} = Tanh({x})",
+    "elu": "{y} = Elu({x})",
+    "silu": "{y}_a = Sigmoid({x})  {y} = Mul({x}, {y}_a)",
+    # The tanh form, as `jax.nn.gelu`.
+    "gelu": """
+        {y}_a = Mul({x}, {x})  {y}_b = Mul({y}_a, {x})  {y}_c = Mul({y}_b, gelu_cubic)
+        {y}_d = Add({x}, {y}_c)  {y}_e = Mul({y}_d, gelu_scale)  {y}_f = Tanh({y}_e)
+        {y}_g = Add({y}_f, gelu_one)  {y}_h = Mul({x}, gelu_half)  {y} = Mul({y}_h, {y}_g)
+    """,
+}
+"""Nodes in ONNX's text format."""
+
+
+def _onnx(policy: Policy) -> _Format:
+    """Write the graph by hand, as text."""
+    p = arrays(policy)
+    require(["onnx", "onnxruntime"], "onnx", "format = 'onnx'")
     import onnx
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
 
-    p = arrays(policy)
-    graph = _Graph(p)
-    x = "observation"
-    if np.isfinite(p["clip"]):
-        x = graph(
-            "Clip", graph("Div", graph("Sub", x, "mean"), "std"), graph.constant(-p["clip"]), "clip"
-        )
-    for i in range(p["layers"]):
-        x = graph("Gemm", x, f"kernel_{i}", f"bias_{i}")
-        x = _activate(graph, x, p["activation"] if i < p["layers"] - 1 else "tanh")
-    x = graph("Add", graph("Mul", x, "half"), "middle")
-    x = graph("Min", graph("Max", x, "low"), "high")
-    graph("Round" if p["whole_numbers"] else "Identity", x, out="action")
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
-        for name, size in (("observation", policy.observation_size), ("action", policy.action_size))
-    ]
-    used = {name for node in graph.nodes for name in node.input}
-    constants = [
-        numpy_helper.from_array(np.asarray(value), name)
-        for name, value in graph.arrays.items()
-        if name in used
-    ]
-    body = helper.make_graph(graph.nodes, "policy", ends[:1], ends[1:], constants)
-    model = helper.make_model(
-        body,
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR,
-        producer_name="mjx-sac",
+    gelu = {"cubic": 0.044715, "scale": np.sqrt(2 / np.pi), "one": 1, "half": 0.5}
+    constants = p | {f"gelu_{name}": np.float32(value) for name, value in gelu.items()}
+    constants["minus_clip"], last = -p["clip"], int(p["layers"]) - 1
+    nodes = ["a = Sub(observation, mean)  b = Div(a, std)  x_0 = Clip(b, minus_clip, clip)"]
+    for i in range(last + 1):
+        nodes.append(f"h_{i} = Gemm(x_{i}, kernel_{i}, bias_{i})")
+        activation = _ACTIVATIONS["tanh" if i == last else str(p["activation"])]
+        nodes.append(activation.format(x=f"h_{i}", y=f"x_{i + 1}"))
+    nodes.append(f"c = Mul(x_{last + 1}, half)  d = Add(c, middle)")
+    nodes.append("e = Max(d, low)  f = Min(e, high)")
+    nodes.append(f"action = {'Round' if policy.whole_numbers else 'Identity'}(f)")
+    text = _HEADER.format(policy=policy) + "{" + "\n".join(nodes) + "}"
+    model = onnx.parser.parse_model(text)
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(constants[name]), name)
+        for name in sorted(used & constants.keys())
     )
     onnx.checker.check_model(model, full_check=True)
 
-    def load(path: pathlib.Path) -> Callable[[np.ndarray], Any]:
+    def load(path: pathlib.Path) -> _Act:
         session = onnxruntime.InferenceSession(
             path.read_bytes(), providers=["CPUExecutionProvider"]
         )
@@ -153,40 +162,4 @@ def _onnx(policy: Policy) -> _Loaded:
     return model.SerializeToString(), load
 
 
-class _Graph:
-    """Nodes in the order they are called, each with one output, whose name the call returns."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self.arrays, self.nodes = dict(arrays), []
-
-    def __call__(self, kind: str, *inputs: str, out: str | None = None) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, inputs, [out or f"x{len(self.nodes)}"]))
-        return self.nodes[-1].output[0]
-
-    def constant(self, value: Any) -> str:
-        name = f"constant_{float(value)!r}"
-        self.arrays[name] = np.array(value, np.float32)
-        return name
-
-
-def _activate(graph: _Graph, x: str, activation: Any) -> str:
-    if activation == "silu":
-        return graph("Mul", x, graph("Sigmoid", x))
-    if activation == "gelu":  # the tanh form, as `jax.nn.gelu`
-        cube = graph("Mul", graph("Mul", graph("Mul", x, x), x), graph.constant(0.044715))
-        inner = graph("Mul", graph("Add", x, cube), graph.constant(np.sqrt(2 / np.pi)))
-        return graph(
-            "Mul",
-            graph("Mul", x, graph.constant(0.5)),
-            graph("Add", graph("Tanh", inner), graph.constant(1.0)),
-        )
-    return graph({"relu": "Relu", "tanh": "Tanh", "elu": "Elu"}[str(activation)], x)
-
-
-_FORMS: dict[str, Callable[[Policy], _Loaded]] = {
-    "stablehlo": _stablehlo,
-    "npz": _npz,
-    "onnx": _onnx,
-}
+_FORMATS = {"stablehlo": _stablehlo, "npz": _npz, "onnx": _onnx}

@@ -1,4 +1,6 @@
-"""Acts with what `mjx-sac export --format npz` wrote, on NumPy alone: copy this file to where the policy is to act.
+"""Act with what `mjx-sac export --format npz` wrote, on NumPy alone.
+
+Copy this file, mjx_sac/policy/numpy_policy.py, to where the policy is to act.
 
 act = load("policy.npz")
 action = act(observation)  # flat; single or batched
@@ -19,20 +21,18 @@ ACTIVATIONS = {
 
 
 def load(path):
-    """The deterministic policy in `path` as a function from observations to actions within the environment's bounds."""
+    """Return the deterministic policy in `path`: from observations to actions within bounds."""
     p = dict(np.load(path))
     activation = ACTIVATIONS[str(p["activation"])]
     *hidden, last = [(p[f"kernel_{i}"], p[f"bias_{i}"]) for i in range(p["layers"])]
 
     def act(observation):
-        x = np.clip(
-            (np.asarray(observation, np.float32) - p["mean"]) / p["std"], -p["clip"], p["clip"]
-        )
+        x = (np.asarray(observation, np.float32) - p["mean"]) / p["std"]
+        x = np.clip(x, -p["clip"], p["clip"])
         for kernel, bias in hidden:
             x = activation(x @ kernel + bias)
-        action = np.clip(
-            p["middle"] + np.tanh(x @ last[0] + last[1]) * p["half"], p["low"], p["high"]
-        )
+        action = p["middle"] + np.tanh(x @ last[0] + last[1]) * p["half"]
+        action = np.clip(action, p["low"], p["high"])
         return np.rint(action) if p["whole_numbers"] else action
 
     return act

@@ -1,4 +1,4 @@
-"""Which of MuJoCo's ways to OpenGL works here, without a screen. It must be chosen before `mujoco` is imported."""
+"""Choose a way to OpenGL without a screen. MuJoCo reads the choice when it is imported."""
 
 import functools
 import os
@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 BACKENDS = ("egl", "osmesa")
-"""In the order they are tried: a GPU's, or Mesa's behind the same library, and one that needs no driver at all."""
+"""In the order they are tried: a GPU's (or Mesa's, by the same library); one without a driver."""
 
-WAY_OUT = "install libegl1 or libosmesa6, set MUJOCO_GL to egl or osmesa; or record an .html, which needs no OpenGL"
+WAY_OUT = (
+    "install libegl1 or libosmesa6, set MUJOCO_GL to egl or osmesa; or record an .html, which "
+    "needs no OpenGL"
+)
 
 _TRIAL = """
 import mujoco
@@ -22,18 +25,12 @@ assert renderer.render().any()
 
 @functools.cache
 def problem(backend: str) -> str | None:
-    """Why MuJoCo cannot draw a sphere with `backend`, by trying it in a process of its own; None if it can."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"} | {
-        "MUJOCO_GL": backend
-    }
+    """Return why MuJoCo cannot draw a sphere with `backend`, tried in a process; None if it can."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"}
+    environment["MUJOCO_GL"] = backend
+    command = [sys.executable, "-c", _TRIAL]
     try:
-        trial = subprocess.run(
-            [sys.executable, "-c", _TRIAL],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        trial = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         return "no answer within a minute"
     errors = [line for line in trial.stderr.splitlines() if line[:1].isalpha() and "Error" in line]
@@ -41,14 +38,14 @@ def problem(backend: str) -> str | None:
 
 
 def choose() -> str | None:
-    """Sets `MUJOCO_GL` to the first that works, unless the user has set it or the system needs none.
+    """Set `MUJOCO_GL` to the first that works, unless the user has set it or the system needs none.
 
     Returns:
       None, or what is wrong with every one.
     """
     if sys.platform != "linux" or "mujoco" in sys.modules:
         return None
-    given = os.environ.get("MUJOCO_GL", "")
+    given = os.environ.get("MUJOCO_GL")
     reasons: list[str] = []
     for backend in (given,) if given else BACKENDS:
         reason = problem(backend)

@@ -1,5 +1,6 @@
-"""What was trained, to act with: loaded from a checkpoint alone, without an environment and without the replay buffer."""
+"""Load a trained policy from a checkpoint alone: no environment, no replay buffer."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
@@ -26,55 +27,50 @@ class ObservationError(UsageError, ValueError):
     """An observation that the policy cannot act on."""
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Policy:
-    """A trained actor with its observation normalisation in front and the environment's action bounds behind.
+    """A trained actor, from raw observations to actions within the environment's bounds.
 
     Attributes:
       config: what it was trained with.
       iterations: after how many.
       observation_size: numbers in a flat observation.
       action_size: numbers in a flat action.
-      action_low: bounds of the environment's actions, flat; -1 and 1 for environments in JAX.
-      action_high: likewise.
+      action_low: lower bounds of the flat action; -1 for environments in JAX.
+      action_high: upper bounds; 1 for environments in JAX.
       whole_numbers: actions are rounded, as the environment's are integers.
       spaces: shapes and types of observations and actions, see `envs.base.spaces`.
       networks: the modules.
       actor_params: of `networks.actor`.
-      normalizer: statistics of observations, unused where `config.normalize_observations` is False.
+      normalizer: statistics of observations, used if `config.normalize_observations`.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        iterations: int,
-        spaces: dict[str, Any],
-        networks: Networks,
-        actor_params: Params,
-        normalizer: NormalizerState,
-    ) -> None:
-        self.config, self.iterations, self.spaces = config, iterations, spaces
-        self.networks, self.actor_params, self.normalizer = networks, actor_params, normalizer
-        self.observation_size, self.action_size = (
-            normalizer.mean.shape[-1],
-            math.prod(spaces["action"]["shape"]),
-        )
-        self.action_low, self.action_high = (
-            np.asarray(spaces["action"][bound]) for bound in ("low", "high")
-        )
-        self.whole_numbers = np.issubdtype(np.dtype(spaces["action"]["dtype"]), np.integer)
-        self._apply, self._random = jax.jit(self.apply), np.random.default_rng(config.seed)
+    config: Config
+    iterations: int
+    spaces: dict[str, Any]
+    networks: Networks
+    actor_params: Params
+    normalizer: NormalizerState
+
+    def __post_init__(self) -> None:
+        action = self.spaces["action"]
+        self.observation_size = self.normalizer.mean.shape[-1]
+        self.action_size = math.prod(action["shape"])
+        self.action_low, self.action_high = np.asarray(action["low"]), np.asarray(action["high"])
+        self.whole_numbers = np.issubdtype(np.dtype(action["dtype"]), np.integer)
+        self._apply, self._random = jax.jit(self.apply), np.random.default_rng(self.config.seed)
         # Acting is cheap, so exact on every device: what is exported elsewhere equals it.
-        self._exact = config.model_copy(update={"matmul_precision": "highest"})
+        self._exact = self.config.model_copy(update={"matmul_precision": "highest"})
 
     def apply(self, observation: ArrayLike, key: Key | None = None) -> jax.Array:
-        """The action for a flat observation, with any axes in front; pure, for use under `jit` and `vmap`.
+        """Return the action for a raw, flat observation; pure, for use under `jit` and `vmap`.
 
         Args:
-          observation: raw, as the environment returns it.
+          observation: `[..., observation_size]`, as the environment returns it.
           key: samples the action; without it the action is deterministic.
 
         Returns:
-          A flat action within the environment's bounds.
+          `[..., action_size]`, within the environment's bounds.
         """
         raw = jnp.asarray(observation, jnp.float32)
         action = acting.policy(
@@ -85,7 +81,7 @@ class Policy:
         return jnp.rint(action) if self.whole_numbers else action
 
     def bounds(self) -> dict[str, np.ndarray]:
-        """Of the flat action "low" and "high", and "middle" and "half" of its range, by which [-1, 1] is rescaled."""
+        """Return "low" and "high" of the flat action, and "middle" and "half" of its range."""
         low, high = self.action_low, self.action_high
         bounds = {"low": low, "high": high, "middle": (low + high) / 2, "half": (high - low) / 2}
         return {name: bound.astype(np.float32) for name, bound in bounds.items()}
@@ -97,55 +93,52 @@ class Policy:
         episode_start: Any = None,
         deterministic: bool = True,
     ) -> tuple[np.ndarray, Any]:
-        """NumPy in and out, by Stable-Baselines3's convention: `action, _ = policy.predict(observation)`.
+        """Return (action, state), both NumPy's, by Stable-Baselines3's convention.
 
         Args:
-          observation: one or a batch, flat or as the environment returns it, Dict and Tuple included.
+          observation: one or a batch, flat or as the environment returns it, Dict and Tuple too.
           state: returned as it is; the policy has no memory.
           episode_start: not used.
           deterministic: False samples.
 
         Raises:
-          ObservationError: the shape is another one, or a number is not finite.
+          ObservationError: it has another shape, or a number that is not finite.
         """
         del episode_start
-        flat = self._flat(observation)
+        flat, space = self._flat(observation), self.spaces["action"]
         key = None if deterministic else self._random.integers(2**32, size=2, dtype=np.uint32)
-        action = np.array(self._apply(flat, key))
-        return action.reshape(*flat.shape[:-1], *self.spaces["action"]["shape"]).astype(
-            self.spaces["action"]["dtype"]
-        ), state
+        action = np.array(self._apply(flat, key)).reshape(*flat.shape[:-1], *space["shape"])
+        return action.astype(space["dtype"]), state
 
     def _flat(self, observation: Any) -> np.ndarray:
+        structure = self.spaces["observation"]
         try:
-            flat = _flatten(self.spaces["observation"], observation, self.observation_size)
+            flat = _flatten(structure, observation, self.observation_size)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             reason = f"without {error}" if isinstance(error, KeyError) else error
+            named = isinstance(structure, dict)
+            shape = (self.observation_size,) if named else tuple(structure)
+            parts = f", or the parts {', '.join(structure)}" if named else ""
             raise ObservationError(
-                f"observation: {reason}: this policy takes {self._takes()}"
+                f"observation: {reason}: this policy takes shape {shape} or "
+                f"(batch, {str(shape).strip('(),')}){parts}"
             ) from None
         if not np.isfinite(flat).all():
             where = np.argwhere(~np.isfinite(flat))[0]
             raise ObservationError(
-                f"observation = {flat[tuple(where)]} at {where.tolist()}: only finite numbers can be acted on"
+                f"observation = {flat[tuple(where)]} at {where.tolist()}: only finite numbers can "
+                f"be acted on"
             )
         return flat
 
-    def _takes(self) -> str:
-        structure = self.spaces["observation"]
-        shape = (self.observation_size,) if isinstance(structure, dict) else tuple(structure)
-        parts = f", or the parts {', '.join(structure)}" if isinstance(structure, dict) else ""
-        return f"shape {shape} or (batch, {str(shape).strip('(),')}){parts}"
-
 
 def _flatten(structure: Any, observation: Any, size: int) -> np.ndarray:
-    """`[..., size]` of what has `structure`, or is flat already."""
+    """Return as `[..., size]` what has `structure`, or is flat already."""
     if isinstance(structure, dict) and isinstance(observation, Mapping | tuple):
         keys = structure if isinstance(observation, Mapping) else map(int, structure)
         parts = zip(keys, structure.values(), strict=True)
-        return np.concatenate(
-            [_flatten(part, observation[key], _size(part)) for key, part in parts], axis=-1
-        )
+        flat = [_flatten(part, observation[key], _size(part)) for key, part in parts]
+        return np.concatenate(flat, axis=-1)
     array = np.asarray(observation, np.float32)
     shape = (size,) if isinstance(structure, dict) else tuple(structure)
     batch = array.shape[: max(array.ndim - len(shape), 0)]
@@ -157,9 +150,9 @@ def _flatten(structure: Any, observation: Any, size: int) -> np.ndarray:
 
 
 def _size(structure: Any) -> int:
-    return (
-        sum(map(_size, structure.values())) if isinstance(structure, dict) else math.prod(structure)
-    )
+    if isinstance(structure, dict):
+        return sum(map(_size, structure.values()))
+    return math.prod(structure)
 
 
 def load_policy(
@@ -169,59 +162,46 @@ def load_policy(
     seed_index: int | None = None,
     networks: Networks | None = None,
 ) -> Policy:
-    """The policy of a run's newest checkpoint, or of the one at `step` iterations.
+    """Return the policy of a run's newest checkpoint, or of the one at `step` iterations.
 
     Args:
       run: the run's directory.
       step: iterations of the checkpoint.
-      seed_index: which of the agents that were trained side by side, from 0; by default the best one at the last evaluation.
-      networks: those it was trained with, where they were passed to `train`; by default those of its configuration or losses file.
+      seed_index: which of several agents, from 0; by default the best at the last evaluation.
+      networks: those passed to `train`; by default those of its configuration or losses file.
 
     Raises:
-      UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone, or it has other networks.
+      UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone,
+        or it has other networks.
     """
     stored = stored_policy.find(run, step)
     config, index = stored_policy.choose_agent(stored, seed_index)
     try:
-        arrays = {
-            name: array if index is None else array[index]
-            for name, array in array_store.read(stored.path)
-        }
+        arrays = dict(array_store.read(stored.path))
     except array_store.DamagedError as error:
         raise stored_policy.unusable(error, stored.directory, stored.iterations) from None
-    spaces = stored.manifest.get("spaces") or _older_spaces(stored, arrays)
-    networks = networks or loader.load(stored.config).networks(
-        stored.config, math.prod(spaces["action"]["shape"])
-    )
-    stats = NormalizerState(
-        *(jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var"))
-    )
-    params = _restore(stored, networks, arrays, stats.mean.shape)
-    return Policy(config, stored.iterations, spaces, networks, params, stats)
+    if index is not None:
+        arrays = {name: array[index] for name, array in arrays.items()}
+    # Older checkpoints do not hold them.
+    spaces = stored.manifest.get("spaces") or spaces_of(envs.make(config.env, config))
+    if networks is None:
+        action_size = math.prod(spaces["action"]["shape"])
+        networks = loader.load(stored.config).networks(stored.config, action_size)
+    stats = [jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")]
+    params = _restore(stored, networks, arrays, stats[1].shape)
+    return Policy(config, stored.iterations, spaces, networks, params, NormalizerState(*stats))
 
 
 def _restore(
     stored: StoredPolicy, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]
 ) -> Params:
-    like = jax.eval_shape(
-        networks.actor.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    )
+    observation = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), observation)
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}
     if {name: array.shape for name, array in arrays.items()} != wanted:
         raise UsageError(
-            f"run = {str(stored.directory)!r}: trained with networks of your own: pass them as `networks`"
+            f"run = {str(stored.directory)!r}: trained with networks of your own: pass them as "
+            f"`networks`"
         )
-    return jax.tree.unflatten(
-        jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in wanted]
-    )
-
-
-def _older_spaces(stored: StoredPolicy, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Of an older checkpoint, which does not say: an environment that may have other bounds than [-1, 1] is asked."""
-    head = arrays.get("actor_params.params.MLP_0.Head_0.bias")
-    if head is None or not envs.by_brax(stored.config.env):
-        return spaces_of(envs.make(stored.config.env, stored.config))
-    action = np.ones(head.size // 2)
-    bounds = {"low": (-action).tolist(), "high": action.tolist()}
-    shape = list(arrays["normalizer.mean"].shape)
-    return {"observation": shape, "action": {"shape": [action.size], "dtype": "float32", **bounds}}
+    leaves = [jnp.asarray(arrays[name]) for name in wanted]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -1,8 +1,9 @@
-"""Watch what was trained: a film through MuJoCo's or the environment's own renderer, or a page that a browser plays."""
+"""Record what was trained: a video of its renderer's images, or a page that a browser plays."""
 
 # pyright: basic, reportAttributeAccessIssue=false
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,11 @@ from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import opengl, video, viewer
 from mjx_sac.policy.policy import Policy
 
-SIZE = (640, 480)
+_SIZE = 640, 480
 
 
 class Episode(NamedTuple):
-    """What was recorded of an episode.
+    """A recorded episode.
 
     Attributes:
       episode_return: sum of its rewards.
@@ -30,24 +31,6 @@ class Episode(NamedTuple):
     ended: bool
 
 
-class _Motion(NamedTuple):
-    """An environment that goes on whenever the next of its moments is asked for.
-
-    Attributes:
-      moments: one at the start of every episode, and one after every step.
-      dt: seconds between them.
-      model: MuJoCo's, or None.
-      bodies: of a moment, position and rotation of all bodies; may be called only before the next moment is asked for.
-      image: of a moment, as `[height, width, 3]` bytes; likewise.
-    """
-
-    moments: Iterator[Any]
-    dt: float
-    model: Any
-    bodies: Callable[[Any], tuple[np.ndarray, np.ndarray]]
-    image: Callable[[Any], np.ndarray]
-
-
 def record(
     policy: Policy,
     out: pathlib.Path,
@@ -56,213 +39,184 @@ def record(
     seconds: float = 10.0,
     camera: str | None = None,
 ) -> list[Episode]:
-    """Plays the deterministic policy and writes what happens to `out`, at the speed at which it happens.
+    """Play the deterministic policy and write what happens to `out`, at its own speed.
 
     Args:
       policy: see `load_policy`.
-      out: ends in .mp4, .gif or .html; for the last nothing is drawn here. `gl.choose()`, before anything imports MuJoCo, finds
-        what the others need.
-      episodes: that many, each from its own initial state, one after the other.
-      seconds: at most, of each episode.
+      out: ends in .mp4, .gif or .html; for the last nothing is drawn here. `opengl.choose()`,
+        before anything imports MuJoCo, finds what the others need.
+      episodes: how many, one after the other, each from another initial state.
+      seconds: of each episode at most.
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
 
+    Returns:
+      What came of each episode.
+
     Raises:
-      UsageError: what should be recorded cannot be drawn, or `out` cannot be written.
+      UsageError: the environment cannot be drawn, an extra is not installed, or `out` cannot be
+        written.
     """
     video.check(out)
     env: Any = envs.make(policy.config.env, policy.config)
-    limits = (policy.config.episode_length, getattr(env, "time_limit", None))
-    plan = _Plan(episodes, seconds, min(filter(None, limits), default=EPISODE_LENGTH), [])
-    prepare = _on_host if isinstance(env, GymnasiumEnvironment) else _on_device
-    motion = prepare(policy, env, plan, out.suffix == ".html", camera)
-    period = video.period(motion.dt, out.suffix)
-    moments = video.thinned(motion.moments, motion.dt, period)
+    kind = _HostScene if isinstance(env, GymnasiumEnvironment) else _DeviceScene
+    scene = kind(policy, env, camera, draw=out.suffix != ".html")
+    limits = filter(None, (policy.config.episode_length, getattr(env, "time_limit", None)))
+    length = max(1, min(round(seconds / scene.dt), min(limits, default=EPISODE_LENGTH)))
+    log: list[Episode] = []
+    played = _play(scene, episodes, length, policy.config.action_repeat, log)
+    period = video.period(scene.dt, out.suffix)
+    shown = video.thinned(played, scene.dt, period)
     if out.suffix == ".html":
-        # Copies: the environment goes on in place.
-        bodies = [tuple(np.array(part) for part in motion.bodies(moment)) for moment in moments]
-        positions, rotations = (np.stack(part) for part in zip(*bodies, strict=True))
         title = f"{policy.config.env} after {policy.iterations:,} iterations"
-        out.write_text(viewer.page(motion.model, positions, rotations, period, title))
+        poses = np.stack([_poses(scene.data()) for _ in shown])
+        out.write_text(viewer.page(scene.model, poses, period, title))
     else:
-        video.write(map(motion.image, moments), out, period)
-    return plan.log
-
-
-class _Plan(NamedTuple):
-    """How many episodes, of how many seconds and steps at most, and where to write down what came of them."""
-
-    episodes: int
-    seconds: float
-    limit: int
-    log: list[Episode]
+        video.write((scene.image() for _ in shown), out, period)
+    return log
 
 
 def _play(
-    plan: _Plan,
-    dt: float,
-    repeat: int,
-    *,
-    reset: Callable[[int], Any],
-    act: Callable[[Any], Any],
-    step: Callable[[Any, Any], tuple[Any, Any, Any]],
-) -> Iterator[Any]:
-    """The moments of whole episodes.
+    scene: Any, episodes: int, length: int, action_repeat: int, log: list[Episode]
+) -> Iterator[None]:
+    """Play episodes of at most `length` steps; stop after each reset and step to have it shown."""
+    for episode in range(episodes):
+        scene.reset(episode)
+        action, total, steps, ended = None, 0.0, 0, False
+        yield
+        while steps < length and not ended:
+            if steps % action_repeat == 0:
+                action = scene.act()
+            reward, ended = scene.step(action)
+            total, steps = total + float(reward), steps + 1
+            yield
+        log.append(Episode(total, steps, bool(ended)))
 
-    Args:
-      plan: how many, and how long.
+
+def _poses(data: Any) -> np.ndarray:
+    """Return position and quaternion of every body, `[body, 7]`."""
+    return np.concatenate([data.xpos, data.xquat], axis=-1)
+
+
+class _DeviceScene:
+    """An environment in JAX with a MuJoCo model, whose states have `qpos`: Brax's, Playground's.
+
+    Attributes:
+      model: MuJoCo's.
       dt: seconds in a step.
-      repeat: steps that each action is held for.
-      reset: of the number of the episode, the first moment.
-      act: of a moment, the action.
-      step: of moment and action, the next moment, the reward and whether the episode ended.
     """
-    length = max(1, min(round(plan.seconds / dt), plan.limit))
-    for episode in range(plan.episodes):
-        moment, action, total = reset(episode), None, 0.0
-        yield moment
-        for i in range(length):
-            action = act(moment) if i % repeat == 0 else action
-            moment, reward, ended = step(moment, action)
-            total += float(reward)
-            yield moment
-            if ended:
-                break
-        plan.log.append(Episode(total, i + 1, bool(ended)))
 
-
-def _on_device(policy: Policy, env: Any, plan: _Plan, page: bool, camera: str | None) -> _Motion:
-    """Brax's and Playground's environments, and others of a MuJoCo model whose states have `qpos`."""
-    import jax
-
-    name, inner = policy.config.env, getattr(env, "env", env)
-    model = getattr(inner, "mj_model", None) or getattr(
-        getattr(inner, "sys", None), "mj_model", None
-    )
-    if model is None or not hasattr(inner, "dt"):
-        raise UsageError(
-            f"env = {name!r}: cannot be drawn: it has no MuJoCo model (attributes `mj_model` and `dt`)"
-        )
-    advance, key = jax.jit(env.step), jax.random.PRNGKey(policy.config.seed)
-
-    def first(episode: int) -> Any:
-        return reset(jax.random.fold_in(key, episode))
-
-    def step(state: Any, action: Any) -> Any:
-        state, outcome = advance(state, action)
-        return state, outcome.reward, bool(outcome.terminated) or bool(outcome.truncated)
-
-    reset, act = jax.jit(env.reset), jax.jit(lambda state: policy.apply(state.observation))
-    dt = float(inner.dt)
-    moments = _play(plan, dt, policy.config.action_repeat, reset=first, act=act, step=step)
-    data = _Data(model)
-    image: Any = None if page else _renderer(model, camera)
-    return _Motion(moments, dt, model, data.bodies, lambda state: image(data.set(state)))
-
-
-class _Data:
-    """MuJoCo's own data, for states of JAX environments."""
-
-    def __init__(self, model: Any) -> None:
+    def __init__(self, policy: Policy, env: Any, camera: str | None, draw: bool) -> None:
+        import jax
         import mujoco
 
-        self._mujoco, self._model, self._data = mujoco, model, mujoco.MjData(model)
+        inner = getattr(env, "env", env)
+        system = getattr(inner, "sys", None)
+        self.model: Any = getattr(inner, "mj_model", None) or getattr(system, "mj_model", None)
+        if self.model is None or not hasattr(inner, "dt"):
+            raise UsageError(
+                f"env = {policy.config.env!r}: cannot be drawn: it has no MuJoCo model (attributes "
+                f"`mj_model` and `dt`)"
+            )
+        self.dt = float(inner.dt)
+        self._forward, self._data = mujoco.mj_forward, mujoco.MjData(self.model)
+        if draw:
+            self._camera = _camera(self.model, camera)
+            self._renderer = _renderer(self.model)
+        self._key = partial(jax.random.fold_in, jax.random.PRNGKey(policy.config.seed))
+        self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
+        self._act = jax.jit(lambda state: policy.apply(state.observation))
 
-    def set(self, state: Any) -> Any:
-        """The data with the state's positions."""
-        inner, data = state.inner, self._data
+    def reset(self, episode: int) -> None:
+        self._state: Any = self._reset(self._key(episode))
+
+    def act(self) -> Any:
+        return self._act(self._state)
+
+    def step(self, action: Any) -> tuple[Any, bool]:
+        self._state, step = self._step(self._state, action)
+        return step.reward, bool(step.terminated) or bool(step.truncated)
+
+    def data(self) -> Any:
+        """Return MuJoCo's data with the state's positions."""
+        inner, data = self._state.inner, self._data
         arrays = getattr(inner, "pipeline_state", getattr(inner, "data", inner))
         data.qpos[:] = arrays.qpos if hasattr(arrays, "qpos") else arrays.q
         for name in ("mocap_pos", "mocap_quat"):
             if hasattr(arrays, name):
                 getattr(data, name)[:] = getattr(arrays, name)
-        self._mujoco.mj_forward(self._model, data)
+        self._forward(self.model, data)
         return data
 
-    def bodies(self, state: Any) -> tuple[np.ndarray, np.ndarray]:
-        data = self.set(state)
-        return data.xpos, data.xquat
+    def image(self) -> np.ndarray:
+        self._renderer.update_scene(self.data(), camera=self._camera)
+        return self._renderer.render()
 
 
-def _renderer(model: Any, camera: str | None) -> Callable[[Any], np.ndarray]:
-    """Draws MuJoCo's data."""
+class _HostScene:
+    """One of Gymnasium's environments, which draws itself; attributes as of `_DeviceScene`."""
+
+    def __init__(self, policy: Policy, env: Any, camera: str | None, draw: bool) -> None:
+        self._policy, self._name = policy, env.name
+        self._env = env.showing(camera, draw=draw)
+        self.model: Any = getattr(self._env.unwrapped, "model", None)
+        self.dt = 1 / (self._env.metadata.get("render_fps") or 30)
+        if not draw and self.model is None:
+            raise UsageError(
+                f"env = {env.name!r}: has no MuJoCo model, which an .html shows: record an .mp4 or "
+                f".gif"
+            )
+        if camera and self.model:  # Gymnasium itself takes another one in silence
+            _camera(self.model, camera)
+
+    def reset(self, episode: int) -> None:
+        self._observation, _ = self._env.reset(seed=self._policy.config.seed + episode)
+
+    def act(self) -> np.ndarray:
+        return self._policy.predict(self._observation)[0]
+
+    def step(self, action: Any) -> tuple[Any, bool]:
+        self._observation, reward, terminated, truncated, _ = self._env.step(action)
+        return reward, terminated or truncated
+
+    def data(self) -> Any:
+        return self._env.unwrapped.data
+
+    def image(self) -> np.ndarray:
+        try:
+            return np.asarray(self._env.render())
+        except Exception as error:
+            reason = f"{error}: {opengl.WAY_OUT}" if self.model else error
+            raise UsageError(f"env = {self._name!r}: cannot draw itself: {reason}") from None
+
+
+def _renderer(model: Any) -> Any:
     import mujoco
 
-    view = _camera(model, camera)
-    width, height = SIZE
+    width, height = _SIZE
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     try:
-        renderer = mujoco.Renderer(model, height, width)
+        return mujoco.Renderer(model, height, width)
     except Exception as error:  # whatever a GL library raises
         raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
 
-    def image(data: Any) -> np.ndarray:
-        renderer.update_scene(data, camera=view)
-        return renderer.render()
-
-    return image
-
 
 def _camera(model: Any, name: str | None) -> Any:
-    """The one called `name`; otherwise the model's own that follows, or a free one, which follows what is not fixed."""
+    """Return the camera called `name`; by default one that follows, or MuJoCo's free one."""
     import mujoco
 
     names = [model.camera(i).name for i in range(model.ncam)]
-    if name is not None:
-        if name not in names:
-            hint = (
-                nearest(name, names)
-                or f"; there are {', '.join(filter(None, names)) or 'none with a name'}"
-            )
-            raise UsageError(f"camera = {name!r}: the model has no such camera{hint}")
+    if name in names:
         return name
-    for i in range(model.ncam):
-        if int(model.cam_mode[i]) in (
-            int(mujoco.mjtCamLight.mjCAMLIGHT_TRACK),
-            int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM),
-        ):
-            return i
+    if name is not None:
+        there = ", ".join(filter(None, names)) or "none with a name"
+        hint = nearest(name, names) or f"; there are {there}"
+        raise UsageError(f"camera = {name!r}: the model has no such camera{hint}")
+    modes = mujoco.mjtCamLight.mjCAMLIGHT_TRACK, mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM
+    following = np.flatnonzero(np.isin(model.cam_mode, [int(mode) for mode in modes]))
+    if following.size:
+        return int(following[0])
     camera = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(model, camera)
     if int(mujoco.mjtJoint.mjJNT_FREE) in model.jnt_type:
         camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
     return camera
-
-
-def _on_host(
-    policy: Policy, env: GymnasiumEnvironment, plan: _Plan, page: bool, camera: str | None
-) -> _Motion:
-    """Gymnasium's environments, which draw themselves."""
-    shown = env.showing(camera, draw=not page)
-    model: Any = getattr(shown.unwrapped, "model", None)
-    if page and model is None:
-        raise UsageError(
-            f"env = {env.name!r}: has no MuJoCo model, which an .html shows: record an .mp4 or .gif"
-        )
-    if camera and model:  # Gymnasium itself takes another one in silence
-        _camera(model, camera)
-    dt = 1 / (shown.metadata.get("render_fps") or 30)
-
-    def step(_: Any, action: Any) -> Any:
-        observation, reward, terminated, truncated, _ = shown.step(action)
-        return observation, reward, terminated or truncated
-
-    def reset(episode: int) -> Any:
-        return shown.reset(seed=policy.config.seed + episode)[0]
-
-    def image(_: Any) -> np.ndarray:
-        try:
-            return np.asarray(shown.render())
-        except Exception as error:
-            way_out = f": {opengl.WAY_OUT}" if model else ""
-            raise UsageError(f"env = {env.name!r}: cannot draw itself: {error}{way_out}") from None
-
-    moments = _play(
-        plan,
-        dt,
-        policy.config.action_repeat,
-        reset=reset,
-        act=lambda x: policy.predict(x)[0],
-        step=step,
-    )
-    data: Any = getattr(shown.unwrapped, "data", None)
-    return _Motion(moments, dt, model, lambda _: (data.xpos, data.xquat), image)

@@ -1,38 +1,36 @@
-"""Files of moving pictures: what can be written, and how many frames are needed to show things at their own speed."""
+"""Write .mp4 and .gif files whose frames pass at the speed of what they show."""
 
 # pyright: basic
-import itertools
 import math
 import pathlib
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from mjx_sac.config import UsageError
+from mjx_sac.config import UsageError, require
 from mjx_sac.policy import viewer
 
-FORMATS = (".mp4", ".gif", ".html")
-
 _FASTEST = {".mp4": 60, ".gif": 30, ".html": 60}  # frames per second; more are not seen
+_MODULES = {".mp4": ["av", "imageio"], ".gif": ["PIL"], ".html": ["trimesh"]}
 _GIF_SIZE = (400, 300)
-_Moment = TypeVar("_Moment")
+_T = TypeVar("_T")
 
 
 def check(out: pathlib.Path) -> None:
-    """Refuses a file that cannot be made, before anything is compiled; makes its directory.
+    """Make the directory of a file; refuse one that cannot be written, before anything is compiled.
 
     Raises:
-      UsageError: one line.
+      UsageError: there is no such format, its extra is not installed, or it cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(FORMATS)}")
+    if out.suffix not in _FASTEST:
+        raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(_FASTEST)}")
+    require(_MODULES[out.suffix], "record", f"out = {str(out)!r}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        there = out.exists()
+        existed = out.exists()
         out.open("ab").close()
-        if not there:
+        if not existed:
             out.unlink()
     except OSError as error:
         raise UsageError(f"out = {str(out)!r}: {error.strerror}: choose another --out") from None
@@ -41,13 +39,13 @@ def check(out: pathlib.Path) -> None:
 
 
 def period(dt: float, suffix: str) -> float:
-    """Seconds between frames: a multiple of `dt`, for a GIF a whole number of hundredths."""
+    """Return seconds between frames: a multiple of `dt`; for a GIF a whole number of hundredths."""
     seconds = dt * max(1, math.ceil(1 / (_FASTEST[suffix] * dt) - 1e-6))
     return math.ceil(seconds * 100 - 1e-6) / 100 if suffix == ".gif" else seconds
 
 
-def thinned(moments: Iterable[_Moment], dt: float, period: float) -> Iterator[_Moment]:
-    """Of moments every `dt` seconds those to be shown every `period` seconds."""
+def thinned(moments: Iterable[_T], dt: float, period: float) -> Iterator[_T]:
+    """Yield, from moments every `dt` seconds, those to show every `period` seconds."""
     due = 0
     for i, moment in enumerate(moments):
         if i * dt >= due * period - 1e-6:
@@ -56,28 +54,30 @@ def thinned(moments: Iterable[_Moment], dt: float, period: float) -> Iterator[_M
 
 
 def write(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
-    """Frames, one at a time, as `[height, width, 3]` bytes; shown for `period` seconds each."""
+    """Write frames, `[height, width, 3]` bytes each, one at a time.
+
+    Args:
+      frames: all of one size.
+      out: ends in .mp4 or .gif.
+      period: seconds that each is shown for.
+    """
     {".mp4": _mp4, ".gif": _gif}[out.suffix](frames, out, period)
 
 
 def _mp4(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
-    import av
+    import imageio.v3 as imageio
 
-    first = next(frames)
-    height, width = (n // 2 * 2 for n in first.shape[:2])  # as the encoder wants them
-    with av.open(str(out), "w") as file:
-        stream = file.add_stream("libx264", rate=Fraction(1 / period).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in itertools.chain([first], frames):
-            image = np.ascontiguousarray(frame[:height, :width])
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        file.mux(stream.encode())
+    with imageio.imopen(out, "w", plugin="pyav") as file:
+        file.init_video_stream("libx264", fps=1 / period, pixel_format="yuv420p")
+        for frame in frames:
+            height, width = (n // 2 * 2 for n in frame.shape[:2])  # H.264 takes even sizes
+            file.write_frame(frame[:height, :width])
 
 
 def _gif(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
     from PIL import Image
 
-    def reduced(frame: np.ndarray) -> Any:
+    def reduced(frame: np.ndarray) -> Image.Image:
         image = Image.fromarray(frame)
         image.thumbnail(_GIF_SIZE)
         return image

@@ -1,10 +1,12 @@
-"""Arrays by name in a directory: a manifest, and the bytes in files named by their SHA-256. No JAX, no Orbax, no pickle.
+"""Arrays by name in a directory: a manifest, and the bytes in files named by their SHA-256.
 
     manifest.json   a09f3c...   7be1d2...
 
-Small arrays share one file. A large one is cut along its first axis into pieces of a mebibyte; a piece of zeros, such as the
-part of a replay buffer that is not filled yet, needs no file. A file that an older snapshot has too is linked, not written
-again: of a ring buffer that is all but what was collected since. Yet every snapshot is whole and can be deleted or copied alone.
+No JAX, no Orbax, no pickle. Small arrays share one file. A large one is cut along its first axis
+into pieces of a mebibyte; a piece of zeros, such as the part of a replay buffer that is not filled
+yet, needs no file. A file that an older snapshot has too is linked instead of written: for a ring
+buffer that is all but what was collected since. Yet every snapshot is complete, and can be deleted
+or copied by itself.
 """
 
 import contextlib
@@ -16,11 +18,11 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import ml_dtypes  # registers bfloat16 and its like with NumPy
+import ml_dtypes  # registers bfloat16 and the like with NumPy
 import numpy as np
 
 SCHEMA = 1
-"""Counts up when an older version could not read what is written."""
+"""Increases when older versions cannot read what is written."""
 
 _PIECE = 2**20
 _MANIFEST = "manifest.json"
@@ -47,7 +49,7 @@ def write(
     """Write `arrays` and the JSON `header`, linking files that the store `older` has too.
 
     Raises:
-      OSError: the disk is full or not writable. What is in `directory` then must be thrown away.
+      OSError: the disk is full or not writable; `directory` must then be thrown away.
     """
     total = new = 0
 
@@ -64,17 +66,16 @@ def write(
     leaves: dict[str, dict[str, Any]] = {}
     packed = bytearray()
     for name, array in arrays.items():
-        leaf: dict[str, Any] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+        leaf = leaves[name] = {"dtype": array.dtype.name, "shape": list(array.shape)}
         if array.nbytes <= _PIECE:
             leaf["offset"] = len(packed)
             packed += array.tobytes()
         else:
-            rows = leaf["rows"] = max(1, _PIECE * len(array) // array.nbytes)
+            leaf["rows"] = max(1, _PIECE * len(array) // array.nbytes)
             leaf["pieces"] = [
                 store(piece.tobytes()) if piece.view(np.uint8).any() else None
-                for piece in _pieces(array, rows)
+                for piece in _pieces(array, leaf["rows"])
             ]
-        leaves[name] = leaf
     body = {"schema": SCHEMA, **header, "leaves": leaves, "packed": store(bytes(packed))}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1)
     _write(directory / _MANIFEST, text.encode())
@@ -82,7 +83,7 @@ def write(
 
 
 def manifest(directory: pathlib.Path) -> dict[str, Any]:
-    """What `write` was given, without the arrays: `header`'s keys, and "leaves" with a dtype and a shape each.
+    """Return the keys of the header that was written, and "leaves": dtype and shape by name.
 
     Raises:
       DamagedError: it is missing or was changed, or a newer version wrote it.
@@ -93,17 +94,16 @@ def manifest(directory: pathlib.Path) -> dict[str, Any]:
         digest = body.pop("sha256")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamagedError(f"{path} cannot be read ({type(error).__name__})") from None
-    if body.get("schema", 0) > SCHEMA:
-        raise DamagedError(
-            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: upgrade mjx-sac"
-        )
+    if (schema := body.get("schema", 0)) > SCHEMA:
+        reads = f"this version reads up to {SCHEMA}"
+        raise DamagedError(f"{path} has schema {schema}, {reads}: upgrade mjx-sac")
     if digest != _digest(body):
         raise DamagedError(f"{path} has been changed: its SHA-256 differs")
     return body
 
 
 def verify(directory: pathlib.Path) -> dict[str, Any]:
-    """Reads every file and returns the manifest.
+    """Read every file, and return the manifest.
 
     Raises:
       DamagedError: the first file that is not what was written.
@@ -118,20 +118,18 @@ def verify(directory: pathlib.Path) -> dict[str, Any]:
 def read(
     directory: pathlib.Path, body: dict[str, Any] | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the arrays one at a time, by name; `body` is the manifest where it has been read.
+    """Yield names and arrays; `body` is the manifest where it has been read.
 
     Raises:
-      DamagedError: as `verify`.
+      DamagedError: a file is not what was written.
     """
     body = body or manifest(directory)
     packed = _load(directory / body["packed"])
     for name, leaf in body["leaves"].items():
         dtype, shape = np.dtype(leaf["dtype"]), tuple(leaf["shape"])
         if "offset" in leaf:
-            yield (
-                name,
-                np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"]).reshape(shape),
-            )
+            flat = np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"])
+            yield name, flat.reshape(shape)
             continue
         array = np.zeros(shape, dtype)
         for piece, file in zip(_pieces(array, leaf["rows"]), leaf["pieces"], strict=True):
@@ -141,7 +139,7 @@ def read(
 
 
 def _pieces(array: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Views of so many consecutive rows each."""
+    """Return views of that many consecutive rows each."""
     return (array[i : i + rows] for i in range(0, len(array), rows))
 
 
@@ -150,8 +148,8 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 
 def _link(older: pathlib.Path | None, directory: pathlib.Path, name: str) -> bool:
-    """Whether `name` could be had from `older`; not where a file system has no links, or `older` is just being deleted."""
-    with contextlib.suppress(OSError):
+    """Return whether `name` could be linked: not if `older` lacks it or is just being deleted."""
+    with contextlib.suppress(OSError):  # or the file system has no links
         if older:
             os.link(older / name, directory / name)
             return True

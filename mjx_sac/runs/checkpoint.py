@@ -1,4 +1,4 @@
-"""Write and restore checkpoints: Orbax commits them, `array_store` holds them, nothing is pickled.
+"""Write and restore checkpoints: Orbax commits them, `array_store` holds them; no pickles.
 
 A checkpoint is a directory named by iterations, with two parts: `state`, all that a run needs to
 resume, and `policy`, what acting needs.
@@ -90,7 +90,7 @@ class Checkpoints:
 
         Args:
           directory: the run's.
-          max_to_keep: how many to keep.
+          max_to_keep: checkpoints.
           header: what every manifest says, for JSON.
           fetch: copies named arrays to the host; all processes call it.
           writes: False for processes that only send their parts.
@@ -120,7 +120,7 @@ class Checkpoints:
         )
 
     def save(
-        self, iterations: int, items: Mapping[str, Any], returns: Iterable[float] | None = None
+        self, iterations: int, items: Mapping[str, Any], returns: Iterable[float] = ()
     ) -> None:
         """Copy to the host and write in the background; what is saved may then be donated.
 
@@ -136,10 +136,8 @@ class Checkpoints:
         """
         started = time.perf_counter()
         self.wait()
-        scores = (
-            None if returns is None else [float(x) if np.isfinite(x) else None for x in returns]
-        )
-        header = {"iterations": iterations, "returns": scores, **self._header}
+        known = [x if np.isfinite(x) else None for x in map(float, returns)]
+        header = {"iterations": iterations, "returns": known or None, **self._header}
         saves = {name: _Save(self._fetch(named_leaves(items[name])), header) for name in ITEMS}
         if self._manager is None:
             return
@@ -193,7 +191,7 @@ class Checkpoints:
         self._delete_oldest()
 
     def _delete_oldest(self) -> None:
-        """Rename first (Orbax does not): a kill then leaves nothing that looks like a checkpoint."""
+        """Rename first, as Orbax does not: a kill then leaves nothing like a checkpoint."""
         for step in steps(self._directory)[: -self._max_to_keep]:
             leaving = self._path / f"{_DELETING}{step}"
             with contextlib.suppress(OSError):  # the next save tries again

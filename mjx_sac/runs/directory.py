@@ -21,7 +21,7 @@ _OURS = ("kwargs.json", "checkpoints")
 
 
 def steps(directory: pathlib.Path) -> list[int]:
-    """Return iterations of all complete checkpoints, oldest first. Unfinished ones have no number."""
+    """Return iterations of all complete checkpoints, oldest first; unfinished have no number."""
     return sorted(int(p.name) for p in (directory / "checkpoints").glob("*") if p.name.isdigit())
 
 
@@ -104,9 +104,12 @@ def set_aside(directory: pathlib.Path, damaged: Iterable[int]) -> None:
 
 def clear(directory: pathlib.Path) -> None:
     """Remove an older run: its checkpoints, event files and `kwargs.json`, and nothing else."""
+    names: tuple[str, ...] = ()
     with contextlib.suppress(Exception):  # no kwargs.json, or an unreadable one: no population
-        for name in agent_names(json.loads((directory / _OURS[0]).read_text())["config"]):
-            clear(directory / name)
+        names = agent_names(json.loads((directory / _OURS[0]).read_text())["config"])
+    for name in names:
+        clear(directory / name)
+        with contextlib.suppress(OSError):  # it has files of the user's
             (directory / name).rmdir()
     ours = [directory / name for name in _OURS]
     for path in [*ours, *directory.glob("events.out.tfevents.*")]:

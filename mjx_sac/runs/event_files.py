@@ -17,26 +17,27 @@ from mjx_sac.config import UsageError
 
 
 class EventWriter:
-    """Event files in the run's own directory, so that `tensorboard --logdir runs` shows one curve per run.
+    """Writes one event file into a run's directory, so that TensorBoard shows one curve per run.
 
-    What is logged is on disk when `log` returns: a checkpoint's curves are never behind it. (`SummaryWriter` writes from a thread,
-    which a full disk ends, and then training waits for its queue for ever.) Where nothing can be written, training goes on.
+    What is logged is on disk when `log` returns: curves are never behind a checkpoint. (With
+    `SummaryWriter` a full disk ends its thread, and training waits for its queue for ever.) Where
+    nothing can be written, training continues.
     """
 
     def __init__(
         self, directory: pathlib.Path, iterations: int, warn: Callable[[str], None]
     ) -> None:
-        """A run that goes on continues its curves: what an interrupted one logged past `iterations`, and lost, is hidden.
+        """Open the file, and hide what an interrupted run logged past `iterations` and lost.
 
         Args:
           directory: the run's.
-          iterations: of the checkpoint that it goes on from.
+          iterations: of the checkpoint that is resumed.
           warn: called once, if events cannot be written.
         """
         self._warn = warn
         self._writer: EventsWriter | None = None
         try:
-            # A name of its own even for two starts within a second.
+            # The suffix differs even between two starts within a second.
             self._writer = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
         except OSError as error:
             self._give_up(error)
@@ -44,7 +45,7 @@ class EventWriter:
         self._write(Event(step=iterations + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
-        """Fills the HParams tab, in this event file and not, as tensorboardX does, in a directory of its own."""
+        """Fill the HParams tab, in this file; tensorboardX would make a directory for it."""
         plain = {
             k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in config.items()
         }
@@ -52,6 +53,7 @@ class EventWriter:
             self._write(Event(summary=summary))
 
     def log(self, iterations: int, metrics: Mapping[str, float]) -> None:
+        """Write scalars by tag."""
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
         self._write(Event(step=iterations, summary=Summary(value=values)))
 
@@ -66,20 +68,20 @@ class EventWriter:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._warn(
-            f"warning: no event file from here on ({error.strerror or error}): curves will be missing; training goes on"
-        )
+        reason = error.strerror or error
+        self._warn(f"warning: no event file from here on ({reason}): curves will be missing")
         self._writer = None
 
     def close(self) -> None:
+        """Close the file."""
         if self._writer:
             self._writer.close()
 
 
 def read(directory: pathlib.Path) -> dict[str, dict[int, float]]:
-    """The curves in a run's event files: by tag, values by iterations, without what an interrupted run logged and lost.
+    """Return a run's curves: by tag, values by iterations, without what was logged and lost.
 
-    (TensorBoard's own reader takes a second to import, and imports TensorFlow where that is installed.)
+    (TensorBoard's own reader takes a second to import, and imports TensorFlow if it is installed.)
 
     Raises:
       UsageError: an event file is damaged.
@@ -88,10 +90,8 @@ def read(directory: pathlib.Path) -> dict[str, dict[int, float]]:
     for path in sorted(directory.glob("events.out.tfevents.*")):
         for event in _events(path):
             if event.session_log.status == SessionLog.START:
-                curves = {
-                    tag: {x: y for x, y in curve.items() if x < event.step}
-                    for tag, curve in curves.items()
-                }
+                for tag, curve in curves.items():
+                    curves[tag] = {x: y for x, y in curve.items() if x < event.step}
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
@@ -99,7 +99,10 @@ def read(directory: pathlib.Path) -> dict[str, dict[int, float]]:
 
 
 def _events(path: pathlib.Path) -> Iterator[Any]:
-    """Records are a length, its checksum, an `Event` and its checksum. The last one may be half written, by a run that goes on."""
+    """Yield the events of a file, whose last record a run in progress may have half written.
+
+    A record is a length (8 bytes), its checksum (4), an `Event` and its checksum (4).
+    """
     data, start = path.read_bytes(), 0
     while start + 12 <= len(data):
         end = start + 12 + struct.unpack_from("<Q", data, start)[0]
@@ -109,6 +112,7 @@ def _events(path: pathlib.Path) -> Iterator[Any]:
             yield Event.FromString(data[start + 12 : end])
         except DecodeError:
             raise UsageError(
-                f"{path} is damaged at byte {start:,}: set it aside; the run's other event files can be read"
+                f"{path} is damaged at byte {start:,}: set it aside; the run's other event files "
+                f"can be read"
             ) from None
         start = end + 4

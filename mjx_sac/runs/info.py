@@ -1,4 +1,4 @@
-"""What can be told of a run from its directory, without JAX: for people, and as JSON."""
+"""What a run's directory says of it, without JAX: for people, and as JSON."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from mjx_sac.config import Config, agent_names
 from mjx_sac.runs import array_store, event_files, stored_policy
-from mjx_sac.runs.directory import ITEMS, steps
+from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
 
 Curves = dict[str, dict[int, float]]
 """By tag, values by iterations."""
@@ -18,45 +18,38 @@ RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
 
 
 def inspect(run: str | pathlib.Path) -> dict[str, Any]:
-    """Configuration, progress, checkpoints, curves' last values, versions and commit; of several agents the mean curves.
+    """Return configuration, progress, checkpoints, last returns, versions and commit, for JSON.
+
+    The curves of several agents are averaged.
 
     Raises:
       UsageError: `run` is no run's directory, or what is there is damaged.
     """
     directory = pathlib.Path(run)
     description = _description(directory)
-    config = description["config"]
-    defaults = Config().model_dump(mode="json")
+    config, defaults = description["config"], Config().model_dump(mode="json")
     agents = {name: event_files.read(directory / name) for name in agent_names(config)}
     curves = _mean(agents) if agents else event_files.read(directory)
-    checkpoints = [_checkpoint(directory / "checkpoints" / str(step)) for step in steps(directory)]
-    whole = [checkpoint["iterations"] for checkpoint in checkpoints if not checkpoint["damaged"]]
-    logged = [max(curve) for curve in curves.values()]
+    checkpoints = [_checkpoint(checkpoint_path(directory, step)) for step in steps(directory)]
+    intact = [one["iterations"] for one in checkpoints if not one["damaged"]]
+    returns = {tag: dict(sorted(curves[tag].items())) for tag in RETURNS if tag in curves}
     return {
         "run": str(run),
         "env": config["env"],
         "iterations": {
-            "saved": max(whole, default=0),
-            "logged": max(logged, default=0),
+            "saved": max(intact, default=0),
+            "logged": max((max(curve) for curve in curves.values()), default=0),
             "total": config["iterations"],
         },
         "checkpoints": checkpoints,
         "bytes_on_disk": _bytes(directory.rglob("*")),
         "agents": {
-            name: {tag: _last(curves.get(tag, {})) for tag in RETURNS}
-            for name, curves in agents.items()
+            name: {tag: _last(of_agent.get(tag, {})) for tag in RETURNS}
+            for name, of_agent in agents.items()
         },
-        "returns": {
-            tag: {str(x): curves[tag][x] for x in sorted(curves[tag])}
-            for tag in RETURNS
-            if tag in curves
-        },
+        "returns": {tag: {str(x): y for x, y in curve.items()} for tag, curve in returns.items()},
         "iterations_per_second": _last(curves.get("time/fps", {})),
-        "not_default": {
-            name: value
-            for name, value in config.items()
-            if name not in defaults or value != defaults[name]
-        },
+        "not_default": {k: v for k, v in config.items() if k not in defaults or v != defaults[k]},
         "config": config,
         "versions": description.get("versions", {}),
         "git_commit": description.get("git_commit"),
@@ -64,20 +57,17 @@ def inspect(run: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _mean(agents: Mapping[str, Curves]) -> Curves:
-    """Over agents, wherever any of them has something."""
-    tags = dict.fromkeys(tag for curves in agents.values() for tag in curves)
-    found = {tag: [curves[tag] for curves in agents.values() if tag in curves] for tag in tags}
-    return {
-        tag: {
-            x: fmean(curve[x] for curve in curves if x in curve)
-            for x in sorted(set().union(*curves))
-        }
-        for tag, curves in found.items()
-    }
+    """Return the mean over those agents that have a value, point by point."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for curves in agents.values():
+        for tag, curve in curves.items():
+            for x, y in curve.items():
+                values.setdefault(tag, {}).setdefault(x, []).append(y)
+    return {tag: {x: fmean(ys) for x, ys in points.items()} for tag, points in values.items()}
 
 
 def _description(directory: pathlib.Path) -> dict[str, Any]:
-    """`kwargs.json`, which is there before the first checkpoint, or else what the newest checkpoint says."""
+    """Return `kwargs.json`, or where there is none what the newest checkpoint says."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         found = json.loads((directory / "kwargs.json").read_text())
         if {"env", "iterations"} <= found["config"].keys():
@@ -86,7 +76,7 @@ def _description(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def _checkpoint(path: pathlib.Path) -> dict[str, Any]:
-    """Damage that its manifests show; whole files are only read by those who use them."""
+    """Return iterations, size, and damage as far as the manifests show it."""
     damaged = None
     try:
         for item in ITEMS:
@@ -97,10 +87,10 @@ def _checkpoint(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _bytes(paths: Iterable[pathlib.Path]) -> int:
-    """Of all files among them; those that checkpoints share count once."""
+    """Return the size of all files among `paths`; those that checkpoints share count once."""
     sizes: dict[int, int] = {}
     for path in paths:
-        with contextlib.suppress(OSError):  # a run that goes on has just deleted it
+        with contextlib.suppress(OSError):  # a run in progress has just deleted it
             stat = path.lstat()
             sizes[stat.st_ino] = 0 if path.is_dir() else stat.st_size
     return sum(sizes.values())

@@ -1,4 +1,4 @@
-"""Learning curves: runs grouped by configuration, their mean and how far they lie apart, as a picture or as numbers."""
+"""Learning curves: runs grouped by configuration, as a picture or as numbers."""
 
 # pyright: basic
 import csv
@@ -10,46 +10,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac.config import PLACES, Config, UsageError
+from mjx_sac.config import PLACES, Config, UsageError, require
 
 Curve = Sequence[tuple[float, float]]
 """Points (x, y) of one run, in order of x."""
 
 PICTURES, NUMBERS = (".png", ".pdf", ".svg"), (".csv", ".json")
 FEW = 5
-"""From so many runs on quartiles say more than minimum and maximum."""
+"""With so many runs or more, quartiles say more than minimum and maximum."""
 
-# How a run is started, looked at or kept, which nothing that is learned depends on; how far it went is on the x axis.
-_IRRELEVANT = (
-    "logdir",
-    "seed",
-    "iterations",
-    "checkpoint_interval",
-    "max_to_keep",
-    "vectorization",
-    "env_timeout",
-    *PLACES,
-)
-_COLORS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)  # Okabe and Ito: told apart by all
+# How a run is started, watched or kept, which does not change what is learned; how far it went is
+# on the x axis.
+_IRRELEVANT = {
+    *("logdir", "seed", "iterations", "checkpoint_interval", "max_to_keep"),
+    *("vectorization", "env_timeout", *PLACES),
+}
+# Okabe and Ito's, which the colour-blind can tell apart.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INTERVALS = {1: "one run", 2: "mean, minimum to maximum", FEW: "mean, first to third quartile"}
 
 
 class Summary(NamedTuple):
-    """Several runs as one curve, where all of them are.
+    """Several runs as one curve, where all of them have been.
 
     Attributes:
       x: every x of any run within the range that all runs cover.
-      mean: of the runs, each interpolated between its own points.
-      low, high: their minimum and maximum, or from `FEW` runs on the quartiles.
-      interval: which, in words.
+      mean: over runs, each interpolated between its points.
+      low: minimum over runs, or the first quartile of `FEW` or more.
+      high: maximum, or the third quartile.
+      interval: which of them, in words.
     """
 
     x: np.ndarray
@@ -60,7 +49,7 @@ class Summary(NamedTuple):
 
 
 def summarise(runs: Sequence[Curve]) -> Summary:
-    """The mean of `runs` and their interval."""
+    """Return the mean of `runs` and their interval."""
     points = [np.array(run, float).T for run in runs]
     x = np.unique(np.concatenate([run[0] for run in points]))
     x = x[(x >= max(run[0, 0] for run in points)) & (x <= min(run[0, -1] for run in points))]
@@ -70,32 +59,23 @@ def summarise(runs: Sequence[Curve]) -> Summary:
 
 
 def group(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A label for each configuration, the same for those that train alike: what differs between groups, or the environment."""
+    """Return a label for each configuration, the same for those that train alike.
+
+    It says what differs between groups; the environment where there is only one group.
+    """
     defaults = Config().model_dump(mode="json")
-    plain = [{**defaults, **config} for config in configs]
-    names = [
-        name
-        for name in dict.fromkeys(name for config in plain for name in config)
-        if name not in _IRRELEVANT
-    ]
-    differing = [
-        name for name in names if any(config.get(name) != plain[0].get(name) for config in plain)
-    ]
-    labels = [", ".join(_label(name, config.get(name)) for name in differing) for config in plain]
-    return [label or str(config["env"]) for label, config in zip(labels, plain, strict=True)]
+    full = [{**defaults, **config} for config in configs]
+    names = dict.fromkeys(name for config in full for name in config if name not in _IRRELEVANT)
+    differing = [k for k in names if any(config.get(k) != full[0].get(k) for config in full)]
+    labels = [", ".join(_label(k, config.get(k)) for k in differing) for config in full]
+    return [label or str(config["env"]) for label, config in zip(labels, full, strict=True)]
 
 
 def _label(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return name if value else f"no {name}"
-    text = (
-        ",".join(map(str, value))
-        if isinstance(value, list)
-        else "auto"
-        if value is None
-        else str(value)
-    )
-    return text if name == "env" else f"{name} {text}"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if name == "env" else f"{name} {'auto' if value is None else text}"
 
 
 def draw(
@@ -103,41 +83,32 @@ def draw(
     out: pathlib.Path,
     *,
     title: str = "",
-    x_label: str = "iterations (environment transitions)",
     y_label: str = "return",
     points: Mapping[str, Curve] | None = None,
 ) -> None:
-    """A picture, in the format of the suffix of `out`: for each name the mean, its interval, and every run as a thin line.
+    """Draw the mean and interval of each group, and every run as a thin line.
 
     Args:
-      curves: the runs by name, in the order of the legend.
-      out: the file.
-      title: above it.
-      x_label: of the x axis.
-      y_label: of the y axis.
-      points: others' figures to be seen beside the curves, by name.
+      curves: runs by the name of their group, in the order of the legend.
+      out: the file, whose suffix says the format.
+      title: above the picture.
+      y_label: what the curves show.
+      points: others' figures to show beside the curves, by name.
     """
-    from matplotlib.figure import (
-        Figure,  # not pyplot: no window, no global state, half the time to import
-    )
+    from matplotlib.figure import Figure  # pyplot would open windows and takes twice the time
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(
-        figsize=(7.2, 4.4 + 0.25 * (len(curves) + len(points or {}))), dpi=150, layout="constrained"
-    )
+    points = points or {}
+    size = (7.2, 4.4 + 0.25 * (len(curves) + len(points)))
+    figure = Figure(size, dpi=150, layout="constrained")
+    x_label = "iterations (environment transitions)"
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     for i, (name, runs) in enumerate(curves.items()):
-        _draw_group(
-            axes, name, runs, _COLORS[i % len(_COLORS)], ("-", "--", ":")[i // len(_COLORS) % 3]
-        )
-    for i, (name, curve) in enumerate((points or {}).items()):
-        axes.plot(
-            *zip(*curve, strict=True),
-            "osD^vPX*"[i % 8],
-            color="0.25",
-            markerfacecolor="none",
-            label=name,
-        )
+        again, color = divmod(i, len(_COLORS))
+        _draw_group(axes, name, runs, _COLORS[color], ("-", "--", ":")[again % 3])
+    for i, (name, curve) in enumerate(points.items()):
+        x, y = zip(*curve, strict=True)
+        axes.plot(x, y, "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3)
@@ -158,6 +129,15 @@ def _draw_group(axes: Any, name: str, runs: Sequence[Curve], color: str, style: 
     axes.plot([], [], style, color=color, linewidth=2, label=textwrap.fill(f"{name} ({how})", 95))
 
 
+def check(out: pathlib.Path) -> None:
+    """Raise UsageError where no file with this suffix can be written here."""
+    if out.suffix not in PICTURES + NUMBERS:
+        known = ", ".join(PICTURES + NUMBERS)
+        raise UsageError(f"out = {str(out)!r}: no such format: end it in {known}")
+    if out.suffix in PICTURES:
+        require(["matplotlib"], "plot", f"out = {str(out)!r}")
+
+
 def write(
     curves: Mapping[str, Mapping[str, Curve]],
     out: pathlib.Path,
@@ -165,65 +145,48 @@ def write(
     title: str = "",
     sources: Mapping[str, Any] | None = None,
 ) -> None:
-    """The runs (by their directories) of every group, drawn or as numbers: the suffix of `out` says which.
+    """Draw groups of runs, or write them as numbers, as the suffix of `out` says.
 
     Args:
-      curves: of each group the runs.
+      curves: by group, the curves of its runs by their directories.
       out: the file.
       metric: what the curves show.
       title: above a picture.
-      sources: by directory what a run was trained with; written once for all runs that share it. In JSON alone.
+      sources: by directory, what a run was trained with; for JSON.
 
     Raises:
-      UsageError: the suffix is none of `PICTURES` and `NUMBERS`, or the file cannot be written.
+      UsageError: the file cannot be written, see `check`.
     """
-    if out.suffix not in PICTURES + NUMBERS:
-        raise UsageError(
-            f"out = {str(out)!r}: no such format: end it in {', '.join(PICTURES + NUMBERS)}"
-        )
+    check(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".json":
-            groups = [_numbers(*pair) for pair in curves.items()]
-            out.write_text(
-                json.dumps(
-                    {"metric": metric, "groups": groups, "trained_with": _shared(sources or {})},
-                    indent=1,
-                )
-            )
+            groups = [_numbers(name, runs) for name, runs in curves.items()]
+            trained_with = _shared(sources or {})
+            body = {"metric": metric, "groups": groups, "trained_with": trained_with}
+            out.write_text(json.dumps(body, indent=1))
         elif out.suffix == ".csv":
             _write_csv(curves, out, metric)
         else:
-            draw(
-                {name: list(runs.values()) for name, runs in curves.items()},
-                out,
-                title=title,
-                y_label=metric,
-            )
+            runs = {name: list(group.values()) for name, group in curves.items()}
+            draw(runs, out, title=title, y_label=metric)
     except OSError as error:
         raise UsageError(f"out = {str(out)!r}: {error.strerror}: choose another --out") from None
 
 
 def _numbers(name: str, runs: Mapping[str, Curve]) -> dict[str, Any]:
-    summary = summarise([*runs.values()])
-    arrays = {key: value.tolist() for key, value in summary._asdict().items() if key != "interval"}
-    return {
-        "name": name,
-        "interval": summary.interval,
-        "iterations": arrays.pop("x"),
-        **arrays,
-        "runs": dict(runs),
-    }
+    x, mean, low, high, interval = summarise([*runs.values()])
+    numbers = {"iterations": x, "mean": mean, "low": low, "high": high}
+    lists = {key: value.tolist() for key, value in numbers.items()}
+    return {"name": name, "interval": interval, **lists, "runs": dict(runs)}
 
 
 def _shared(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each different source with the runs that have it."""
-    different = [
-        source for i, source in enumerate(sources.values()) if source not in [*sources.values()][:i]
-    ]
+    """Return each different source once, with the runs that have it."""
+    keys = {run: json.dumps(source, sort_keys=True) for run, source in sources.items()}
     return [
-        {**source, "runs": [run for run, its in sources.items() if its == source]}
-        for source in different
+        {**json.loads(key), "runs": [run for run, its in keys.items() if its == key]}
+        for key in dict.fromkeys(keys.values())
     ]
 
 
@@ -232,8 +195,6 @@ def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, met
         writer = csv.writer(file)
         writer.writerow(["group", "runs", "interval", "iterations", metric, "low", "high"])
         for name, runs in curves.items():
-            summary = summarise([*runs.values()])
-            for row in zip(summary.x, summary.mean, summary.low, summary.high, strict=True):
-                writer.writerow(
-                    [name, len(runs), summary.interval, *(f"{number:.8g}" for number in row)]
-                )
+            *columns, interval = summarise([*runs.values()])
+            for row in zip(*columns, strict=True):
+                writer.writerow([name, len(runs), interval, *(f"{x:.8g}" for x in row)])

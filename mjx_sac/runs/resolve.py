@@ -6,6 +6,8 @@ Nothing here imports JAX, so bad input is refused at once, and nothing here writ
 import importlib.util
 import pathlib
 import tomllib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mjx_sac import envs
@@ -51,7 +53,7 @@ class Run(NamedTuple):
     latest: int | None = None
     manifest: dict[str, Any] | None = None
     steps: tuple[int, ...] = ()
-    changed: dict[str, tuple[Any, Any]] = {}
+    changed: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
     edited: bool = False
 
 
@@ -63,12 +65,12 @@ def resolve(
     fallback: bool = False,
     config_class: type[Config] = Config,
 ) -> Config:
-    """Return the configuration: defaults, under those packaged for the environment, under those
-    of the run to resume, under `config_file`, under `given`.
+    """Return the configuration. Where a value comes from, later wins: defaults, those packaged for
+    the environment, the run to resume, `config_file`, `given`.
 
     Args:
       given: hyperparameters by name.
-      config_file: a TOML file with others.
+      config_file: TOML.
       overwrite: ignore a run that is there.
       fallback: pass over checkpoints that are damaged.
       config_class: the hyperparameters there are, where no algorithm has its own.
@@ -94,7 +96,7 @@ def find(
     """
     file = read_toml(pathlib.Path(config_file)) if config_file else {}
     explicit = {**file, **given}
-    named = {name: explicit[name] for name in ("env", "logdir") if name in explicit}
+    named = {k: v for k, v in explicit.items() if k in ("env", "logdir")}
     directory = pathlib.Path(build(Config, named).run_dir)
     check_writable(directory)
     step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
@@ -113,17 +115,16 @@ def configure(found: Found, given: dict[str, Any]) -> Config:
     """
     config_class, explicit = found.config_class, {**found.file, **given}
     if found.manifest:
-        return build(
-            config_class, {**known(found.manifest, config_class), "logdir": None, **explicit}
-        )
-    env = build(Config, {name: explicit[name] for name in ("env",) if name in explicit}).env
-    fields, defaults = config_class.model_fields, Config.model_fields
-    # An algorithm's own default comes before what was found for soft actor-critic.
-    base = {
-        name: value
-        for name, value in packaged(env, config_class).items()
-        if fields[name].default == defaults[name].default
-    }
+        base = {**known(found.manifest, config_class), "logdir": None}
+    else:
+        env = build(Config, {k: v for k, v in explicit.items() if k == "env"}).env
+        fields, defaults = config_class.model_fields, Config.model_fields
+        # An algorithm's own default comes before what was found for soft actor-critic.
+        base = {
+            name: value
+            for name, value in packaged(env, config_class).items()
+            if fields[name].default == defaults[name].default
+        }
     return build(config_class, {**base, **explicit})
 
 
@@ -158,18 +159,20 @@ def attach_at(
     directory = pathlib.Path(config.run_dir)
     if step is None or manifest is None:
         return Run(config, directory)
-    here = {name: getattr(config, name) for name in ("logdir", *PLACES)}
+    now = config.model_dump()
+    here = {name: now[name] for name in ("logdir", *PLACES)}
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
     stored = {**then.model_dump(), **here}
-    changed = {
-        k: (stored[k], value) for k, value in config.model_dump().items() if value != stored[k]
-    }
-    fixed = {k: pair for k, pair in changed.items() if mark(type(config), k, "fixed")}
+    changed = {k: (stored[k], value) for k, value in now.items() if value != stored[k]}
+    fixed = [
+        f"{k} {old!r} (now {new!r})"
+        for k, (old, new) in changed.items()
+        if mark(type(config), k, "fixed")
+    ]
     if fixed:
-        fields = ", ".join(f"{k} {old!r} (now {new!r})" for k, (old, new) in fixed.items())
         raise UsageError(
-            f"{directory} holds a run with {fields}: leave that as it is, choose another --logdir, "
-            f"or restart with --overwrite"
+            f"{directory} holds a run with {', '.join(fixed)}: leave that as it is, choose another "
+            f"--logdir, or restart with --overwrite"
         )
     same_losses = manifest.get("losses_sha256") == loader.sha256(config.losses)
     edited = "losses" not in changed and not same_losses
@@ -192,8 +195,9 @@ def newest(
     first = None
     for step in reversed([step for step in steps(directory) if before is None or step < before]):
         try:
-            paths = [checkpoint_path(directory, step) / item for item in ITEMS]
-            return step, [array_store.manifest(path) for path in paths][0]
+            path = checkpoint_path(directory, step)
+            manifests = {item: array_store.manifest(path / item) for item in ITEMS}
+            return step, manifests["state"]
         except array_store.DamagedError as error:
             if not fallback:
                 raise damaged(error) from None

@@ -1,88 +1,129 @@
-"""One program of a sweep: several settings side by side, trained up to some iterations; in this process or in a worker's."""
+"""One program of a sweep: settings trained side by side, up to some iterations."""
 
 import math
 import os
 import pathlib
 import shutil
 import time
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mjx_sac.config import Config, NonFiniteError, UsageError, nearest
 from mjx_sac.runs import array_store
-from mjx_sac.runs.directory import ITEMS, steps
-
-Curve = list[tuple[int, float]]
+from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
+from mjx_sac.sweep import space
 
 
 class Job(NamedTuple):
-    """What is trained in one program.
+    """What one program trains.
 
     Attributes:
-      name: of its directory, unique in the sweep.
+      name: unique among the programs that run at the same time.
       trials: numbers of the settings, in the order of `config.members`.
       config: trains all of them, up to `config.iterations`.
-      parent: the run whose agents `kept` (their places there) go on here; None where training begins.
-      kept: see `parent`.
+      rung: how often its settings have been judged before.
       start: iterations that were trained before.
-      on_host: the environment is on the host, where there are no populations: agents are trained one after another.
+      parent: the run to fork from, some of whose agents continue here; None where training begins
+        or the same run continues.
+      kept: places of those agents in `parent`.
+      on_host: the environment is on the host, where there are no populations: one run per agent.
     """
 
     name: str
     trials: tuple[int, ...]
     config: Config
+    rung: int = 0
+    start: int = 0
     parent: str | None = None
     kept: tuple[int, ...] = ()
-    start: int = 0
     on_host: bool = False
+
+    def describe(self) -> str:
+        """Return such as `4 settings with 2 seeds each in one program, 0 to 1,000 iterations`."""
+        settings = f"{len(self.trials)} setting{'s' * (len(self.trials) > 1)}"
+        seeds = self.config.num_seeds
+        each = f" with {seeds} seeds each" if seeds > 1 else ""
+        how = "one run after another" if self.on_host else "in one program"
+        span = f"{self.start:,} to {self.config.iterations:,} iterations"
+        return f"{self.name}: {settings}{each} {how}, {span}"
+
+    def smaller(
+        self, survivors: Collection[int], scores: Mapping[int, float], until: int
+    ) -> "Job | None":
+        """Return the job in which the survivors continue until the next rung; None without any.
+
+        It has a half of this one's settings, or a quarter, ..., so that few sizes are compiled: the
+        next best fill it up.
+
+        Args:
+          survivors: numbers of trials, which need not be here.
+          scores: by number, of all trials that have one.
+          until: iterations of the next rung.
+        """
+        wanted = len({*survivors}.intersection(self.trials))
+        if not wanted:
+            return None
+        halves = (-(-len(self.trials) // 2**i) for i in range(len(self.trials)))
+        size = min(half for half in halves if half >= wanted)
+        finite = [place for place, number in enumerate(self.trials) if number in scores]
+        ranked = sorted(finite, key=lambda place: -scores[self.trials[place]])
+        places = sorted(ranked[:size])
+        changed: dict[str, Any] = {"iterations": until}
+        job = self._replace(rung=self.rung + 1, start=self.config.iterations, parent=None, kept=())
+        if len(places) < len(self.trials):
+            here, seeds = pathlib.Path(self.config.run_dir), self.config.num_seeds
+            changed["logdir"] = str(here.with_name(f"{self.name},rung_{job.rung}"))
+            changed["members"] = tuple(self.config.members[place] for place in places)
+            job = job._replace(
+                trials=tuple(self.trials[place] for place in places),
+                parent=str(here),
+                kept=tuple(place * seeds + seed for place in places for seed in range(seeds)),
+            )
+        return job._replace(config=space.apply(self.config, changed))
 
 
 class Outcome(NamedTuple):
-    """What came of it.
+    """What came of a job.
 
     Attributes:
-      curves: of every agent, those of the first setting first: iterations and values of the metric.
-      scores: of every agent: the mean over the last quarter; NaN where it stopped being finite.
-      began: seconds since 1970.
-      seconds: it took.
-      process: that it ran in, on which machine.
+      scores: per agent, all seeds of the first setting first: the mean over the last quarter of
+        its curve; NaN where it became non-finite.
+      seconds: of training.
+      process: where it ran, as `host:pid`.
       error: why it ended early.
     """
 
-    curves: list[Curve]
     scores: list[float]
-    began: float
     seconds: float
     process: str
     error: str | None = None
 
 
 def run(job: Job, metric: str, losses: Any = None) -> Outcome:
-    """Trains, going on where the job was interrupted.
+    """Train, resuming where the job was interrupted.
 
     Raises:
-      UsageError: it cannot be trained, or `metric` is none of its curves.
-      TrainingError: training failed for another reason than numbers that stopped being finite; it can go on.
+      UsageError: it cannot be trained, or no agent logs `metric`.
+      TrainingError: training failed for another reason than non-finite numbers; it can be resumed.
     """
     from mjx_sac.training.host import train
 
     began, error = time.time(), None
     if job.parent:
-        graft(pathlib.Path(job.parent), job.config, job.kept)
-    for config in alone(job.config) if job.on_host else (job.config,):
+        fork_checkpoint(pathlib.Path(job.parent), job.config, job.kept)
+    for config in single_runs(job.config) if job.on_host else [job.config]:
         try:
             train.train(config, losses=None if config.losses else losses)
         except NonFiniteError as problem:
             error = str(problem)
-    curves, scores = measure(job.config, metric)
-    return Outcome(
-        curves, scores, began, time.time() - began, f"{os.uname().nodename}:{os.getpid()}", error
-    )
+    process = f"{os.uname().nodename}:{os.getpid()}"
+    return Outcome(measure(job.config, metric), time.time() - began, process, error)
 
 
-def alone(config: Config) -> list[Config]:
-    """A run for every agent, each where a population would have its curves."""
+def single_runs(config: Config) -> list[Config]:
+    """Return a run for each agent, which logs where a population would have that agent's curves."""
     names = config.agent_names() or ("",)
     return [
         agent.model_copy(update={"logdir": str(pathlib.Path(config.run_dir) / name)})
@@ -90,11 +131,11 @@ def alone(config: Config) -> list[Config]:
     ]
 
 
-def measure(config: Config, metric: str) -> tuple[list[Curve], list[float]]:
-    """Curve and score of every agent, from its event files.
+def measure(config: Config, metric: str) -> list[float]:
+    """Return the score of each agent, from its event files.
 
     Raises:
-      UsageError: no agent has that metric.
+      UsageError: no agent logs that metric.
     """
     from mjx_sac.runs import event_files
 
@@ -102,63 +143,53 @@ def measure(config: Config, metric: str) -> tuple[list[Curve], list[float]]:
     found = [event_files.read(directory / name) for name in config.agent_names() or ("",)]
     known = sorted({tag for curves in found for tag in curves})
     if known and metric not in known:
-        raise UsageError(
-            f"metric = {metric!r}: no run has it{nearest(metric, known) or '; there are ' + ', '.join(known)}"
-        )
-    curves = [sorted(one.get(metric, {}).items()) for one in found]
-    logged = [max((x for curve in one.values() for x in curve), default=0) for one in found]
-    return curves, [
-        score(curve, last, config.iterations) for curve, last in zip(curves, logged, strict=True)
+        hint = nearest(metric, known) or f"; there are {', '.join(known)}"
+        raise UsageError(f"metric = {metric!r}: no run has it{hint}")
+    logged = [max((x for curve in curves.values() for x in curve), default=0) for curves in found]
+    return [
+        score(curves.get(metric, {}), last, config.iterations)
+        for curves, last in zip(found, logged, strict=True)
     ]
 
 
-def score(curve: Curve, logged: int, iterations: int) -> float:
-    """The mean of the last quarter, less at the mercy of one evaluation than the last value; NaN where logging ended early."""
-    late = [y for x, y in curve if x > 0.75 * iterations] or [y for _, y in curve[-1:]]
+def score(curve: Mapping[int, float], logged: int, iterations: int) -> float:
+    """Return the mean of the last quarter of a curve: it does not hang on one evaluation.
+
+    Args:
+      curve: values by iterations.
+      logged: the last iterations at which anything was logged; before `iterations`, the agent
+        became non-finite, and its score is NaN.
+      iterations: where training should have ended.
+    """
+    late = [y for x, y in curve.items() if x > 0.75 * iterations]
+    late = late or [curve[x] for x in sorted(curve)[-1:]]
     return float(np.mean(late)) if late and logged >= iterations else math.nan
 
 
-def graft(parent: pathlib.Path, config: Config, kept: tuple[int, ...]) -> None:
-    """The checkpoint from which some agents of the run in `parent` go on as `config` says, without the others.
+def fork_checkpoint(parent: pathlib.Path, config: Config, kept: tuple[int, ...]) -> None:
+    """Write a checkpoint from which agents of the run in `parent` continue without the others.
 
-    It is made of the arrays on disk: all but the counter that agents share have an axis of agents first.
+    Only arrays on disk are touched: all but the counters that agents share have agents as their
+    first axis. Does nothing where the run of `config` has begun.
     """
-    directory = pathlib.Path(config.run_dir) / "checkpoints"
-    if steps(directory.parent):
-        return  # it has been going on already
+    directory = pathlib.Path(config.run_dir)
+    if steps(directory):
+        return
     iterations = steps(parent)[-1]
-    temporary = directory / "grafting"
+    temporary = directory / "checkpoints" / "forking"
     shutil.rmtree(temporary, ignore_errors=True)
     for item in ITEMS:
-        source = parent / "checkpoints" / str(iterations) / item
+        source = checkpoint_path(parent, iterations) / item
         (temporary / item).mkdir(parents=True)
-        header = {
-            name: value
-            for name, value in array_store.manifest(source).items()
-            if name not in ("schema", "leaves", "packed")
-        }
-        header["returns"] = [header["returns"][i] for i in kept] if header.get("returns") else None
+        header = array_store.manifest(source)
+        for own in ("schema", "leaves", "packed"):
+            del header[own]
+        if header.get("returns"):
+            header["returns"] = [header["returns"][i] for i in kept]
+        header["config"] = config.model_dump(mode="json")
         arrays = {
             name: np.ascontiguousarray(x[list(kept)]) if x.ndim else x
             for name, x in array_store.read(source)
         }
-        array_store.write(
-            temporary / item, arrays, {**header, "config": config.model_dump(mode="json")}, None
-        )
-    temporary.replace(directory / str(iterations))
-
-
-def to_json(outcome: Outcome) -> dict[str, Any]:
-    """For the sweep's file: JSON has no NaN."""
-    return {
-        **outcome._asdict(),
-        "scores": [value if math.isfinite(value) else None for value in outcome.scores],
-    }
-
-
-def from_json(stored: dict[str, Any]) -> Outcome:
-    """What `to_json` was given, and whatever was added."""
-    scores = [math.nan if value is None else value for value in stored["scores"]]
-    return Outcome(
-        **{name: stored[name] for name in Outcome._fields if name != "scores"}, scores=scores
-    )
+        array_store.write(temporary / item, arrays, header, None)
+    temporary.replace(checkpoint_path(directory, iterations))

@@ -1,335 +1,153 @@
-"""What a sweep tries: its space, and the searches through it. Pure functions; NumPy alone, and Optuna where that is asked for."""
+"""How a sweep searches: Optuna's study on disk, its samplers, and the pruners."""
 
-import importlib.util
-import itertools
+# pyright: basic
+import copy
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import MedianPruner
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mjx_sac.config import Config, UsageError, build, mark, nearest
+from mjx_sac.config import Config, UsageError
+from mjx_sac.sweep.space import Choice, Parameter, Range, Settings, label
 
-Settings = dict[str, Any]
-"""Values of the hyperparameters that vary."""
+FILE = "study.journal"
+"""Optuna's log of the sweep, in its directory."""
 
-_TRIES = 100
-"""So often a setting is drawn that was there before, until a space counts as exhausted."""
+_MISSES = 100
+"""Proposals in a row that were there before, after which a space counts as exhausted."""
 
-
-class Choice(NamedTuple):
-    """A hyperparameter with the values it can have."""
-
-    name: str
-    values: tuple[Any, ...]
-
-    def at(self, share: float) -> Any:
-        """The value that a number in [0, 1) stands for."""
-        return self.values[int(share * len(self.values))]
-
-
-class Range(NamedTuple):
-    """A hyperparameter that can be anything from `low` to `high`, both included.
-
-    Attributes:
-      log: its logarithm is what is uniform.
-      whole: whole numbers only.
-    """
-
-    name: str
-    low: float
-    high: float
-    log: bool
-    whole: bool
-
-    def at(self, share: float) -> Any:
-        """The value that a number in [0, 1) stands for, with no more digits than a person would type."""
-        if self.whole:
-            low, high = self.low - 0.5, self.high + 0.5
-            value = (
-                math.exp(math.log(low) + share * math.log(high / low))
-                if self.log
-                else low + share * (high - low)
-            )
-            return int(min(max(round(value), self.low), self.high))
-        value = (
-            self.low * (self.high / self.low) ** share
-            if self.log
-            else self.low + share * (self.high - self.low)
-        )
-        return self.near(value)
-
-    def near(self, value: float) -> Any:
-        """`value` rounded to four digits, and inside."""
-        return int(value) if self.whole else min(max(float(f"{value:.4g}"), self.low), self.high)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-Parameter = Choice | Range
-
-
-class Told(NamedTuple):
-    """What came of a setting.
-
-    Attributes:
-      settings: what was tried.
-      score: the higher the better; NaN where training failed.
-      iterations: after which the score was taken.
-      whole: not stopped before its end.
-    """
-
-    settings: Settings
-    score: float
-    iterations: int
-    whole: bool
-
-
-def parse(texts: Sequence[str], base: Config, given: Iterable[str]) -> list[Parameter]:
-    """The space that `name=1e-4,1e-3` or `name=1e-4..1e-2` describe.
-
-    Args:
-      texts: one for each hyperparameter.
-      base: values of all others.
-      given: hyperparameters that have a value of their own already.
+def open_study(directory: pathlib.Path) -> optuna.Study:
+    """Return the study in `directory`, whose lock must be held, making it if need be.
 
     Raises:
-      UsageError: one line for the first that is unknown, there twice, empty or out of bounds.
+      UsageError: the file is damaged.
     """
-    space: list[Parameter] = []
-    for text in texts:
-        name, equals, values = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals or not name:
-            raise UsageError(f"param = {text!r}: write name=value,value,... or name=low..high")
-        _check_name(name, type(base), {*given}, {parameter.name for parameter in space})
-        space.append(_parameter(name, values, base))
-    if not space:
-        raise UsageError(
-            "param: nothing varies: say --param name=value,value,... or name=low..high, once for each hyperparameter"
-        )
-    return space
-
-
-def _check_name(name: str, config_class: type[Config], given: set[str], known: set[str]) -> None:
-    fields = config_class.model_fields
-    if name not in fields:
-        raise UsageError(f"param {name}: no such hyperparameter{nearest(name, list(fields))}")
-    if name == "seed":
-        raise UsageError(
-            "param seed: every setting is trained with the same seeds: --num_seeds says how many"
-        )
-    if name == "losses" or mark(config_class, name, "group") in ("Run", "Output"):
-        raise UsageError(f"param {name}: the same for the whole sweep: give it as --{name}")
-    if name in known:
-        raise UsageError(f"param {name}: there twice: put all its values into one --param")
-    if name in given:
-        raise UsageError(
-            f"param {name}: has a fixed value too, as --{name} or in the configuration file: leave one of them out"
-        )
-
-
-def _parameter(name: str, text: str, base: Config) -> Parameter:
-    if found := re.fullmatch(r"\s*(?:(log|lin):)?(.+?)\.\.(.+)", text):
-        return _range(
-            name, found[1], _value(name, found[2], base), _value(name, found[3], base), text
-        )
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise UsageError(
-            f"param {name} = {text!r}: {'no value' if not any(parts) else 'an empty value'}: write {name}=value,value"
-        )
-    values = tuple(_value(name, part, base) for part in parts)
-    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
-    if twice is not None:
-        raise UsageError(f"param {name} = {text!r}: {show(twice)} is there twice")
-    return Choice(name, values)
-
-
-def _range(name: str, scale: str | None, low: Any, high: Any, text: str) -> Range:
-    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
-        raise UsageError(
-            f"param {name} = {text!r}: not a number, so it has no range: write {name}=value,value,..."
-        )
-    if low >= high:
-        raise UsageError(f"param {name} = {text!r}: {low} is not below {high}")
-    if scale == "log" and low <= 0:
-        raise UsageError(f"param {name} = {text!r}: no logarithm of {low}: raise it, or write lin:")
-    log = scale == "log" or (scale is None and low > 0 and high >= 10 * low)
-    return Range(name, low, high, log, isinstance(low, int) and isinstance(high, int))
-
-
-def _value(name: str, text: str, base: Config) -> Any:
-    """As `Config` understands it, which knows bounds."""
+    path = directory / FILE
+    if path.is_file():  # a killed process may leave half a line, and Optuna's own lock
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        (directory / f"{FILE}.lock").unlink(missing_ok=True)
     try:
-        return getattr(apply(base, {name: text.strip()}), name)
-    except UsageError as error:
-        raise UsageError(f"param {error}") from None
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        return optuna.create_study(
+            study_name="sweep", storage=storage, direction="maximize", load_if_exists=True
+        )
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(
+            f"{path} is damaged: choose another --logdir, or restart with --overwrite"
+        ) from None
 
 
-def apply(base: Config, settings: Mapping[str, Any]) -> Config:
-    """`base` with other values.
-
-    Raises:
-      UsageError: they do not go together.
-    """
-    return build(
-        type(base), {**{name: getattr(base, name) for name in type(base).model_fields}, **settings}
-    )
-
-
-def show(value: Any) -> str:
-    """A value as it is typed after `--param name=`."""
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def label(settings: Settings) -> str:
-    """Such as `tau=0.01,hidden_sizes=64x64`."""
-    return ",".join(f"{name}={show(value)}" for name, value in settings.items())
-
-
-def grid(space: Sequence[Parameter]) -> list[Settings]:
-    """Every combination, the last parameter changing fastest.
-
-    Raises:
-      UsageError: a range has no grid.
-    """
-    for parameter in space:
-        if isinstance(parameter, Range):
-            raise UsageError(
-                f"param {parameter.name}: a range has no grid: list values, or say --search random or optuna"
-            )
-    values = (parameter.values for parameter in space if isinstance(parameter, Choice))
-    return [
-        dict(zip((p.name for p in space), combination, strict=True))
-        for combination in itertools.product(*values)
-    ]
+def settings(space: Sequence[Parameter], trial: FrozenTrial) -> Settings:
+    """Return the hyperparameters of a trial."""
+    return {p.name: p.value(trial.params[p.name]) for p in space}
 
 
 def propose(
-    search: str, space: Sequence[Parameter], seed: int, told: Sequence[Told], count: int
-) -> list[Settings]:
-    """The next `count` settings to try, fewer where the space has no more; the same for the same past, so only that is kept.
+    search: str, space: Sequence[Parameter], seed: int, past: Sequence[FrozenTrial], count: int
+) -> list[FrozenTrial]:
+    """Return the next `count` trials, fewer where the space has no more; none is in `past`.
 
-    Args:
-      search: "random" or "optuna".
-      space: where to look.
-      seed: of what is random.
-      told: what came of all settings proposed before, in order.
-      count: how many.
+    A copy of the study is asked, seeded by `seed` and the number of trials before: the same past
+    gives the same trials, also after a kill halfway through a wave.
     """
-    generator = np.random.default_rng([seed, len(told)])
-    suggested = _ask_optuna(space, generator, told, count) if search == "optuna" else []
-    seen = {label(one.settings) for one in told}
-    proposed: list[Settings] = []
-    for i in range(count):
-        drawn = (
-            {p.name: p.at(share) for p, share in zip(space, row, strict=True)}
-            for row in generator.random((_TRIES, len(space)))
-        )
-        fresh = (one for one in [*suggested[i : i + 1], *drawn] if label(one) not in seen)
-        if (one := next(fresh, None)) is None:
-            break
-        seen.add(label(one))
-        proposed.append(one)
-    return proposed
-
-
-def check_optuna() -> None:
-    """Refuses a search by Optuna where it is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise UsageError(
-            "search = 'optuna': needs Optuna: install the extra, as in `uv run --extra tune mjx-sac ...`"
-        )
-
-
-def _ask_optuna(
-    space: Sequence[Parameter], generator: np.random.Generator, told: Sequence[Told], count: int
-) -> list[Settings]:
-    """A study that lives as long as this call: `told` is all it needs to know, and is in the sweep's own file."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=int(generator.integers(2**31)), constant_liar=True)
+    number = np.random.SeedSequence([seed, len(past)]).generate_state(1)[0]
+    sampler = _sampler(search, space, int(number))
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions: Any = {p.name: _distribution(p) for p in space}
-    for one in told:
-        params = {
-            p.name: p.values.index(one.settings[p.name])
-            if isinstance(p, Choice)
-            else one.settings[p.name]
-            for p in space
-        }
-        whole = one.whole and math.isfinite(one.score)
-        state = optuna.trial.TrialState.COMPLETE if whole else optuna.trial.TrialState.PRUNED
-        # Optuna puts those that were stopped below the others, in order of how far they came; one that failed, last of all.
-        values = {one.iterations: one.score} if math.isfinite(one.score) else {}
-        value = one.score if whole else None
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                value=value,
-                params=params,
-                distributions=distributions,
-                intermediate_values=values,
-            )
-        )
-    asked = [study.ask(distributions).params for _ in range(count)]
-    return [
-        {
-            p.name: p.values[params[p.name]] if isinstance(p, Choice) else p.near(params[p.name])
-            for p in space
-        }
-        for params in asked
-    ]
+    for trial in map(copy.copy, past):
+        if trial.state == TrialState.FAIL:  # Optuna would ignore it, and propose its like again
+            trial.state, trial.intermediate_values = TrialState.PRUNED, {}
+        study.add_trial(trial)
+    distributions = {p.name: _distribution(p) for p in space}
+    seen, misses = {label(settings(space, trial)) for trial in past}, 0
+    found: list[FrozenTrial] = []
+    while len(found) < count and misses < _MISSES:
+        params = study.ask(distributions).params
+        params |= {p.name: p.value(params[p.name]) for p in space if isinstance(p, Range)}
+        trial = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
+        name = label(settings(space, trial))
+        misses = misses + 1 if name in seen else 0
+        if not misses:
+            seen.add(name)
+            found.append(trial)
+    if search == "grid":  # in the order typed: Optuna shuffles
+        found.sort(key=lambda trial: [p.stored.index(trial.params[p.name]) for p in space])
+    return found
+
+
+def _sampler(search: str, space: Sequence[Parameter], seed: int) -> BaseSampler:
+    if search == "grid":
+        return GridSampler({p.name: p.stored for p in space if isinstance(p, Choice)}, seed)
+    return RandomSampler(seed) if search == "random" else TPESampler(seed=seed, constant_liar=True)
 
 
 def _distribution(parameter: Parameter) -> Any:
-    from optuna import distributions
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.stored)
+    kind: Any = IntDistribution if parameter.integer else FloatDistribution
+    return kind(parameter.low, parameter.high, log=parameter.log)
 
-    if isinstance(parameter, Choice):  # by index: Optuna keeps no tuples
-        return distributions.CategoricalDistribution([*range(len(parameter.values))])
-    if parameter.whole:
-        return distributions.IntDistribution(
-            int(parameter.low), int(parameter.high), log=parameter.log
-        )
-    return distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+def grid_size(space: Sequence[Parameter]) -> int:
+    """Return the number of combinations, or raise UsageError: a range has no grid."""
+    for p in space:
+        if isinstance(p, Range):
+            way_out = "list values, or say --search random or optuna"
+            raise UsageError(f"param {p.name}: a range has no grid: {way_out}")
+    return math.prod(len(p.values) for p in space if isinstance(p, Choice))
 
 
 def rungs(config: Config, pruner: str) -> list[int]:
-    """Iterations after which a wave is judged, the last of which are all of them: a quarter and a half, in whole epochs.
+    """Return the iterations after which a wave is judged, the last of which are all of them.
+
+    With a pruner these are a quarter and a half too, in whole epochs.
 
     Raises:
       UsageError: nothing has been evaluated by then.
     """
-    epochs = -(-config.iterations // config.epoch_iterations)
     if pruner == "none":
         return [config.iterations]
-    warm_up = (
-        config.warm_up_vector_steps // config.epoch_vector_steps
-    )  # epochs that learn nothing, or not all along
+    epochs = -(-config.iterations // config.epoch_iterations)
+    # Epochs that learn nothing, or not all along.
+    warm_up = config.warm_up_vector_steps // config.epoch_vector_steps
     early = sorted({-(-epochs // share) for share in (4, 2)})
     early = [epoch for epoch in early if warm_up < epoch < epochs]
     if not early:
         raise UsageError(
-            f"pruner = {pruner!r}: of {epochs} epochs none in the first half is evaluated: raise iterations, or lower log_interval "
-            f"({config.log_interval}) or warm_up_steps ({config.warm_up_steps})"
+            f"pruner = {pruner!r}: of {epochs} epochs none in the first half is evaluated: raise "
+            f"iterations, or lower log_interval ({config.log_interval}) or warm_up_steps "
+            f"({config.warm_up_steps})"
         )
     return [*(epoch * config.epoch_iterations for epoch in early), config.iterations]
 
 
-def survivors(pruner: str, scores: Sequence[float], earlier: Sequence[float]) -> list[int]:
-    """Who of a wave goes on; whoever failed does not.
+def survivors(pruner: str, running: Sequence[int], scores: Mapping[int, float]) -> set[int]:
+    """Return the numbers of the trials that continue after a rung.
 
     Args:
-      pruner: "halving": the better half, rounded up. "median": whoever is not below the median of all judged so far.
-      scores: of the wave.
-      earlier: of the waves before, after as many iterations.
+      pruner: "halving" keeps the better half, rounded up; "median", which is Optuna's, those not
+        below the median of all trials that reached the rung, in this wave or before.
+      running: the trials of a wave.
+      scores: of all trials that have one at this rung; those that failed have none.
     """
-    finite = [i for i, score in enumerate(scores) if math.isfinite(score)]
+    finite = [number for number in running if number in scores]
     if pruner == "halving":
-        best = sorted(finite, key=lambda i: -scores[i])[: -(-len(scores) // 2)]
-        return sorted(best)
-    known = [score for score in (*scores, *earlier) if math.isfinite(score)]
-    return [i for i in finite if scores[i] >= float(np.median(known))]
+        return {*sorted(finite, key=lambda number: -scores[number])[: -(-len(running) // 2)]}
+    # Optuna compares with completed trials only, of which the first wave has none: here all count.
+    trials = {n: create_trial(value=x, intermediate_values={0: x}) for n, x in scores.items()}
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials.values())
+    median = MedianPruner(n_startup_trials=0)
+    return {number for number in finite if not median.prune(study, trials[number])}

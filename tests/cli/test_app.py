@@ -1,23 +1,23 @@
-"""The command line, as a person types it."""
+"""The command line: help, flags, exit codes, one-line errors."""
 
-import subprocess
+import re
+import shlex
 import sys
 
 import pytest
-from helpers.cli import run
+import typer
+from helpers.cli import run, run_alone
 from pydantic import Field
 
+from mjx_sac.cli import app
 from mjx_sac.config import Config
+
+COMMANDS = [*app.COMMANDS]
 
 
 def test_help_comes_without_importing_jax():
-    code = "import sys; sys.argv = ['mjx-sac', 'train', '--help']\n" \
-           "try:\n    from mjx_sac.cli import main; main()\n" \
-           "except SystemExit: print('heavy:', sorted({'jax', 'brax', 'flax', 'orbax'} & set(sys.modules)))"  # fmt: skip
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert "heavy: []" in out
+    code, out, heavy = run_alone("train", "--help")
+    assert (code, heavy) == (0, [])
     assert "Example" in out
 
 
@@ -40,6 +40,28 @@ def test_every_hyperparameter_is_a_flag_with_its_help(capsys, monkeypatch):
     assert "step of the target critics towards the critics (default 0.005)" in out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_commands_help_has_an_example_that_parses(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(capsys, name, "--help")
+    example = re.search(r"Example: mjx-sac (.*?)\s*$", out, flags=re.MULTILINE)
+    assert code == 0
+    assert example, out
+    first, *arguments = shlex.split(example[1])
+    assert first == name
+    group = typer.main.get_command(app.make_app())
+    parent = group.make_context("mjx-sac", [name])
+    group.commands[name].make_context(name, arguments, parent=parent)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_flag_gets_the_nearest(capsys, name):
+    code, out, err = run(capsys, name, "--hepl")
+    assert (code, out, err) == (2, "", "mjx-sac: --hepl: no such flag; did you mean --help?\n")
+    err = run(capsys, name, "--qqqqqqqqqq")[2]
+    assert err == f"mjx-sac: --qqqqqqqqqq: no such flag; `mjx-sac {name} --help` lists them\n"
+
+
 BAD = [
     (["train", "--env", "atn"], ["env = 'atn'", "did you mean ant?"]),
     (["train", "--env", "Ant-v2"], ["Ant-v2", "use --env ant"]),
@@ -54,17 +76,22 @@ BAD = [
     (["train", "--config", "missing.toml"], ["missing.toml", "No such file"]),
     (["train", "--logdir", "a_file"], ["a_file is a file"]),
     (["train", "--logdir", "a_file/deeper"], ["a_file is a file"]),
+    (["train", "--logdir"], ["--logdir", "argument", "`mjx-sac train --help`"]),
     (["train", "--device", "tpux"], ["device = 'tpux'", "'tpu'"]),
     (["train", "--tau"], ["--tau", "argument"]),
-    (["trian"], ["trian"]),
+    (["trian"], ["trian: no such command; did you mean train?"]),
+    (["zzzzzz"], [f"zzzzzz: no such command; there are {', '.join(COMMANDS)}"]),
+    (["--vresion"], ["--vresion: no such flag; did you mean --version?"]),
+    (["eval"], ["argument 'RUN'", "`mjx-sac eval --help` shows how"]),
+    (["eval", "x", "--epsodes", "3"], ["--epsodes: no such flag; did you mean --episodes?"]),
+    (["eval", "none"], ["run = 'none': no such directory"]),
+    (["export", "x", "--format", "tf"], ["'tf' is not one of 'stablehlo', 'npz', 'onnx'"]),
     ([], []),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda x: " ".join(x) or "nothing")
-def test_bad_input_is_one_line_exit_2_and_nothing_written(
-    capsys, monkeypatch, tmp_path, arguments, words
-):
+def test_bad_input_is_one_line_and_writes_nothing(capsys, monkeypatch, tmp_path, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").write_text("mine")
     code, _, err = run(capsys, *arguments)
@@ -78,10 +105,8 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
     "arguments", [["--env", "atn"], ["--tau", "2"], ["--iterations", "1e3"], ["--env", "swimmer"]]
 )
 def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
-    code = "import sys\ntry:\n    from mjx_sac.cli import main; main()\nexcept SystemExit as e: print(e.code, 'jax' in sys.modules)"
-    command = [sys.executable, "-c", code, "train", *arguments]
-    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert out == "2 False\n"
+    code, _, heavy = run_alone("train", *arguments, cwd=tmp_path)
+    assert (code, heavy) == (2, [])
     assert not list(tmp_path.iterdir())
 
 
@@ -91,7 +116,9 @@ def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
 )
 def test_what_needs_an_extra_names_it(capsys, monkeypatch, tmp_path, flag, value, extra):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
+    for module in (*plugins, "mujoco_playground"):
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     code, _, err = run(capsys, "train", flag, value)
     assert code == 2
     assert extra in err
@@ -103,10 +130,8 @@ def test_a_subclass_of_config_gets_flags(capsys, monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    assert (
-        "weight of the conservative penalty (default 5.0)"
-        in run(capsys, "train", "-h", config_class=Mine)[1]
-    )
+    out = run(capsys, "train", "-h", config_class=Mine)[1]
+    assert "weight of the conservative penalty (default 5.0)" in out
     code, _, err = run(capsys, "train", "--cql-weight", "-1", config_class=Mine)
     assert code == 2
     assert "cql_weight = '-1'" in err

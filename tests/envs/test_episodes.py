@@ -1,4 +1,6 @@
-"""Time limits, true final observations, fresh starts and non-finite values, against episodes run by hand."""
+"""Time limits, true final observations, fresh starts, non-finite values: episodes by hand."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,19 @@ from helpers.envs import Counter
 
 from mjx_sac.config import UsageError
 from mjx_sac.envs.base import State
-from mjx_sac.envs.episodes import Episodes
+from mjx_sac.envs.episodes import Episodes, EpisodeState, Outcome
 from mjx_sac.types import Step
 
 
-def play(episodes: Episodes, steps: int):
-    """Returns per vector step the first observations, the outcome and the state after it."""
+class Row(NamedTuple):
+    """A vector step: the observations acted on, its outcome, and the state after it."""
+
+    first: np.ndarray
+    outcome: Outcome
+    state: EpisodeState
+
+
+def play(episodes: Episodes, steps: int) -> list[Row]:
     state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
     start, step = jax.jit(episodes.start), jax.jit(episodes.step)
     rows = []
@@ -21,60 +30,48 @@ def play(episodes: Episodes, steps: int):
         state = start(state)
         observation = state.env.observation
         state, outcome = step(state, jnp.zeros((episodes.num_envs, 1)))
-        rows.append(
-            (
-                np.asarray(observation),
-                jax.tree.map(np.asarray, outcome),
-                jax.tree.map(np.asarray, state),
-            )
-        )
+        rows.append(jax.tree.map(np.asarray, Row(observation, outcome, state)))
     return rows
 
 
 def test_a_time_limit_truncates_and_keeps_the_final_observation():
     rows = play(Episodes(Counter(), 2, episode_length=3), 7)
-    counts = [row[1].step.observation[0, 1] for row in rows]
-    assert counts == [1, 2, 3, 1, 2, 3, 1], (
-        "3 is the true final observation: 0 would be the one after a reset"
-    )
-    assert [bool(row[1].step.truncated[0]) for row in rows] == [False, False, True] * 2 + [False]
-    assert not any(row[1].step.terminated.any() for row in rows)
-    assert [float(row[2].episode_return[0]) for row in rows] == [0, 1, 3, 0, 1, 3, 0], (
-        "the rewards are 0, 1, 2"
-    )
-    assert [int(row[2].length[0]) for row in rows] == [1, 2, 3, 1, 2, 3, 1]
+    steps = [row.outcome.step for row in rows]
+    # 3 is the true final observation: 0 would be the one after a reset.
+    assert [step.observation[0, 1] for step in steps] == [1, 2, 3, 1, 2, 3, 1]
+    assert [bool(step.truncated[0]) for step in steps] == [False, False, True] * 2 + [False]
+    assert not any(step.terminated.any() for step in steps)
+    # The rewards are 0, 1, 2.
+    assert [float(row.state.episode_return[0]) for row in rows] == [0, 1, 3, 0, 1, 3, 0]
+    assert [int(row.state.length[0]) for row in rows] == [1, 2, 3, 1, 2, 3, 1]
 
 
 def test_termination_wins_over_the_time_limit_at_the_same_step():
-    (*_, (_, (step, *_), _)) = play(Episodes(Counter(ends_at=3), 1, episode_length=3), 3)
+    step = play(Episodes(Counter(ends_at=3), 1, episode_length=3), 3)[-1].outcome.step
     assert (bool(step.terminated[0]), bool(step.truncated[0])) == (True, False)
 
 
 def test_every_episode_starts_from_its_own_draw():
     rows = play(Episodes(Counter(ends_at=2), 3, episode_length=10, pool_size=32), 20)
-    starts = np.array(
-        [row[0][:, 0] for row in rows[::2]]
-    )  # ten episodes each of three environments
+    starts = np.array([row.first[:, 0] for row in rows[::2]])  # [episode, environment]
     assert len(np.unique(starts)) == 30
     assert (starts > 0).all(), "a blank pool entry would start at 0"
 
 
 def test_a_pool_that_runs_out_starts_again():
     rows = play(Episodes(Counter(ends_at=1), 2, episode_length=10, pool_size=3), 3)
-    starts = [row[0][:, 0] for row in rows]
+    starts = [row.first[:, 0] for row in rows]
     np.testing.assert_array_equal(np.concatenate(starts)[3:], np.concatenate(starts)[:3])
 
 
-def test_a_refill_draws_anew():
+def test_a_refill_draws_again():
     episodes = Episodes(Counter(), 1, episode_length=3, pool_size=4)
-    pools = [
-        episodes.refill(episodes.init(), jax.random.PRNGKey(i)).pool.observation[:, 0]
-        for i in range(2)
-    ]
+    states = [episodes.refill(episodes.init(), jax.random.PRNGKey(i)) for i in range(2)]
+    pools = [state.pool.observation[:, 0] for state in states]
     assert len(np.unique(np.concatenate(pools))) == 8
 
 
-def test_a_non_finite_environment_is_reset_and_the_others_go_on_bit_for_bit():
+def test_a_non_finite_environment_is_reset_others_are_untouched():
     class OneBreaks(Counter):
         def step(self, state, action):
             state, step = super().step(state, action)
@@ -93,10 +90,8 @@ def test_a_non_finite_environment_is_reset_and_the_others_go_on_bit_for_bit():
         states[broken] = state
     assert valid == [[True] * 3, [True, False, True], [True] * 3, [True, False, True]]
     assert np.isfinite(states[True].episode_return).all()
-    for a, b in zip(
-        jax.tree.leaves(states[False].env), jax.tree.leaves(states[True].env), strict=True
-    ):
-        np.testing.assert_array_equal(a[::2], b[::2])
+    others = [jax.tree.map(lambda x: x[::2], state.env) for state in states.values()]
+    jax.tree.map(np.testing.assert_array_equal, *others)
 
 
 @pytest.mark.parametrize(
@@ -120,20 +115,19 @@ def test_action_repeat_adds_rewards_until_the_episode_ends(
     assert (bool(step.terminated[0]), bool(step.truncated[0])) == (terminated, truncated)
 
 
-def test_an_environment_whose_state_changes_shape_is_refused_by_name():
+def test_a_state_that_changes_shape_is_refused_by_name():
     class Grows(Counter):
         def step(self, state, action):
             state, step = super().step(state, action)
             return State(state.observation, (jnp.zeros(2), state.inner[1])), step
 
-    with pytest.raises(
-        UsageError, match=r"state\.inner\[0\] has shape \(2,\) after step, \(\) after reset"
-    ):
+    problem = r"state\.inner\[0\] has shape \(2,\) after step, \(\) after reset"
+    with pytest.raises(UsageError, match=problem):
         play(Episodes(Grows(), 1, episode_length=3), 1)
 
 
 @pytest.mark.parametrize("action_repeat", [1, 3])
-def test_an_environments_own_truncation_is_kept_and_is_no_termination(action_repeat):
+def test_an_environments_own_truncation_is_no_termination(action_repeat):
     class Truncates(Counter):
         def step(self, state, action):
             state, step = super().step(state, action)
@@ -141,5 +135,5 @@ def test_an_environments_own_truncation_is_kept_and_is_no_termination(action_rep
 
     rows = play(Episodes(Truncates(), 1, episode_length=100, action_repeat=action_repeat), 4)
     expected = [False, True, False, True] if action_repeat == 1 else [True] * 4
-    assert [bool(row[1].step.truncated[0]) for row in rows] == expected
-    assert not any(row[1].step.terminated[0] for row in rows)
+    assert [bool(row.outcome.step.truncated[0]) for row in rows] == expected
+    assert not any(row.outcome.step.terminated[0] for row in rows)

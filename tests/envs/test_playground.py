@@ -1,4 +1,7 @@
-"""Playground's environments on MJX-Warp: what all environments share is no part of one's state. The real one needs Playground."""
+"""Playground's environments on MJX-Warp: what all share is no part of one environment's state.
+
+The real one needs Playground.
+"""
 
 import dataclasses
 
@@ -60,18 +63,14 @@ def test_what_environments_share_is_no_part_of_their_states():
     assert [x.shape for x in jax.tree.leaves(state.pool.inner.pipeline_state)] == [(7, 2)]
     starts = np.asarray(state.pool.observation)
     step = jax.jit(lambda state: episodes.step(episodes.start(state), jnp.full((3, 1), 0.5)))
-    for steps, first in (
-        (1, 0),
-        (2, 0),
-        (1, 3),
-    ):  # of an episode, and which initial state the first environment's began with
+    # Steps of the episode, and the initial state with which the first environment's began.
+    for steps, first in ((1, 0), (2, 0), (1, 3)):
         state, outcome = step(state)
-        np.testing.assert_allclose(
-            outcome.step.observation, starts[first : first + 3] + 0.5 * steps, rtol=1e-6
-        )
+        expected = starts[first : first + 3] + 0.5 * steps
+        np.testing.assert_allclose(outcome.step.observation, expected, rtol=1e-6)
 
 
-def test_an_ordinary_adapter_would_give_each_environment_all_contacts():
+def test_an_ordinary_adapter_would_give_each_all_contacts():
     """Or the test above would show nothing."""
     shape = jax.eval_shape(
         jax.vmap(BraxEnvironment(Shared()).reset), jax.ShapeDtypeStruct((7, 2), jnp.uint32)
@@ -90,13 +89,11 @@ def test_environments_that_have_no_choice_refuse_it(name):
     [lambda name: envs.check(name, "warp"), lambda name: envs.make(name, make_config(impl="warp"))],
     ids=["train", "eval of a run from elsewhere"],
 )
-def test_without_warp_it_is_refused_before_anything_is_built(monkeypatch, ask):
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == "warp" else object()
-    )
-    with pytest.raises(
-        UsageError, match="impl = 'warp': needs NVIDIA Warp: install mjx-sac\\[playground\\]"
-    ):
+def test_without_warp_it_is_refused_before_it_is_built(monkeypatch, ask):
+    installed = {"warp": None}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: installed.get(name, name))
+    problem = r"impl = 'warp': needs NVIDIA Warp: install mjx-sac\[playground\]"
+    with pytest.raises(UsageError, match=problem):
         ask("playground/CartpoleBalance")
 
 

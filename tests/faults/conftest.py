@@ -1,7 +1,7 @@
-"""Fixtures of every test of a fault: training processes, and README's table of what they survive.
+"""Fixtures of every test of a fault: training processes, and the table of what they survive.
 
-README's table is made of what the tests say: `RENEW_README=1 pytest -n0 tests/faults`, in one process because it is one table,
-writes it, and without it every row must be there.
+The table in docs/reliability.md is made of what the tests say. `RENEW_DOCS=1 pytest -n0 tests/faults`
+writes it, in one process because it is one table; without it every row must be there.
 """
 
 import json
@@ -13,22 +13,22 @@ import sys
 
 import pytest
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
 ROWS: dict[str, str] = {}
-"""The README's table of what becomes of a run, filled by the tests."""
+"""The table of what becomes of a run, filled by the tests."""
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _renew_readme(request):
+def _renew_page(request):
     yield
-    if os.environ.get("RENEW_README") and not request.session.testsfailed:
-        README.write_text(with_table(README.read_text(), "\n".join(ROWS.values())))
+    if os.environ.get("RENEW_DOCS") and not request.session.testsfailed:
+        PAGE.write_text(with_table(PAGE.read_text(), "\n".join(ROWS.values())))
 
 
 def with_table(text: str, rows: str) -> str:
-    table = f"| what happens | lost | what you are told |\n|---|---|---|\n{rows}"
+    table = f"| what happens | lost | what the command says |\n|---|---|---|\n{rows}"
     return re.sub(
-        r"(<!-- faults:.*?-->\n).*?(<!-- /faults -->)",
+        r"(<!-- faults -->\n).*?(<!-- /faults -->)",
         lambda m: f"{m[1]}\n{table}\n\n{m[2]}",
         text,
         flags=re.S,
@@ -45,8 +45,8 @@ def outcome():
             r"process \d+ on \S+", "process 4711 on host", re.sub(r"[0-9a-f]{64}", "3b5d...", told)
         )
         ROWS[case] = f"| {case} | {lost} | {told} |"
-        if not os.environ.get("RENEW_README"):
-            assert ROWS[case] in README.read_text(), "run RENEW_README=1 pytest -n0 tests/faults"
+        if not os.environ.get("RENEW_DOCS"):
+            assert ROWS[case] in PAGE.read_text(), "run RENEW_DOCS=1 pytest -n0 tests/faults"
 
     return record
 

@@ -1,4 +1,7 @@
-"""Gymnasium environments that a test can compute by hand, and that fail on demand. Worker processes import them from here."""
+"""Gymnasium environments to compute by hand, which fail on demand.
+
+Worker processes import them from here.
+"""
 
 import ctypes
 import multiprocessing
@@ -8,13 +11,18 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from mjx_sac.config import Config
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
 
 class Walk(gymnasium.Env):
-    """Counts: observation (episode, steps), reward the steps before; ends at `ends_at`, is cut at `cut_at`.
+    """Counts: observation (episode, steps), reward the steps before.
 
-    `fault` makes something else of what it returns, at the steps `at` of its life.
+    Attributes:
+      ends_at: terminates at this count.
+      cut_at: is truncated at this count.
+      fault: makes something else of the observation and reward that it returns...
+      at: ...at these steps of its life.
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -41,6 +49,21 @@ class Walk(gymnasium.Env):
         return observation, reward, self.count >= self.ends_at, self.count >= self.cut_at, {}
 
 
+class Parts(Walk):
+    """Always observes (7, 0, 1, 2, 3, 9), in parts."""
+
+    observation_space = spaces.Dict(
+        {
+            "b": spaces.Tuple((spaces.Box(-1, 1, (2, 2)), spaces.Box(-1, 1, ()))),
+            "a": spaces.Box(0, 255, (1,), np.uint8),
+        }
+    )
+
+    def _observation(self):
+        square = np.arange(4, dtype=np.float32).reshape(2, 2)
+        return {"a": np.array([7], np.uint8), "b": (square, np.float32(9))}
+
+
 def boom(observation, reward):
     raise ZeroDivisionError("boom")
 
@@ -50,18 +73,17 @@ def hang(observation, reward):
 
 
 def hang_holding_the_lock(observation, reward):
-    """No other Python thread of that process runs any more."""
+    """Stop all other Python threads of that process too."""
     ctypes.PyDLL(None).sleep(1000)
 
 
 def in_worker(index, fault):
-    """`fault`, in one of the worker processes alone."""
+    """Return `fault` for one of the worker processes alone."""
     return lambda *values: (
         fault(*values) if multiprocessing.current_process().name.endswith(f"-{index}") else values
     )
 
 
 def walk(vectorization="sync", action_repeat=1, **kwargs):
-    return GymnasiumEnvironment(
-        "walk", lambda: Walk(**kwargs), vectorization=vectorization, action_repeat=action_repeat
-    )
+    config = Config(vectorization=vectorization, action_repeat=action_repeat)
+    return GymnasiumEnvironment("walk", lambda: Walk(**kwargs), config)

@@ -1,20 +1,23 @@
-"""Networks whose outputs can be read off by hand, and a state and a batch for them."""
+"""Networks whose outputs can be read off by hand, with a state and batches for them."""
 
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 
+from helpers.runs import make_experiment
+from mjx_sac.algorithms import base
 from mjx_sac.networks import Networks
 from mjx_sac.types import TrainState, Transition
 
 
 class FixedActor:
-    """Always the action 0.5 with log-probability `params`."""
+    """Always the action 0.5, with log-probability `params`."""
 
     def apply(self, params, observation):
-        action, log_prob = jnp.full((len(observation), 1), 0.5), jnp.full(len(observation), params)
-        return SimpleNamespace(sample=lambda key: (action, log_prob))
+        action = jnp.full_like(observation, 0.5)
+        log_prob = jnp.full(observation.shape[:-1], params)
+        return SimpleNamespace(mode=lambda: action, sample=lambda key: (action, log_prob))
 
 
 class LinearCritic:
@@ -28,14 +31,16 @@ NETWORKS = Networks(actor=FixedActor(), critic=LinearCritic())
 
 
 def state(log_prob=-2.0, critics=(1.0, 2.0), targets=(3.0, 4.0), alpha=0.5) -> TrainState:
-    none = {"actor_optimizer": None, "critic_optimizer": None, "alpha_optimizer": None}
-    arrays = (
-        jnp.float32(log_prob),
-        jnp.array(critics),
-        jnp.array(targets),
-        jnp.log(jnp.float32(alpha)),
+    return TrainState(
+        actor_params=jnp.float32(log_prob),
+        critic_params=jnp.array(critics),
+        target_critic_params=jnp.array(targets),
+        log_alpha=jnp.log(jnp.float32(alpha)),
+        actor_optimizer=None,
+        critic_optimizer=None,
+        alpha_optimizer=None,
+        since_target_update=jnp.int32(0),
     )
-    return TrainState(*arrays, **none, since_target_update=jnp.int32(0))
 
 
 def batch(discount=0.9) -> Transition:
@@ -44,6 +49,7 @@ def batch(discount=0.9) -> Transition:
 
 
 def real_batch(config, n=8) -> Transition:
+    """Random transitions of `helpers.envs.Counter`'s shapes."""
     keys = jax.random.split(jax.random.PRNGKey(7), 5)
     draw = lambda key, *shape: jax.random.uniform(key, shape, minval=-1.0)  # noqa: E731
     return Transition(
@@ -53,3 +59,20 @@ def real_batch(config, n=8) -> Transition:
         jnp.full(n, config.discount),
         draw(keys[4], n, 2),
     )
+
+
+def updated(steps=1, losses=None, **overrides) -> tuple[list[TrainState], dict]:
+    """Return the states before and after each of `steps` updates, and the last one's metrics."""
+    experiment = make_experiment(losses=losses, **overrides)
+    static = {
+        "networks": experiment.networks,
+        "config": experiment.config,
+        "losses": experiment.losses,
+    }
+    rows = real_batch(experiment.config)
+    update = jax.jit(lambda train, keys: base.update(train, rows, keys, **static))
+    history, metrics = [base.init(jax.random.PRNGKey(0), 2, 1, **static)], {}
+    for i in range(steps):
+        train, metrics = update(history[-1], jax.random.split(jax.random.PRNGKey(i)))
+        history.append(train)
+    return history, metrics

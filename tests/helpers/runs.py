@@ -16,6 +16,8 @@ from mjx_sac.losses import Losses
 from mjx_sac.policy.policy import Policy
 from mjx_sac.runs import provenance
 from mjx_sac.runs.checkpoint import Checkpoints
+from mjx_sac.runs.directory import write_kwargs
+from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import epoch, sharding
 from mjx_sac.training.compiled.normalizer import NormalizerState
 
@@ -95,3 +97,14 @@ def make_experiment(env=None, losses=None, file=None, **overrides) -> epoch.Expe
 def scalars(directory) -> dict[str, dict[int, float]]:
     events = EventAccumulator(str(directory)).Reload()
     return {tag: {e.step: e.value for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+
+
+def save_logged_run(directory) -> None:
+    """Save a run of three epochs: checkpoints, `kwargs.json` and curves."""
+    save_run(directory, steps=(32, 64, 96), iterations=96)
+    write_kwargs(make_config(logdir=str(directory), iterations=96), directory)
+    writer = EventWriter(directory, 0, print)
+    writer.log(32, {"time/fps": 7.0})
+    writer.log(64, {"time/fps": 8.0, "eval/mean_reward": 12.0})
+    writer.log(96, {"time/fps": 9.0, "eval/mean_reward": 10.0})
+    writer.close()

@@ -13,7 +13,6 @@ from flax import linen as nn
 from gymnasium import spaces
 from helpers.envs import Counter
 from helpers.runs import make_policy
-from mjx_sac.distributions import TanhGaussian
 
 import mjx_sac
 from mjx_sac import networks
@@ -61,27 +60,23 @@ def load(path, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_actions_equal_the_policys_for_a_batch_of_any_size(policy, tmp_path, form):
-    if form == "onnx":
-        pytest.importorskip("onnx")
+def test_actions_equal_the_policys_in_any_batch(policy, tmp_path, form):
     path = tmp_path / "policy"
-    told = mjx_sac.export_policy(policy, path, form)
+    difference = mjx_sac.export_policy(policy, path, form)
     act = load(path, form)
     expected, _ = policy.predict(OBSERVATIONS)
     np.testing.assert_allclose(act(OBSERVATIONS), expected, atol=1e-5)
-    assert told <= 1e-5
+    assert difference <= 1e-5
     for n in (1, 7):
         assert act(OBSERVATIONS[:n]).shape == (n, 2)
-    assert (expected.min(0) < [-2, 0.1]).all(), (
-        "the actions are spread over the bounds, so rescaling is inside"
-    )
+    # The actions are spread over the bounds, so rescaling is inside.
+    assert (expected.min(0) < [-2, 0.1]).all()
     assert (expected.max(0) > [2, 0.4]).all()
 
 
-def test_every_activation_that_a_configuration_may_have_was_tried():
-    assert {name for name, *_ in NETWORKS} == set(
-        Config.model_fields["activation"].annotation.__args__
-    )
+def test_every_activation_was_tried():
+    known = Config.model_fields["activation"].annotation.__args__
+    assert {name for name, *_ in NETWORKS} == set(known)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -97,17 +92,16 @@ def test_whole_numbers_are_rounded_inside(tmp_path, form):
 
 
 def test_an_npz_needs_one_file_and_numpy(tmp_path):
-    """In a process that has neither JAX nor this package, in a directory that has the loader and the file."""
+    """In a process without JAX and this package, in a directory with the loader and the file."""
     policy = make_policy(GymnasiumEnvironment("valve", Valve))
     mjx_sac.export_policy(policy, tmp_path / "policy.npz", "npz")
     shutil.copy(numpy_policy.__file__, tmp_path)
-    code = (
-        "import sys; sys.modules['jax'] = sys.modules['mjx_sac'] = None\n"
-        "import numpy as np, numpy_policy\n"
-        "np.save('actions', numpy_policy.load('policy.npz')(np.load('observations.npy')))\n"
-        "assert not [name for name in sys.modules if name.split('.')[0] in ('jax', 'flax', 'mjx_sac', 'gymnasium') "
-        "and sys.modules[name]]"
-    )
+    code = """if True:
+        import sys
+        absent = ("jax", "flax", "mjx_sac", "gymnasium")
+        sys.modules.update(dict.fromkeys(absent))  # none of these can be imported
+        import numpy as np, numpy_policy
+        np.save("actions", numpy_policy.load("policy.npz")(np.load("observations.npy")))"""
     np.save(tmp_path / "observations.npy", OBSERVATIONS)
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
     np.testing.assert_allclose(
@@ -129,7 +123,7 @@ def test_large_numbers_overflow_nothing(tmp_path):
         np.testing.assert_allclose(actions, policy.predict(1e4 * OBSERVATIONS)[0], atol=1e-3)
 
 
-def test_stablehlo_is_for_every_platform(tmp_path):
+def test_stablehlo_runs_on_every_platform(tmp_path):
     mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "stablehlo")
     assert jax.export.deserialize(bytearray((tmp_path / "policy").read_bytes())).platforms == (
         "cpu",
@@ -138,7 +132,7 @@ def test_stablehlo_is_for_every_platform(tmp_path):
     )
 
 
-def test_onnx_is_of_an_old_opset_and_names_its_ends(tmp_path):
+def test_onnx_has_an_old_opset_and_named_ends(tmp_path):
     onnx = pytest.importorskip("onnx")
     mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "onnx")
     model = onnx.load(tmp_path / "policy")
@@ -156,10 +150,10 @@ def test_onnx_is_of_an_old_opset_and_names_its_ends(tmp_path):
 class Linear(nn.Module):
     @nn.compact
     def __call__(self, observation):
-        return TanhGaussian.from_network(nn.Dense(2)(observation))
+        return networks.TanhGaussian.from_network(nn.Dense(2)(observation))
 
 
-def test_networks_of_ones_own_export_as_stablehlo(tmp_path):
+def test_own_networks_export_as_stablehlo_alone(tmp_path):
     policy = make_policy(Counter(), networks.Networks(Linear(), None))
     mjx_sac.export_policy(policy, tmp_path / "policy", "stablehlo")
     expected, _ = policy.predict(OBSERVATIONS[:, :2])
@@ -186,3 +180,10 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
         mjx_sac.export_policy(
             make_policy(Counter()), pathlib.Path(tmp_path / "none" / "policy"), "npz"
         )
+
+
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match="format = 'onnx': needs onnxruntime: .*--extra onnx"):
+        mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "onnx")
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""`load_policy`: what is loaded acts as the trainer's policy does, in the environment's own units, from the checkpoint alone."""
+"""`load_policy`: acts as in training, in the environment's units, from the checkpoint alone."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from gymnasium import spaces
+from helpers.policies import constant
 from helpers.runs import make_experiment, make_policy, save_run
-from mjx_sac.distributions import TanhGaussian
 
 import mjx_sac
 from mjx_sac import networks
@@ -34,14 +34,6 @@ class Spaces(gymnasium.Env):
 
 def gym_env(observation, action) -> GymnasiumEnvironment:
     return GymnasiumEnvironment("spaces", lambda: Spaces(observation, action))
-
-
-def head(policy, bias) -> None:
-    """Makes the actor return tanh(bias) whatever it sees."""
-    params = jax.tree.map(jnp.zeros_like, policy.actor_params)
-    bias = jnp.concatenate([jnp.asarray(bias, jnp.float32), jnp.zeros(policy.action_size)])
-    params["params"]["MLP_0"]["Head_0"]["bias"] = bias
-    policy.actor_params = params
 
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(6, 2))
@@ -72,7 +64,7 @@ def rewrite_manifest(directory, **changes) -> None:
 
 
 @pytest.mark.parametrize("normalize_observations", [True, False])
-def test_it_acts_as_the_trainers_policy_does(copy, run, normalize_observations):
+def test_it_acts_as_in_training(copy, run, normalize_observations):
     state = run[1]
     config = make_experiment(normalize_observations=normalize_observations).config
     rewrite_manifest(copy, config=config.model_dump(mode="json"))
@@ -88,7 +80,7 @@ def test_it_acts_as_the_trainers_policy_does(copy, run, normalize_observations):
     assert np.ptp(action) > 0.01, "observations make a difference"
 
 
-def test_one_observation_gives_one_action_and_the_callers_state_back(run):
+def test_one_observation_gives_one_action_and_the_state(run):
     policy = mjx_sac.load_policy(run[0])
     batch, _ = policy.predict(OBSERVATIONS)
     action, state = policy.predict(
@@ -99,7 +91,7 @@ def test_one_observation_gives_one_action_and_the_callers_state_back(run):
     assert state == "mine"
 
 
-def test_apply_is_pure_for_jit_and_vmap_and_samples_with_a_key(run):
+def test_apply_is_pure_and_samples_with_a_key(run):
     directory, state = run
     policy = mjx_sac.load_policy(directory)
     expected, _ = policy.predict(OBSERVATIONS)
@@ -114,7 +106,7 @@ def test_apply_is_pure_for_jit_and_vmap_and_samples_with_a_key(run):
     assert len(np.unique(samples)) == 3
 
 
-def test_what_it_is_can_be_asked(run):
+def test_attributes_describe_the_policy(run):
     policy = mjx_sac.load_policy(str(run[0]), step=32)
     assert (policy.iterations, policy.observation_size, policy.action_size) == (32, 2, 1)
     assert (policy.action_low, policy.action_high) == ([-1], [1])
@@ -122,25 +114,24 @@ def test_what_it_is_can_be_asked(run):
 
 
 @pytest.mark.parametrize(("bias", "expected"), [(-100, [[-2, 0]]), (0, [[0, 5]]), (100, [[2, 10]])])
-def test_actions_are_within_the_spaces_bounds_and_of_its_shape(bias, expected):
+def test_actions_have_the_bounds_and_shape_of_the_space(bias, expected):
     box = spaces.Box(np.array([[-2.0, 0.0]]), np.array([[2.0, 10.0]]), dtype=np.float64)
-    policy = make_policy(gym_env(spaces.Box(-1, 1, (3,)), box))
-    head(policy, [bias, bias])
+    policy = constant(make_policy(gym_env(spaces.Box(-1, 1, (3,)), box)), bias, bias)
     action, _ = policy.predict(np.zeros((4, 3)))
     assert action.dtype == np.float64
     np.testing.assert_array_equal(action, [expected] * 4)
 
 
 def test_whole_numbers_are_rounded_and_do_not_overflow():
-    policy = make_policy(gym_env(spaces.Box(-1, 1, (1,)), spaces.Box(-128, 127, (3,), np.int8)))
-    head(policy, [-100, np.arctanh(0.5), 100])
+    environment = gym_env(spaces.Box(-1, 1, (1,)), spaces.Box(-128, 127, (3,), np.int8))
+    policy = constant(make_policy(environment), -100, np.arctanh(0.5), 100)
     action, _ = policy.predict(np.zeros(1))
     assert action.dtype == np.int8
     assert action.tolist() == [-128, 63, 127], "-0.5 + 0.5 * 127.5 = 63.25"
 
 
-def test_dictionaries_and_tuples_are_taken_as_they_come_or_flat(tmp_path):
-    """Loaded by a process in which the environment does not exist: the checkpoint says what its parts are."""
+def test_dictionaries_and_tuples_are_flattened(tmp_path):
+    """The environment does not exist here: the checkpoint says what its parts are."""
     parts = {
         "b": spaces.Box(-1, 1, (2,)),
         "a": spaces.Tuple([spaces.Box(-1, 1, (1, 2)), spaces.Box(-1, 1, ())]),
@@ -183,8 +174,8 @@ def test_what_cannot_be_acted_on_is_one_line(run, observation, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("env", "bound"), [("ant", 1), ("Pendulum-v1", 2)])
-def test_of_a_checkpoint_that_does_not_say_the_bounds_the_environment_is_asked(copy, env, bound):
+@pytest.mark.parametrize(("env", "bound"), [("inverted_pendulum", 1), ("Pendulum-v1", 2)])
+def test_an_older_checkpoint_takes_bounds_from_its_environment(copy, env, bound):
     rewrite_manifest(copy, spaces=None, config={"env": env, "hidden_sizes": [8]})
     policy = mjx_sac.load_policy(copy)
     assert (policy.action_low.tolist(), policy.action_high.tolist()) == ([-bound], [bound])
@@ -219,26 +210,27 @@ def test_a_run_that_cannot_be_used_is_one_line(copy, spoil, message):
         mjx_sac.load_policy(copy)
 
 
-def test_a_step_that_was_not_saved_is_named_with_those_that_were(run):
+def test_a_step_that_was_not_saved_is_refused(run):
     with pytest.raises(UsageError, match=r"step = 33: no such checkpoint in .*; there are 32"):
         mjx_sac.load_policy(run[0], step=33)
 
 
 def test_neither_replay_buffer_nor_simulators_are_needed(copy):
     shutil.rmtree(copy / "checkpoints" / "32" / "state")
-    code = "import sys, mjx_sac; print(mjx_sac.load_policy(sys.argv[1]).predict([0.0, 0.0])[0].shape, " \
-           "sorted({'brax', 'mujoco', 'orbax', 'tensorboardX'} & set(sys.modules)))"  # fmt: skip
-    out = subprocess.run(
-        [sys.executable, "-c", code, copy], capture_output=True, text=True, check=True
-    ).stdout
-    assert out == "(1,) []\n"
+    code = """if True:
+        import sys, mjx_sac
+        print(mjx_sac.load_policy(sys.argv[1]).predict([0.0, 0.0])[0].shape)
+        print(sorted({"brax", "mujoco", "orbax", "tensorboardX"} & set(sys.modules)))"""
+    command = [sys.executable, "-c", code, copy]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["(1,)", "[]"]
 
 
-def test_networks_of_ones_own_are_asked_for(tmp_path):
+def test_own_networks_must_be_passed_again(tmp_path):
     class Linear(nn.Module):
         @nn.compact
         def __call__(self, observation):
-            return TanhGaussian.from_network(nn.Dense(2)(observation))
+            return networks.TanhGaussian.from_network(nn.Dense(2)(observation))
 
     mine = networks.Networks(Linear(), networks.Critic((8,)))
     state = save_run(tmp_path, modules=mine)

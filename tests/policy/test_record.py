@@ -1,45 +1,40 @@
-"""What was trained, to be looked at: frames, speed, cameras, pages."""
+"""`record`: whole episodes of small environments, read back from the files."""
 
+import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import gymnasium
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from flax import struct
-from helpers.runs import make_config
-from test_viewer import scene
+from helpers import slider
+from helpers.envs import Counter
+from helpers.pages import scene
+from helpers.policies import constant
+from helpers.runs import make_policy, save_run
+from helpers.slider import Slider
 
 from mjx_sac import envs
-from mjx_sac.cli import app
 from mjx_sac.config import UsageError
-from mjx_sac.envs.base import State
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
-from mjx_sac.policy import opengl, record, video
-from mjx_sac.types import Step
-
-SLIDER = """
-<mujoco><worldbody>
-  <camera name="side" pos="0 -3 1" xyaxes="1 0 0 0 0 1"/>
-  <geom type="plane" size="5 5 1"/>
-  <geom type="box" size="1 1 1" group="3"/>
-  <body name="cart" pos="0 0 1"><joint type="slide" axis="1 0 0"/><geom type="ellipsoid" size="0.3 0.3 0.3" rgba="1 0 0 1"/></body>
-</worldbody></mujoco>
-"""
+from mjx_sac.policy import opengl
+from mjx_sac.policy.record import Episode, record
 
 
 class Flash(gymnasium.Env):
-    """Ends after three steps. Its image is as bright as 20 times its count of steps, plus 10 for every reset."""
+    """Ends after three steps, and rewards the action.
+
+    Its image is as bright as 20 times its count of steps, plus 10 for every reset.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
-    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    observation_space = gymnasium.spaces.Box(-9, 9, (2,))
     action_space = gymnasium.spaces.Box(-2, 2, (1,))
+    actions = []
 
     def __init__(self, render_mode=None):
         self.render_mode, self.count, self.resets = render_mode, 0, 0
@@ -50,7 +45,9 @@ class Flash(gymnasium.Env):
 
     def step(self, action):
         self.count += 1
-        return np.zeros(2, np.float32), float(action[0]), self.count == 3, False, {}
+        self.actions.append(action.item())
+        observation = np.full(2, self.count, np.float32)
+        return observation, float(action[0]), self.count == 3, False, {}
 
     def render(self):
         return np.full((17, 33, 3), 20 * self.count + 10 * self.resets, np.uint8)
@@ -61,25 +58,22 @@ class Mute(Flash):
         super().__init__()
 
 
-def policy(name, action=0.5, **overrides):
-    """One that always does the same."""
-    config = make_config(env=name, **{"episode_length": None, **overrides})
-    return types.SimpleNamespace(
-        config=config,
-        iterations=128,
-        predict=lambda _: (np.full(1, action), None),
-        apply=lambda _: np.full(1, action),
-    )
-
-
-@pytest.fixture(autouse=True)
-def _films():
+@pytest.fixture(autouse=True, scope="module")
+def _registered():
     envs.register("flash", Flash)
     envs.register("mute", Mute)
+    envs.register("slider", Slider)
+
+
+def policy(name, **overrides):
+    """An untrained one for that environment."""
+    shape = {"flash": GymnasiumEnvironment("flash", Flash), "slider": Slider()}
+    environment = shape.get(name) or Counter()
+    return make_policy(environment, env=name, **{"episode_length": None, **overrides})
 
 
 def decoded(path):
-    """Frames and frames per second of a film."""
+    """Frames and frames per second of a video."""
     import av
 
     with av.open(str(path)) as file:
@@ -87,209 +81,176 @@ def decoded(path):
         return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)], rate
 
 
-def test_a_film_shows_whole_episodes_at_their_own_speed(tmp_path):
-    """Two episodes of four images each, 10 a second. Pictures are cut to even sizes, and brightness survives within 3."""
-    log = record.record(policy("flash"), tmp_path / "f.mp4", episodes=2)
-    assert log == [record.Episode(1.5, 3, True)] * 2
+def test_a_video_shows_whole_episodes_at_their_own_speed(tmp_path):
+    """Two of four images each, 10 a second; three actions of 2. Brightness survives within 3."""
+    log = record(constant(policy("flash"), 100), tmp_path / "f.mp4", episodes=2)
+    assert log == [Episode(6.0, 3, True)] * 2
     frames, rate = decoded(tmp_path / "f.mp4")
     assert rate == 10
     assert {frame.shape for frame in frames} == {(16, 32, 3)}
-    np.testing.assert_allclose(
-        [frame.mean() for frame in frames], [10, 30, 50, 70, 20, 40, 60, 80], atol=3
-    )
+    brightness = [frame.mean() for frame in frames]
+    np.testing.assert_allclose(brightness, [10, 30, 50, 70, 20, 40, 60, 80], atol=3)
 
 
-def test_a_film_ends_after_the_seconds_asked_for(tmp_path):
-    assert record.record(policy("flash"), tmp_path / "f.mp4", seconds=0.2) == [
-        record.Episode(1.0, 2, False)
-    ]
+@pytest.mark.parametrize(("seconds", "episode_length"), [(0.2, None), (10.0, 2)])
+def test_an_episode_ends_at_the_limit_asked_for(tmp_path, seconds, episode_length):
+    still = constant(policy("flash", episode_length=episode_length), 100)
+    assert record(still, tmp_path / "f.mp4", seconds=seconds) == [Episode(4.0, 2, False)]
     assert len(decoded(tmp_path / "f.mp4")[0]) == 3
 
 
 def test_actions_are_held_as_in_training(tmp_path):
-    """The policy acts at steps 0 and 2 alone: 1 + 1 + 2."""
-    actions = iter([1.0, 2.0])
+    """The policy acts at steps 0 and 2, where it sees zeros and twos."""
+    Flash.actions.clear()
     held = policy("flash", action_repeat=2)
-    held.predict = lambda _: (np.full(1, next(actions)), None)
-    assert record.record(held, tmp_path / "f.gif")[0].episode_return == 4.0
+    first, third = (held.predict(np.full(2, count))[0].item() for count in (0, 2))
+    record(held, tmp_path / "f.gif")
+    assert Flash.actions == pytest.approx([first, first, third])
+    assert first != pytest.approx(third)
 
 
 def test_a_gif_keeps_the_speed(tmp_path):
     from PIL import Image
 
-    record.record(policy("flash"), tmp_path / "f.gif")
+    record(policy("flash"), tmp_path / "f.gif")
     with Image.open(tmp_path / "f.gif") as image:
-        assert (image.n_frames, image.info["duration"], image.info["loop"]) == (4, 100, 0)
+        assert (image.n_frames, image.info["duration"]) == (4, 100)
 
 
-@pytest.mark.parametrize(
-    ("dt", "suffix", "period", "shown"),
-    [
-        (0.05, ".mp4", 0.05, [0, 1, 2, 3]),
-        (0.008, ".mp4", 0.024, [0, 3, 6, 9]),  # 125 a second: every third, 41.7 a second
-        (
-            0.015,
-            ".gif",
-            0.05,
-            [0, 4, 7, 10],
-        ),  # 0.045 s is not in hundredths; at 0.05, 0.1, 0.15 s the next that is due
-    ],
-)
-def test_more_frames_than_are_seen_are_left_out_at_the_same_speed(dt, suffix, period, shown):
-    assert video.period(dt, suffix) == pytest.approx(period)
-    assert list(video.thinned(range(shown[-1] + 1), dt, period)) == shown
-
-
-class Inner(struct.PyTreeNode):
-    qpos: object
-
-
-class Slider:
-    """A MuJoCo model moved by hand, one unit to the right every step of half a second."""
-
-    observation_size = action_size = 1
-    dt = 0.5
-    mj_model = mujoco.MjModel.from_xml_string(SLIDER)
-
-    def reset(self, key):
-        return self.at(0.0)
-
-    def step(self, state, action):
-        state = self.at(state.inner.qpos[0] + 1.0)
-        return state, Step(
-            state.observation, jnp.array(1.0), state.observation[0] >= 3, jnp.array(False)
-        )
-
-    def at(self, x):
-        return State(jnp.full(1, x), Inner(jnp.full(1, x)))
-
-
-def test_a_page_holds_the_motion_and_all_it_needs(tmp_path):
-    envs.register("slider", Slider)
-    assert record.record(policy("slider"), tmp_path / "s.html") == [record.Episode(3.0, 3, True)]
+def test_a_page_holds_the_motion(tmp_path):
+    """A second episode begins where the first did. The box is of a group that is not shown."""
+    assert record(policy("slider"), tmp_path / "s.html", episodes=2) == [Episode(3.0, 3, True)] * 2
     text = (tmp_path / "s.html").read_text()
-    assert "slider after 128 iterations" in text
-    assert re.search(r"@license[^/]*Three.js Authors", text)
-    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=", text)
-    assert not re.findall(r"^(?:import|export)\s", text, flags=re.M)
-    played = scene(text)
-    assert (played["dt"], played["root"]) == (0.5, 1)
-    assert played["frames"] == [
-        [[0, 0, 0, 1, 0, 0, 0], [x, 0, 1, 1, 0, 0, 0]] for x in (0, 1, 2, 3)
-    ]
-    # The box is of a group that MuJoCo does not show.
-    assert [(geom["body"], geom["shape"]) for geom in played["geoms"]] == [
+    assert "slider after 32 iterations" in text
+    page = scene(text)
+    world, places = [0, 0, 0, 1, 0, 0, 0], 2 * [0, 1, 2, 3]
+    assert (page["dt"], page["root"]) == (0.5, 1)
+    assert page["frames"] == [[world, [x, 0, 1, 1, 0, 0, 0]] for x in places]
+    assert [(geom["body"], geom["shape"]) for geom in page["geoms"]] == [
         (0, "plane"),
         (1, "ellipsoid"),
     ]
-    assert (played["geoms"][1]["rgba"], played["geoms"][1]["size"]) == (
-        [1, 0, 0, 1],
-        [0.3, 0.3, 0.3],
+
+
+def test_a_page_of_gymnasiums_environment_holds_mujocos_poses(tmp_path):
+    """Of two bodies in the plane y = 0; the world is the third. 0.08 s are two steps of 0.04 s."""
+    env = GymnasiumEnvironment(
+        "p", lambda **kwargs: gymnasium.make("InvertedPendulum-v5", **kwargs)
     )
+    pendulum = make_policy(env, env="InvertedPendulum-v5", episode_length=None)
+    (episode,) = record(pendulum, tmp_path / "p.html", seconds=0.08)
+    assert episode.length == 2
+    frames = np.array(scene((tmp_path / "p.html").read_text())["frames"])
+    assert frames.shape == (3, 3, 7)
+    np.testing.assert_allclose(frames[:, :, 1], 0, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(frames[:, :, 3:], axis=-1), 1, atol=1e-3)
+    assert np.ptp(frames[:, 1:], axis=0).max() > 1e-3
 
 
 @pytest.mark.parametrize(
     ("name", "file", "words"),
     [
         ("flash", "f.avi", "end it in .mp4, .gif, .html"),
-        ("flash", "/proc/none/f.mp4", "choose another --out"),
         ("flash", "f.html", "has no MuJoCo model"),
         ("mute", "f.mp4", "cannot be made with render_mode"),
         ("counter", "f.mp4", "cannot be drawn: it has no MuJoCo model"),
     ],
 )
-def test_what_cannot_be_recorded_is_one_line(monkeypatch, tmp_path, name, file, words):
-    monkeypatch.chdir(tmp_path)
+def test_what_cannot_be_recorded_is_one_line(tmp_path, name, file, words):
     with pytest.raises(UsageError, match=re.escape(words)) as error:
-        record.record(policy(name), pathlib.Path(file))
+        record(policy(name), tmp_path / file)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_cameras_are_chosen_by_name_or_follow():
-    model = mujoco.MjModel.from_xml_string(SLIDER)
-    assert record._camera(model, "side") == "side"
-    assert record._camera(model, None).type == mujoco.mjtCamera.mjCAMERA_FREE
-    with pytest.raises(UsageError, match="did you mean side"):
-        record._camera(model, "sid")
-    tracking = SLIDER.replace('name="side"', 'name="side" mode="trackcom"')
-    assert record._camera(mujoco.MjModel.from_xml_string(tracking), None) == 0
-    floating = re.sub("<camera[^>]*>", "", SLIDER).replace(
-        '<joint type="slide" axis="1 0 0"/>', "<freejoint/>"
-    )
-    assert (
-        record._camera(mujoco.MjModel.from_xml_string(floating), None).type
-        == mujoco.mjtCamera.mjCAMERA_TRACKING
-    )
+@pytest.mark.parametrize(
+    ("name", "camera", "hint"),
+    [("slider", "sid", "; did you mean side?"), ("Ant-v5", "side", "")],
+)
+def test_an_unknown_camera_is_refused(tmp_path, name, camera, hint):
+    with pytest.raises(UsageError, match=re.escape(f"model has no such camera{hint}")):
+        record(policy(name), tmp_path / "f.mp4", camera=camera)
 
 
-def test_without_opengl_the_line_names_the_way_out(monkeypatch):
+def test_without_opengl_the_line_names_the_way_out(monkeypatch, tmp_path):
     def broken(*_):
         raise mujoco.FatalError("no display")
 
     monkeypatch.setattr(mujoco, "Renderer", broken)
-    with pytest.raises(
-        UsageError, match=r"MUJOCO_GL: cannot draw \(no display\).*\.html, which needs no OpenGL"
-    ):
-        record._renderer(mujoco.MjModel.from_xml_string(SLIDER), None)
+    line = r"MUJOCO_GL: cannot draw \(no display\).*\.html, which needs no OpenGL"
+    with pytest.raises(UsageError, match=line):
+        record(policy("slider"), tmp_path / "f.mp4")
 
 
-def test_the_command_refuses_before_anything_is_built(capsys, monkeypatch, tmp_path):
-    from mjx_sac.runs import stored_policy
-
-    monkeypatch.setattr(
-        stored_policy, "checkpoint", lambda *_: types.SimpleNamespace(config=make_config(env="ant"))
-    )
-    monkeypatch.setattr(opengl, "choose", lambda: "egl: no library")
-    with pytest.raises(SystemExit) as stop:
-        app.main(["record", str(tmp_path)])
-    assert stop.value.code == 2
-    assert "no OpenGL here (egl: no library)" in capsys.readouterr().err
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems need no choice")
+def test_the_command_refuses_before_anything_is_built(tmp_path):
+    save_run(tmp_path / "run", env="ant")
+    command = [sys.executable, "-m", "mjx_sac", "record", "run"]
+    environment = {**os.environ, "MUJOCO_GL": "nonsense"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "MUJOCO_GL: no OpenGL here (nonsense: " in done.stderr
+    assert os.listdir(tmp_path) == ["run"]
 
 
-def test_gymnasiums_own_camera_is_checked(tmp_path):
-    env = GymnasiumEnvironment("Ant-v5", lambda **k: gymnasium.make("Ant-v5", **k))
-    with pytest.raises(UsageError, match="camera = 'side': the model has no such camera"):
-        record._on_host(policy("Ant-v5"), env, record._Plan(1, 1.0, 1, []), False, "side")
+DRAW = """
+import json, pathlib, sys
+from mjx_sac.policy import opengl
+assert opengl.choose() is None
+import imageio.v3
+from helpers.runs import make_policy
+from helpers.slider import Slider
+from mjx_sac import envs
+from mjx_sac.policy.record import record
 
+def place(frame):
+    red = (frame[..., 0] > 2.0 * frame[..., 1]).nonzero()
+    return red[1].mean() / frame.shape[1]
 
-DRAW = f"""
-from mjx_sac import gl
-assert gl.choose() is None, "no OpenGL"
-import mujoco
-from mjx_sac import render
-model = mujoco.MjModel.from_xml_string({SLIDER!r})
-data, image = mujoco.MjData(model), render._renderer(model, "side")
-for x in (-0.8, 0.8):
-    data.qpos[0] = x
-    mujoco.mj_forward(model, data)
-    drawn = image(data).astype(int)
-    red = (drawn[..., 0] > 2 * drawn[..., 1]).nonzero()
-    print(drawn.shape, red[1].mean() / drawn.shape[1])
+for xml, camera in json.load(sys.stdin):
+    envs.register("slider", lambda: Slider(xml))
+    policy = make_policy(Slider(xml), env="slider")
+    record(policy, pathlib.Path("s.mp4"), camera=camera, seconds=0.5)
+    frames = imageio.v3.imread("s.mp4", plugin="pyav")
+    print(json.dumps([frames.shape, [place(frame) for frame in frames]]))
 """
+NO_CAMERA = re.sub("<camera[^>]*>", "", slider.XML)
+FLOATING = NO_CAMERA.replace('<joint type="slide" axis="1 0 0"/>', "<freejoint/>")
+FOLLOWING = slider.XML.replace('name="side"', 'name="side" mode="trackcom"')
 
 
-def test_mujoco_draws_what_is_left_to_the_left_and_what_is_right_to_the_right():
-    """In a process of its own: here MuJoCo was imported before a way to OpenGL was chosen."""
+def test_cameras_stand_still_or_follow(tmp_path):
+    """In a process that chooses a way to OpenGL: here MuJoCo is imported already."""
     if all(map(opengl.problem, opengl.BACKENDS)):
         pytest.skip("no OpenGL here")
+    cases = [(slider.XML, "side"), (NO_CAMERA, None), (FLOATING, None), (FOLLOWING, None)]
     environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
-    out = subprocess.run(
-        [sys.executable, "-c", DRAW], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    shapes, places = zip(*(line.rsplit(" ", 1) for line in out.splitlines()), strict=True)
-    assert shapes == ("(480, 640, 3)",) * 2
-    assert float(places[0]) < 0.4 < 0.6 < float(places[1])
+    environment["PYTHONPATH"] = str(pathlib.Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW],
+        env=environment,
+        cwd=tmp_path,
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shapes, places = zip(*map(json.loads, done.stdout.splitlines()), strict=True)
+    assert shapes == ([2, 480, 640, 3],) * 4
+    # By hand: 3 away half the picture is 3 * tan(45 / 2 degrees) * 640 / 480 = 1.66 wide.
+    assert places[0] == pytest.approx([0.5, 0.5 + 1 / 1.66 / 2], abs=0.02)
+    assert places[1][1] > places[1][0] + 0.05
+    for following in places[2:]:
+        assert following[1] == pytest.approx(following[0], abs=0.02)
 
 
 @pytest.mark.slow
 def test_ant_is_recorded(tmp_path):
-    """A Brax environment: 0.15 s are three steps of 0.05 s."""
-    still = policy("ant")
-    still.apply = lambda _: jnp.zeros(8)
-    (episode,) = record.record(still, tmp_path / "a.html", seconds=0.15)
+    """0.15 s are three steps of 0.05 s."""
+    ant = make_policy(envs.make("ant", make_policy(Counter()).config), env="ant")
+    (episode,) = record(ant, tmp_path / "a.html", seconds=0.15)
     assert (episode.length, episode.ended) == (3, False)
-    played = scene((tmp_path / "a.html").read_text())
-    assert played["dt"] == pytest.approx(0.05)
-    assert np.shape(played["frames"]) == (4, 10, 7)
-    assert {"plane", "sphere", "capsule"} == {geom["shape"] for geom in played["geoms"]}
+    page = scene((tmp_path / "a.html").read_text())
+    assert page["dt"] == pytest.approx(0.05)
+    assert np.shape(page["frames"]) == (4, 10, 7)
+    assert {"plane", "sphere", "capsule"} == {geom["shape"] for geom in page["geoms"]}

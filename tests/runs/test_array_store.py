@@ -1,4 +1,4 @@
-"""Arrays on disk: what is written comes back, what is the same is shared, what is zero takes no room."""
+"""Arrays on disk: what is written comes back, what is the same is shared, zeros take no room."""
 
 import pathlib
 import tempfile

@@ -1,9 +1,9 @@
-"""Environments on the host as episodes of the compiled epoch: the same four functions as `Episodes`, by way of callbacks.
+"""Environments on the host, as episodes of the compiled epoch: `Episodes`' functions by callbacks.
 
     device   act ─▶ send ─▶ all gradient steps of this vector step ─▶ receive ─▶ replay buffer
     host             └────▶ every environment steps ────────────────────▲
 
-The host steps in a thread of its own from `send` on, so device and host work at the same time.
+From `send` on the host steps in another thread, so device and host work at the same time.
 """
 
 import logging
@@ -23,52 +23,66 @@ from jaxtyping import Array, Float, UInt32
 
 from mjx_sac.config import EPISODE_LENGTH, TrainingError, UsageError
 from mjx_sac.envs.base import State
-from mjx_sac.envs.episodes import EpisodeState, Outcome
-from mjx_sac.envs.host.protocol import Answer, BrokenEnvironmentError, HostEnvironment, Simulator
+from mjx_sac.envs.episodes import EpisodeState, Outcome, blank_state
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostEnvironment, HostStep, Simulator
 from mjx_sac.types import Key, Step
 
-logging.getLogger("jax._src.callback").setLevel(
-    logging.CRITICAL
-)  # it logs tracebacks of what we say in one line
+# It logs tracebacks of what becomes one line of ours.
+logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)
 
 
-def _call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
-    """Has the compiled program call `function` with NumPy arrays, which it must not keep; `shapes` are of what it returns.
+def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
+    """Make the compiled program call `function` with NumPy arrays, which it must not keep.
 
-    On a CPU it is given the program's own memory: `io_callback` makes JAX's arrays of everything first, and the device waits.
+    On a CPU it gets the program's own memory: `io_callback` would first make JAX arrays of
+    everything, and the device would wait.
+
+    Args:
+      function: called in the order that data dependencies give.
+      shapes: of what it returns.
+      args: arrays.
     """
     if jax.default_backend() != "cpu":
         return io_callback(function, shapes, *args)
 
-    def call(_: Any, results: Any, *args: Any) -> None:
+    def write(_: Any, results: Any, *args: Any) -> None:
         returned = jax.tree.map(np.asarray, function(*map(np.asarray, args)))
         for memory, value in zip(jax.tree.leaves(results), jax.tree.leaves(returned), strict=True):
             if memory.shape != value.shape:
                 raise ValueError(f"returned shape {value.shape}, not {memory.shape}")
             np.asarray(memory)[...] = value
 
-    return buffer_callback(call, shapes, has_side_effect=True)(*args)
+    return buffer_callback(write, shapes, has_side_effect=True)(*args)
 
 
-class _Host:
-    """A simulator in a thread of its own, made at its first use.
+class SimulatorThread:
+    """A simulator in its own thread, made at its first use.
 
     Attributes:
-      failure: what went wrong, for the trainer to raise: an exception cannot cross the compiled program as it is.
+      timeout: seconds to wait for an answer.
+      failure: what went wrong, for the trainer to raise: an exception cannot cross the compiled
+        program as it is.
     """
 
     def __init__(self, make: Callable[[], Simulator], timeout: float) -> None:
+        self.timeout = timeout
         self.failure: TrainingError | None = None
-        self._make, self._timeout = make, timeout
+        self._make = make
         self._simulator: Simulator | None = None
         self._current: Any = None
         self._steps = 0
-        self._pending: Future[Answer] | None = None
+        self._pending: Future[HostStep] | None = None
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        # Not a ThreadPoolExecutor: Python waits for its threads when it exits, and an environment
+        # may hang for ever.
+        threading.Thread(target=self._work, daemon=True).start()
 
     def begin(self, seed: np.ndarray, blank: np.ndarray) -> tuple[Any, np.bool_]:
-        """The current observations, and whether new episodes were begun: where the state is blank, or the simulator new."""
+        """Begin new episodes if the state is `blank` or the simulator new.
+
+        Returns:
+          The current observations, and whether new episodes were begun.
+        """
         number = int(np.asarray(seed)[-1]) % 2**31
 
         def reset() -> Any:
@@ -81,28 +95,22 @@ class _Host:
         return self._current, np.bool_(begun)
 
     def send(self, action: np.ndarray) -> np.uint32:
-        """Has the environments step, and returns 0 at once."""
-        action, simulator = (
-            np.array(action),
-            self._simulator,
-        )  # a copy: the program goes on, and its memory with it
+        """Make the environments step; return 0 at once."""
+        simulator = self._simulator
         assert simulator
+        action = np.array(action)  # a copy: the program reuses its memory meanwhile
         self._pending = self._submit(lambda: simulator.step(action))
         return np.uint32(0)
 
-    def receive(self, ticket: np.ndarray, after: np.ndarray) -> Answer:
-        """Waits for them."""
-        del ticket, after
+    def receive(self, order_token: np.ndarray, after: np.ndarray) -> HostStep:
+        """Wait for the environments and return their step."""
+        del order_token, after
         assert self._pending
-        answer = self._wait(self._pending)
-        self._current, self._steps = answer.current, self._steps + 1
-        return answer
+        step = self._wait(self._pending)
+        self._current, self._steps = step.current, self._steps + 1
+        return step
 
     def _submit(self, job: Callable[[], Any]) -> Future[Any]:
-        if self._thread is None:
-            # Not a ThreadPoolExecutor: Python waits for its threads when it exits, and an environment may hang for ever.
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
         future: Future[Any] = Future()
         self._jobs.put((future, job))
         return future
@@ -112,36 +120,37 @@ class _Host:
             future, job = next_job
             try:
                 future.set_result(job())
-            except BaseException as error:  # whoever waits gets it
+            except BaseException as error:  # raised again where the result is waited for
                 future.set_exception(error)
 
     def _wait(self, future: Future[Any]) -> Any:
         try:
-            return future.result(self._timeout)
+            return future.result(self.timeout)
         except FutureTimeoutError:
             awaited = self._simulator.awaited if self._simulator else None
             who = "the environments" if awaited is None else f"environment {awaited}"
-            text = f"{who} gave no answer within env_timeout = {self._timeout:g} seconds"
+            text = f"{who} gave no answer within env_timeout = {self.timeout:g} seconds"
         except (BrokenEnvironmentError, UsageError) as error:
             text = str(error)
-        except BaseException as error:  # of a VectorEnv, which may call sys.exit
+        except BaseException as error:  # from a VectorEnv, which may call sys.exit
             text = f"{type(error).__name__}: {error}"
-        self.failure = TrainingError(
-            f"env: {text} (vector step {self._steps:,}); checkpoints saved before are intact"
-        )
+        when = f"vector step {self._steps:,}"
+        self.failure = TrainingError(f"env: {text} ({when}); checkpoints saved before are intact")
         raise self.failure
 
     def close(self) -> None:
+        """End thread and simulator; wait at most 5 seconds."""
         self._jobs.put(None)
-        if self._simulator:  # in a thread, for what hangs in a step may hang here too
+        if self._simulator:  # in a thread, since what hangs in a step may hang here too
             closing = threading.Thread(target=self._simulator.close, daemon=True)
             closing.start()
             closing.join(5)
 
 
 class HostEpisodes:
-    """Like `Episodes`, but the simulator is on the host: its state is in no checkpoint, and a run that goes on starts new
-    episodes. `refill` sees to that.
+    """Like `Episodes`, for a simulator on the host.
+
+    Its state is in no checkpoint: a resumed run starts new episodes, which `refill` sees to.
     """
 
     on_host = True
@@ -153,111 +162,94 @@ class HostEpisodes:
         episode_length: int | None,
         action_repeat: int,
         timeout: float,
-        hosts: list[_Host] | None = None,
+        threads: list[SimulatorThread] | None = None,
     ) -> None:
-        """`episode_length` None leaves time limits to the environment; `timeout` is in seconds; `hosts` are closed too."""
+        """Prepare a simulator.
+
+        Args:
+          env: a kind of environment.
+          num_envs: how many of it.
+          episode_length: None leaves time limits to the environment.
+          action_repeat: environment steps for which it holds an action.
+          timeout: seconds to wait for an answer.
+          threads: of other copies, which `close` ends too.
+        """
         try:
             jax.devices("cpu")
         except (RuntimeError, AssertionError):  # the latter where there is no GPU either
-            platforms = jax.config.values["jax_platforms"]
+            given = jax.config.values["jax_platforms"]
+            problem = "an environment on the host needs the CPU beside it"
             raise UsageError(
-                f"JAX_PLATFORMS = {platforms!r}: an environment on the host needs the CPU beside it: set it to {platforms},cpu"
+                f"JAX_PLATFORMS = {given!r}: {problem}: set it to {given},cpu"
             ) from None
-        self.env, self.num_envs, self.action_repeat, self.timeout = (
-            env,
-            num_envs,
-            action_repeat,
-            timeout,
-        )
-        self.episode_length = min(
-            filter(None, (episode_length, env.time_limit)), default=EPISODE_LENGTH
-        )
-        self._hosts = [] if hosts is None else hosts
-        self._host = _Host(lambda: env.simulator(num_envs, self.episode_length), timeout)
-        self._hosts.append(self._host)
+        limits = filter(None, (episode_length, env.time_limit))
+        self.env, self.num_envs, self.action_repeat = env, num_envs, action_repeat
+        self.episode_length = min(limits, default=EPISODE_LENGTH)
+        self.thread = SimulatorThread(lambda: env.simulator(num_envs, self.episode_length), timeout)
+        self._threads = [] if threads is None else threads
+        self._threads.append(self.thread)
 
     def copies(self, num_envs: int) -> "HostEpisodes":
-        """Other environments of the same kind, as evaluation needs them."""
-        return HostEpisodes(
-            self.env, num_envs, self.episode_length, self.action_repeat, self.timeout, self._hosts
-        )
+        """Return other environments of the same kind, as evaluation needs them."""
+        numbers = (self.episode_length, self.action_repeat, self.thread.timeout)
+        return HostEpisodes(self.env, num_envs, *numbers, self._threads)
 
     @property
     def failure(self) -> TrainingError | None:
         """What broke a compiled program, if an environment did."""
-        return next((host.failure for host in self._hosts if host.failure), None)
+        return next((thread.failure for thread in self._threads if thread.failure), None)
 
     def close(self) -> None:
-        """Ends all simulators, those of `copies` too."""
-        for host in self._hosts:
-            host.close()
+        """End all simulators, those of `copies` too."""
+        for thread in self._threads:
+            thread.close()
+
+    def _array(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.num_envs, *shape), dtype)
 
     def init(self) -> EpisodeState:
-        """No episode is running: `refill` before the first `start`."""
-        return EpisodeState(
-            env=State(jnp.zeros((self.num_envs, self.env.observation_size)), ()),
-            ended=jnp.ones(self.num_envs, bool),
-            length=jnp.zeros(self.num_envs, jnp.int32),
-            episode_return=jnp.zeros(self.num_envs),
-            pool=(),
-            pool_next=jnp.zeros((), jnp.int32),
-        )
+        """Return a state in which no episode is running: `refill` before the first `start`."""
+        observation = jnp.zeros((self.num_envs, self.env.observation_size))
+        return blank_state(State(observation, ()), (), self.num_envs)
 
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
-        """Begins new episodes in environments that have none: after `init`, and in a process that goes on with a run."""
-        shapes = (
-            jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32),
-            jax.ShapeDtypeStruct((), bool),
-        )
-        observation, begun = _call(self._host.begin, shapes, key, state.pool_next == 0)
+        """Begin new episodes where none runs: after `init`, and in a process that resumes a run."""
+        observation = self._array(jnp.float32, self.env.observation_size)
+        shapes = (observation, jax.ShapeDtypeStruct((), bool))
+        current, begun = call(self.thread.begin, shapes, key, state.pool_next == 0)
         return state.replace(
-            env=State(observation, ()), ended=state.ended | begun, pool_next=jnp.ones((), jnp.int32)
+            env=State(current, ()), ended=state.ended | begun, pool_next=jnp.ones((), jnp.int32)
         )
 
     def start(self, state: EpisodeState) -> EpisodeState:
-        """The host began new episodes already where one had ended."""
-        return state.replace(
-            length=jnp.where(state.ended, 0, state.length),
-            episode_return=jnp.where(state.ended, 0.0, state.episode_return),
-        )
+        """Return the state with new episodes, which the host has begun already."""
+        return state.started()
 
     def send(
         self, state: EpisodeState, action: Float[Array, "num_envs action"]
     ) -> tuple[EpisodeState, UInt32[Array, ""]]:
-        """Has the environments step. The ticket is zero, which the compiler cannot know: whatever needs it comes after."""
-        return state, _call(self._host.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
+        """Make the environments step; return an order token.
+
+        It is zero, which the compiler cannot know: whatever uses it comes after this call.
+        """
+        return state, call(self.thread.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
 
     def receive(
-        self, state: EpisodeState, ticket: UInt32[Array, ""], after: Any = 0.0
+        self, state: EpisodeState, order_token: UInt32[Array, ""], after: Any = 0.0
     ) -> tuple[EpisodeState, Outcome]:
-        """Waits for the environments, once `after` has been computed."""
-        observation = jax.ShapeDtypeStruct((self.num_envs, self.env.observation_size), jnp.float32)
-        number, flag, count = (
-            jax.ShapeDtypeStruct((self.num_envs,), dtype)
-            for dtype in (jnp.float32, jnp.bool_, jnp.int32)
-        )
-        shapes = Answer(
-            observation,
-            number,
-            terminated=flag,
-            truncated=flag,
-            finite=flag,
-            steps=count,
-            current=observation,
-        )
-        answer = _call(self._host.receive, shapes, ticket, after)
-        valid = answer.finite & (answer.steps > 0)
-        step = Step(answer.observation, answer.reward, answer.terminated, answer.truncated)
-        state = state.replace(
-            env=State(answer.current, ()),
-            ended=step.terminated | step.truncated | ~valid,
-            length=state.length + answer.steps,
-            episode_return=state.episode_return + step.reward,
-        )
-        return state, Outcome(step, valid, ~answer.finite)
+        """Wait for the environments, once `after` has been computed."""
+        observation = self._array(jnp.float32, self.env.observation_size)
+        flag = self._array(jnp.bool_)
+        number, count = self._array(jnp.float32), self._array(jnp.int32)
+        shapes = HostStep(observation, number, flag, flag, flag, count, observation)
+        result = call(self.thread.receive, shapes, order_token, after)
+        valid = result.finite & (result.steps > 0)
+        step = Step(result.observation, result.reward, result.terminated, result.truncated)
+        state = state.stepped(State(result.current, ()), step, valid, state.length + result.steps)
+        return state, Outcome(step, valid, ~result.finite)
 
     def step(
         self, state: EpisodeState, action: Float[Array, "num_envs action"]
     ) -> tuple[EpisodeState, Outcome]:
-        """`send` and `receive`."""
+        """Send the actions and wait for the result."""
         return self.receive(*self.send(state, action))

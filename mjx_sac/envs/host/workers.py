@@ -1,4 +1,4 @@
-"""One Gymnasium environment, here or in a process of its own: whatever goes wrong in it is told with its number and its step."""
+"""One Gymnasium environment, here or in its own process; errors name its number and its step."""
 
 # pyright: basic
 import contextlib
@@ -22,13 +22,13 @@ from mjx_sac.envs.host.protocol import BrokenEnvironmentError
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Guard(gymnasium.Env):
-    """Environment `index`. It is made at its first reset, so that a failure there is told like any other.
+class CheckedEnv(gymnasium.Env):
+    """Environment `index`: holds actions, flattens observations, refuses what does not fit.
 
-    Holds actions, flattens observations, and refuses what does not fit the space.
+    It is made at its first reset, so that a failure there is reported like any other.
 
     Attributes:
-      busy: the environment has been asked something and has not answered.
+      busy: a call into the environment has not returned.
     """
 
     def __init__(
@@ -39,53 +39,43 @@ class Guard(gymnasium.Env):
         episode_length: int,
         action_repeat: int,
     ) -> None:
-        """`expected` are the observation and action spaces that it must have."""
-        self._make, self._index, self._spaces = make, index, expected
-        self._limit, self._repeat, self._length, self._steps = episode_length, action_repeat, 0, 0
+        """`expected` are the observation and action space that it must have."""
+        self._make, self._index, self._expected = make, index, expected
+        self._limit, self._repeat = episode_length, action_repeat
+        self._length = self._steps = 0  # of this episode, and of its life
         self._env: gymnasium.Env | None = None
-        self.observation_space = spaces.Box(
-            -np.inf, np.inf, (spaces.flatdim(expected[0]),), np.float32
-        )
-        self.action_space, self.busy = expected[1], False
+        self.busy = False
+        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(expected[0]),))
+        self.action_space = expected[1]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         with self._blamed():
             if self._env is None:
                 self._env = self._make()
-                if (self._env.observation_space, self._env.action_space) != self._spaces:
+                if (self._env.observation_space, self._env.action_space) != self._expected:
                     raise ValueError("its spaces differ from those of the environment made first")
             observation, _ = self._env.reset(seed=seed, options=options)
         self._length = 0
         return self._flat(observation), {}  # infos cost time and go nowhere
 
     def step(self, action: Any) -> Any:
-        """Holds the action for `action_repeat` steps, or until the episode ends. `infos["held"]` says if it was less."""
+        """Hold the action for `action_repeat` steps, or until the episode ends.
+
+        `infos["held"]` is the number of steps, where it was less.
+        """
         assert self._env
-        total, terminated, truncated, held, most = (
-            0.0,
-            False,
-            False,
-            0,
-            min(self._repeat, self._limit - self._length),
-        )
-        observation = None
+        observation, total, terminated, truncated, held = None, 0.0, False, False, 0
+        most = min(self._repeat, self._limit - self._length)
         while held < most and not (terminated or truncated):
-            held, self._steps = held + 1, self._steps + 1
+            held += 1
+            self._steps += 1
             with self._blamed():
                 observation, reward, terminated, truncated, _ = self._env.step(action)
-                total, terminated, truncated = (
-                    total + float(reward),
-                    bool(terminated),
-                    bool(truncated),
-                )
+                total += float(reward)
+                terminated, truncated = bool(terminated), bool(truncated)
         self._length += held
-        return (
-            self._flat(observation),
-            total,
-            terminated,
-            truncated,
-            {} if held == self._repeat else {"held": held},
-        )
+        infos = {} if held == self._repeat else {"held": held}
+        return self._flat(observation), total, terminated, truncated, infos
 
     def close(self) -> None:
         if self._env is not None:
@@ -97,57 +87,67 @@ class Guard(gymnasium.Env):
         try:
             yield
         except (Exception, SystemExit) as error:
-            raise BrokenEnvironmentError(
-                f"{self._place()} raised {type(error).__name__}: {error}"
-            ) from error
+            text = f"{self._place()} raised {type(error).__name__}: {error}"
+            raise BrokenEnvironmentError(text) from error
         self.busy = False
 
     def _place(self) -> str:
         return f"environment {self._index}, at its step {self._steps:,},"
 
     def _flat(self, observation: Any) -> np.ndarray:
-        try:
-            flat = flatten(self._spaces[0], observation, 1)[0]
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise BrokenEnvironmentError(
-                f"{self._place()} returned an observation that does not fit its space: {error}"
-            ) from None
-        if flat.shape != self.observation_space.shape:
-            size = spaces.flatdim(self.observation_space)
-            raise BrokenEnvironmentError(
-                f"{self._place()} returned {flat.size} numbers, its observation space has {size}"
-            )
-        return flat
+        return flatten(self._expected[0], observation, 1, self._place())[0]
 
 
-def flatten(space: spaces.Space, observation: Any, n: int) -> np.ndarray:
-    """`n` observations as rows of numbers."""
-    if isinstance(space, spaces.Box):
-        return np.array(observation, np.float32).reshape(n, -1)
-    assert isinstance(space, spaces.Dict | spaces.Tuple)
-    parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
-    return np.concatenate([flatten(part, observation[key], n) for key, part in parts], axis=-1)
+def parts(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, spaces.Space]]:
+    """Return keys and spaces of a Dict or Tuple, in flattening order."""
+    return list(space.items() if isinstance(space, spaces.Dict) else enumerate(space))
 
 
-class Workers(AsyncVectorEnv):
+def flatten(space: spaces.Space, observation: Any, n: int, who: str) -> np.ndarray:
+    """Return `n` observations as rows [n, size], not rounded to the space's type.
+
+    Raises:
+      BrokenEnvironmentError: what `who` returned does not fit the space.
+    """
+
+    def rows(space: spaces.Space, observation: Any) -> np.ndarray:
+        if isinstance(space, spaces.Box):
+            return np.array(observation, np.float32).reshape(n, -1)
+        assert isinstance(space, spaces.Dict | spaces.Tuple)
+        return np.concatenate([rows(part, observation[key]) for key, part in parts(space)], axis=-1)
+
+    try:
+        flat = rows(space, observation)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        problem = f"returned an observation that does not fit its space: {error}"
+        raise BrokenEnvironmentError(f"{who} {problem}") from None
+    found, size = flat.shape[-1], spaces.flatdim(space)
+    if found != size:
+        problem = f"returned {found} numbers, its observation space has {size}"
+        raise BrokenEnvironmentError(f"{who} {problem}")
+    return flat
+
+
+class WorkerVectorEnv(AsyncVectorEnv):
     """Environments in a process each, none of which outlives this one or keeps it from ending.
 
     Attributes:
       awaited: the environment whose answer is waited for.
     """
 
-    def __init__(self, makers: Sequence[Callable[[], Guard]]) -> None:
+    def __init__(self, makers: Sequence[Callable[[], CheckedEnv]]) -> None:
         self.awaited, self.processes = 0, []
-        resource_tracker.ensure_running()  # or its start, with that of the first worker, would let the signals through again
-        # A terminal or a scheduler sends them to all processes, and the trainer, which is to save first, needs its workers. They
-        # inherit what is blocked here, so there is no moment at which they would die of it.
+        # Start it first: its start, with the first worker's, would let the signals through again.
+        resource_tracker.ensure_running()
+        # A terminal or a scheduler signals all processes, but the trainer, which saves first, needs
+        # its workers. They inherit what is blocked here: at no moment can they die of a signal.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             super().__init__(
                 [_Worker(make) for make in makers],
                 shared_memory=False,  # it would be gone before a slow worker finds it
                 autoreset_mode=AutoresetMode.DISABLED,
-                context="spawn",  # not forked: JAX's threads would be caught in the middle of what they do
+                context="spawn",  # a fork would catch JAX's threads in the middle of their work
             )
         except BaseException:  # too many processes or files
             self.close_extras()
@@ -156,7 +156,7 @@ class Workers(AsyncVectorEnv):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _check_spaces(self) -> None:
-        """Every guard has the same. Not asked here, where a worker that does not answer has no name yet."""
+        """Skip: `CheckedEnv` answers for its spaces, and a worker that hangs would not."""
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         return self._ask(lambda: self.reset_async(seed, options), self.reset_wait)
@@ -176,32 +176,32 @@ class Workers(AsyncVectorEnv):
             for index, process in enumerate(self.processes):
                 if process.sentinel in ended:
                     process.join(5)  # it closes its files some moments before it has an exit code
-                    text = (
-                        f"environment {index}: its process has ended (exit code {process.exitcode})"
-                    )
-                    raise BrokenEnvironmentError(text) from error
+                    text = f"its process has ended (exit code {process.exitcode})"
+                    raise BrokenEnvironmentError(f"environment {index}: {text}") from error
             raise
 
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """At once: a worker that hangs would not answer a request to end."""
+        """Kill at once: a worker that hangs would not answer a request to end."""
         for process in self.processes:
             if process.pid is not None:
                 process.kill()
 
 
 class _Worker:
-    """What a worker calls first: ties it to the process that started it."""
+    """What a worker calls first: tie it to the process that started it, make its environment."""
 
-    def __init__(self, make: Callable[[], Guard]) -> None:
+    def __init__(self, make: Callable[[], CheckedEnv]) -> None:
         self._make, self._trainer = make, os.getpid()
 
-    def __call__(self) -> Guard:
+    def __call__(self) -> CheckedEnv:
         if os.getpid() != self._trainer:
-            # The kernel ends it with the thread that started it, even if the environment holds Python's lock for ever.
+            # The kernel ends the worker with the thread that started it, even if the environment
+            # holds Python's lock for ever.
             if sys.platform == "linux":
                 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
             threading.Thread(target=self._watch, daemon=True).start()
-            for number in _SIGNALS:  # not SIG_IGN or blocked any longer, which programs that the environment starts would inherit
+            # Programs that the environment starts would inherit SIG_IGN or a blocked signal.
+            for number in _SIGNALS:
                 signal.signal(number, lambda *_: None)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return self._make()

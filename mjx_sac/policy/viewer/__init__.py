@@ -1,4 +1,7 @@
-"""A page that plays the motion of a MuJoCo model in any browser, offline: `page.html` with the data and three.js inside."""
+"""A page that plays the motion of a MuJoCo model in any browser, offline.
+
+It is `page.html` with the motion and three.js inside.
+"""
 
 # pyright: basic
 import base64
@@ -16,27 +19,21 @@ import numpy as np
 
 from mjx_sac.config import UsageError
 
-TRIMESH = "5.2.0"  # one that is known to hold three.js
+TRIMESH = "5.2.0"
+"""A version known to hold three.js."""
 
-_SHAPES = (
-    "plane",
-    "height field",
-    "sphere",
-    "capsule",
-    "ellipsoid",
-    "cylinder",
-    "box",
-    "mesh",
-)  # in mjtGeom's order
-_DEFAULT_RGBA = (0.5, 0.5, 0.5, 1)  # of a geom; any other goes before its material's
+# In the order of MuJoCo's mjtGeom.
+_SHAPES = ["plane", "height field", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
+_DEFAULT_RGBA = (0.5, 0.5, 0.5, 1)  # of a geom; any other is preferred to its material's
+_THREE = r'/\*\*\s+\* @license[^/]*Three\.js Authors.*?"__esModule",\{value:!0\}\)\}\)+;'
 
 
 @functools.cache
 def three() -> str:
-    """The library three.js with its licence, which `trimesh` ships in the template of a page of its own.
+    """Return the library three.js with its licence, from the template of trimesh's own viewer.
 
     Raises:
-      UsageError: this version of trimesh does not.
+      UsageError: this version of trimesh has none.
     """
     try:
         path = resources.files("trimesh") / "resources" / "templates" / "viewer.zip"
@@ -44,56 +41,41 @@ def three() -> str:
             template = file.read("viewer.html.template").decode()
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         template = ""
-    found = re.search(
-        r'/\*\*\s+\* @license[^/]*Three\.js Authors.*?"__esModule",\{value:!0\}\)\}\)+;',
-        template,
-        re.S,
-    )
+    found = re.search(_THREE, template, re.DOTALL)
     if not found:
-        way_out = f"install trimesh=={TRIMESH}, or record an .mp4 or .gif"
         raise UsageError(
-            f"trimesh = {metadata.version('trimesh')}: holds no three.js that an .html could use: {way_out}"
+            f"trimesh = {metadata.version('trimesh')}: holds no three.js that an .html could use: "
+            f"install trimesh=={TRIMESH}, or record an .mp4 or .gif"
         )
     return found[0]
 
 
-def page(model: Any, positions: np.ndarray, rotations: np.ndarray, dt: float, title: str) -> str:
-    """The page as text.
+def page(model: Any, poses: np.ndarray, dt: float, title: str) -> str:
+    """Return the page as text.
 
     Args:
       model: a MuJoCo model. Planes are shown without end.
-      positions: of its bodies, the world first: [time, body, 3].
-      rotations: as quaternions, [time, body, 4].
+      poses: position and quaternion of its bodies, the world first: `[time, body, 7]`.
       dt: seconds between them.
       title: shown in a corner.
     """
-    shown = _shown(model)
+    # What MuJoCo's own renderer shows: the groups 0 to 2.
+    shown = [i for i in range(model.ngeom) if model.geom_group[i] <= 2 and _rgba(model, i)[3] > 0]
+    shown = [i for i in shown if model.geom_type[i] < len(_SHAPES)]
     root = int(model.jnt_bodyid[0]) if model.njnt else 0
-    bodies = np.unique([0, root, *model.geom_bodyid[shown]])
-    geoms = [_geom(model, i, int(np.searchsorted(bodies, model.geom_bodyid[i]))) for i in shown]
+    bodies = sorted({0, root, *model.geom_bodyid[shown].tolist()})
     scene = {
         "dt": dt,
-        "root": int(np.searchsorted(bodies, root)),
-        "geoms": geoms,
-        "surfaces": {
-            geom["surface"]: _surface(model, i)
-            for i, geom in zip(shown, geoms, strict=True)
-            if geom["surface"]
-        },
-        "frames": _rounded(np.concatenate([positions, rotations], axis=-1)[:, bodies]),
+        "root": bodies.index(root),
+        "geoms": [_geom(model, i, bodies) for i in shown],
+        "surfaces": {_surface(model, i): _triangles(model, i) for i in shown if _surface(model, i)},
+        "frames": _rounded(poses[:, bodies]),
     }
-    data = base64.b64encode(
-        zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
-    ).decode()
-    parts = {"title": html.escape(title), "three": three(), "data": data}
+    data = zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
+    encoded = base64.b64encode(data).decode()
+    parts = {"title": html.escape(title), "three": three(), "data": encoded}
     text = (pathlib.Path(__file__).parent / "page.html").read_text()
     return re.sub("%(title|three|data)%", lambda match: parts[match[1]], text)
-
-
-def _shown(model: Any) -> list[int]:
-    """The geoms that are seen: as in MuJoCo's own renderer, of the groups 0 to 2."""
-    seen = (i for i in range(model.ngeom) if model.geom_group[i] <= 2 and _rgba(model, i)[3] > 0)
-    return [i for i in seen if model.geom_type[i] < len(_SHAPES)]
 
 
 def _rgba(model: Any, i: int) -> np.ndarray:
@@ -102,23 +84,23 @@ def _rgba(model: Any, i: int) -> np.ndarray:
     return model.mat_rgba[material] if by_material else model.geom_rgba[i]
 
 
-def _geom(model: Any, i: int, body: int) -> dict[str, Any]:
-    numbers = {
-        "rgba": _rgba(model, i),
-        **{name: getattr(model, f"geom_{name}")[i] for name in ("size", "pos", "quat")},
-    }
-    shape = _SHAPES[model.geom_type[i]]
-    surface = f"{shape} {model.geom_dataid[i]}" if shape in ("mesh", "height field") else ""
+def _geom(model: Any, i: int, bodies: list[int]) -> dict[str, Any]:
     return {
-        "body": body,
-        "shape": shape,
-        "surface": surface,
-        **{name: _rounded(x) for name, x in numbers.items()},
+        "body": bodies.index(model.geom_bodyid[i]),
+        "shape": _SHAPES[model.geom_type[i]],
+        "surface": _surface(model, i),
+        "rgba": _rounded(_rgba(model, i)),
+        **{name: _rounded(getattr(model, f"geom_{name}")[i]) for name in ("size", "pos", "quat")},
     }
 
 
-def _surface(model: Any, i: int) -> dict[str, Any]:
-    """Of a geom that has one, vertices and triangles."""
+def _surface(model: Any, i: int) -> str:
+    """Return a name for the triangles of a geom, which others may share; empty if it has none."""
+    shape = _SHAPES[model.geom_type[i]]
+    return f"{shape} {model.geom_dataid[i]}" if shape in ("mesh", "height field") else ""
+
+
+def _triangles(model: Any, i: int) -> dict[str, Any]:
     k = model.geom_dataid[i]
     if _SHAPES[model.geom_type[i]] == "height field":
         vertices, faces = _hills(model.hfield(k))
@@ -130,16 +112,13 @@ def _surface(model: Any, i: int) -> dict[str, Any]:
 
 
 def _hills(field: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a height field go along x, the first where y is least."""
+    """Return vertices and triangles; rows go along x, the first where y is least."""
     rows, columns, (x, y, height, _) = int(field.nrow[0]), int(field.ncol[0]), field.size
     grid = np.meshgrid(np.linspace(-x, x, columns), np.linspace(-y, y, rows))
     vertices = np.stack([*map(np.ravel, grid), height * np.ravel(field.data)], axis=-1)
-    corners = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (
-        part.ravel()
-        for part in (corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1])
-    )
-    return vertices, np.concatenate([np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)])
+    corner = np.arange(rows * columns).reshape(rows, columns)[:-1, :-1].reshape(-1, 1)
+    lower, upper = [0, 1, columns + 1], [0, columns + 1, columns]  # two triangles from each corner
+    return vertices, np.concatenate([corner + lower, corner + upper])
 
 
 def _rounded(x: np.ndarray) -> list[Any]:

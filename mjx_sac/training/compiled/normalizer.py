@@ -11,11 +11,13 @@ CLIP = 10.0
 
 
 class NormalizerState(struct.PyTreeNode):
-    """Attributes:
-    count: observations seen. A float: past 2^24 it grows more coarsely, past 2^28 not at all, and the mean goes on
-      moving with the weight it then has, so it cannot overflow.
-    mean: their mean.
-    var: their population variance; 1 before the first update.
+    """Statistics of the observations seen.
+
+    Attributes:
+      count: observations seen. A float: past 2^24 it grows more coarsely, past 2^28 not at all. The
+        mean then keeps moving with the weight that it has, so nothing overflows.
+      mean: their mean.
+      var: their population variance; 1 before the first update.
     """
 
     count: Scalar
@@ -24,18 +26,19 @@ class NormalizerState(struct.PyTreeNode):
 
 
 def init(observation_size: int) -> NormalizerState:
-    """The identity, up to clipping, until the first update."""
+    """Return statistics by which `normalize` only clips, until the first update."""
     return NormalizerState(jnp.zeros(()), jnp.zeros(observation_size), jnp.ones(observation_size))
 
 
 def update(
     state: NormalizerState, batch: Float[Array, "batch observation"], mask: Bool[Array, " batch"]
 ) -> NormalizerState:
-    """Takes in the rows of `batch` where `mask` is true.
+    """Take in the rows of `batch` where `mask` is true.
+
+    Written with weights w = n / (count + n), so that no sum of squares grows without bound.
 
     References:
-      Chan, Golub, LeVeque, 1983, Algorithms for computing the sample variance, eq. 2.1, written with weights
-      w = n / (count + n) so that no sum of squares grows without bound.
+      Chan, Golub, LeVeque, 1983, Algorithms for computing the sample variance, eq. 2.1.
     """
     weights = mask[:, None].astype(batch.dtype)
     n = jnp.sum(weights)
@@ -46,22 +49,18 @@ def update(
     count = state.count + n
     w = n / jnp.maximum(count, 1)
     delta = mean - state.mean
-    return NormalizerState(
-        count=count,
-        mean=state.mean + w * delta,
-        var=jnp.where(
-            count > 0, (1 - w) * state.var + w * var + w * (1 - w) * jnp.square(delta), state.var
-        ),
-    )
+    mean = state.mean + w * delta
+    var = (1 - w) * state.var + w * var + w * (1 - w) * jnp.square(delta)
+    return NormalizerState(count, mean, jnp.where(count > 0, var, state.var))
 
 
 def deviation(state: NormalizerState) -> Float[Array, " observation"]:
-    """The standard deviation, never zero."""
+    """Return the standard deviation, never zero."""
     return jnp.maximum(jnp.sqrt(jnp.maximum(state.var, 1e-12)), 1e-6)
 
 
 def normalize(
     state: NormalizerState, observation: Float[Array, "*batch observation"]
 ) -> Float[Array, "*batch observation"]:
-    """(observation - mean) / standard deviation, clipped to [-10, 10]."""
+    """Return (observation - mean) / standard deviation, clipped to [-10, 10]."""
     return jnp.clip((observation - state.mean) / deviation(state), -CLIP, CLIP)

@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.stages import Lowered
+from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
 from mjx_sac.config import UsageError
-from mjx_sac.training.compiled import acting, population
-from mjx_sac.training.compiled.epoch import Experiment, RunState
+from mjx_sac.training.compiled import normalizer, population
+from mjx_sac.training.compiled.epoch import Experiment, RunState, policy
+from mjx_sac.training.host import memory
 from mjx_sac.types import Transition
 
 _threads: list[threading.Thread] = []
@@ -27,23 +28,40 @@ class Programs:
     the first epochs run.
 
     Attributes:
+      experiment: what they are made of.
+      init: makes the state before the first vector step.
+      shapes: of that state.
       epoch: future of the compiled, donating `population.epoch`.
     """
 
-    def __init__(self, experiment: Experiment, lowered: Lowered, shapes: RunState) -> None:
-        self._experiment, self._keys = experiment, population.keys(experiment.config)
-        self._shapes = (shapes.train.actor_params, shapes.normalizer)
+    epoch: Future[Any]
+
+    def __init__(self, experiment: Experiment, mesh: Mesh | None) -> None:
+        """Trace the epoch.
+
+        Raises:
+          UsageError: the devices cannot hold the run.
+        """
+        self.experiment, self._keys = experiment, population.keys(experiment.config)
+        self.init = population.init(experiment, mesh)
+        self.shapes: RunState = jax.eval_shape(self.init)
+        _check_devices(experiment, self.shapes, mesh)
+        self._lowered = population.lower(experiment, self.shapes, mesh)
         self._evaluate: Future[Any] | None = None
-        self.epoch = _in_background(partial(lowered.compile, compiler_options=options()))
+
+    def start(self) -> None:
+        """Start to compile the epoch."""
+        self.epoch = _in_background(partial(self._lowered.compile, compiler_options=options()))
 
     def prepare_evaluation(self) -> None:
         """Start to compile it once: when training begins, not to delay the first update."""
-        if self._evaluate is None and self._experiment.config.episodes_per_eval:
+        if self._evaluate is None and self.experiment.config.episodes_per_eval:
             self._evaluate = _in_background(self._compile_evaluation)
 
     def _compile_evaluation(self) -> Any:
-        program = jax.jit(population.evaluate(self._experiment))
-        return program.lower(*self._shapes, self._keys, jnp.int32(0)).compile()
+        policy = (self.shapes.train.actor_params, self.shapes.normalizer)
+        program = jax.jit(population.evaluate(self.experiment))
+        return program.lower(*policy, self._keys, jnp.int32(0)).compile()
 
     def evaluate(self, state: RunState, epoch: int) -> dict[str, np.ndarray]:
         """Return the metrics of an evaluation; the same epoch has the same initial states, so a
@@ -55,6 +73,18 @@ class Programs:
         if len(state.key.devices()) > 1:
             policy = jax.device_get(policy)
         return jax.device_get(self._evaluate.result()(*policy, self._keys, jnp.int32(epoch)))
+
+
+def _check_devices(experiment: Experiment, shapes: RunState, mesh: Mesh | None) -> None:
+    size = mesh.size if mesh else 1
+    if size > 1 and experiment.episodes.on_host:
+        raise UsageError(
+            f"num_devices = {size}: an environment on the host cannot be shared by several "
+            f"devices: train on one, or train an environment in JAX"
+        )
+    first = jax.devices()[0]
+    holders = jax.process_count() if first.platform == "cpu" else size
+    memory.check(experiment.config, shapes, first, holders)
 
 
 def options(platform: str | None = None) -> dict[str, str | bool]:
@@ -77,24 +107,22 @@ def check_losses(experiment: Experiment) -> None:
       UsageError: one line, with the place in the losses file where it has one; the whole traceback
         is its cause.
     """
-    name, config = experiment.config.losses, experiment.config
-    env = experiment.episodes.env
+    name, config, env = experiment.config.losses, experiment.config, experiment.episodes.env
     if name is None:
         return
-    shapes = ((env.observation_size,), (env.action_size,), (), (), (env.observation_size,))
+    sizes: tuple[tuple[int, ...], ...] = (env.observation_size,), (env.action_size,), ()
+    observed, acted, scalar = (jnp.zeros((config.batch_size, *size)) for size in sizes)
+    batch, stats = Transition(observed, acted, scalar, scalar, observed), normalizer.init(*sizes[0])
     networks, losses = experiment.networks, experiment.losses
     static: dict[str, Any] = {"networks": networks, "config": config, "losses": losses}
 
     def step(key: Any) -> Any:
         state = base.init(key, env.observation_size, env.action_size, **static)
-        batch = Transition(*(jnp.zeros((config.batch_size, *shape)) for shape in shapes))
         for sample_key in (key, None):
-            action = acting.act(
-                state.actor_params, batch.observation, sample_key, networks=networks
-            )
-            if action.shape != batch.action.shape:
+            action = policy(experiment, state.actor_params, stats, observed, sample_key)
+            if action.shape != acted.shape:
                 raise ValueError(
-                    f"the actor's actions have shape {action.shape}, not {batch.action.shape}"
+                    f"the actor's actions have shape {action.shape}, not {acted.shape}"
                 )
         return base.update(state, batch, jax.random.split(key), **static)[1]
 

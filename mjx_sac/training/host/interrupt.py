@@ -8,10 +8,10 @@ from mjx_sac.training.host.console import Console
 
 
 class Interrupt:
-    """Ctrl-C or SIGTERM ends the run after the current epoch, with a checkpoint; a second one ends the process at once.
+    """Ends the run after the current epoch, with a checkpoint; a second signal ends it at once.
 
     Attributes:
-      patient: there is an epoch to wait for. Until then a signal raises KeyboardInterrupt where it strikes.
+      patient: there is an epoch to wait for. Until then a signal raises KeyboardInterrupt at once.
       received: a signal came.
     """
 
@@ -21,22 +21,18 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {
-                s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)
-            }
+            signals = (signal.SIGINT, signal.SIGTERM)
+            self._previous = {number: signal.signal(number, self._receive) for number in signals}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _receive(self, number: int, frame: Any) -> None:
-        del number, frame
+    def _receive(self, *_: Any) -> None:
         self.received = True
-        for each in self._previous:
-            signal.signal(each, signal.SIG_DFL)
+        for number in self._previous:
+            signal.signal(number, signal.SIG_DFL)
         if not self.patient:
             raise KeyboardInterrupt
-        self._console.message(
-            "interrupted: finishing this epoch and saving; once more ends at once"
-        )
+        self._console.message("interrupted: finishing this epoch and saving; again ends at once")

@@ -39,87 +39,72 @@ class Result(NamedTuple):
 
 
 @dataclasses.dataclass
-class EpochRecord:
-    """What one epoch came to.
-
-    Attributes:
-      iterations: of each agent, with this epoch.
-      started: on the clock of `time.perf_counter`.
-      agents: the scalars of each agent.
-    """
-
-    iterations: int
-    started: float
-    agents: list[Scalars]
-
-
-@dataclasses.dataclass
 class Loop:
-    """A run in progress, on the host's side.
+    """A run in progress, on the host's side. All processes go through the same loop.
 
     Attributes:
       run: configuration and directory.
-      experiment: what the programs were made of.
       programs: compiled, or being compiled.
       checkpoints: where states go.
       monitor: where scalars go.
       console: where a person looks.
       interrupt: Ctrl-C and SIGTERM.
       callbacks: the user's.
-      primary: this process speaks for all, which go through the same loop.
     """
 
     run: Run
-    experiment: Experiment
     programs: Programs
     checkpoints: Checkpoints
     monitor: Monitor
     console: Console
     interrupt: Interrupt
     callbacks: Sequence[Callback]
-    primary: bool = True
 
     def __post_init__(self) -> None:
-        self.config = self.run.config
-        self.iterations = self.saved = self.run.latest or 0
-        self.metrics: Mapping[str, Any] = {}
-        self.stopped = False
+        self._config = self.run.config
+        self._iterations = self._saved = self.run.latest or 0
+        self._metrics: Mapping[str, Any] = {}
+        self._stopped = False
 
-    def train(self, start: RunState | Callable[[], RunState]) -> Result:
+    def train(self, state: RunState | None = None) -> Result:
         """Train until all iterations are done, or a signal or a callback ends it.
+
+        Args:
+          state: to resume from; None begins the run.
 
         Raises:
           NonFiniteError: no agent is finite any more.
           TrainingError: a checkpoint cannot be written.
           KeyboardInterrupt: a signal came; everything is saved.
         """
-        state = self._prepare(start)
-        while self.iterations < self.config.iterations and not self._interrupted():
-            state, record = self._run_epoch(state)
-            self._evaluate(state, record)
-            self._publish(state, record)
-            interval = self.config.checkpoint_interval
-            if self.iterations // interval > self.saved // interval:
+        state = self._prepare(state)
+        interval = self._config.checkpoint_interval
+        while self._iterations < self._config.iterations and not self._ends():
+            started = time.perf_counter()
+            state, agents = self._run_epoch(state)
+            self._evaluate(state, agents)
+            self._publish(state, agents, time.perf_counter() - started)
+            if self._iterations // interval > self._saved // interval:
                 self._save(state)
             self._show()
         self.console.phase("saving")
-        if self.iterations > self.saved:
+        if self._iterations > self._saved:
             self._save(state)
         self.checkpoints.wait()
         if processes.any_of(self.interrupt.received)[0]:  # nobody leaves before all is written
             processes.leave()
             raise KeyboardInterrupt
-        self._done()
-        return Result(state, self.metrics, self.experiment)
+        self._say_what_was_done()
+        return Result(state, self._metrics, self.programs.experiment)
 
-    def _interrupted(self) -> bool:
-        return self.stopped or self.interrupt.received
+    def _ends(self) -> bool:
+        return self._stopped or self.interrupt.received
 
-    def _prepare(self, start: RunState | Callable[[], RunState]) -> RunState:
-        """Make the first state while the epoch compiles."""
+    def _prepare(self, state: RunState | None) -> RunState:
+        """Make the first state, where there is none, while the epoch compiles."""
         self.console.phase("compiling")
         self.monitor.hyperparameters()
-        state = start if isinstance(start, RunState) else start()
+        state = state or self.programs.init()
         program = self.programs.epoch.result()
         if (n := len(state.key.devices())) > 1:
             exchanges = hlo.describe_exchanges(hlo.count_exchanges(program.as_text()))
@@ -127,67 +112,65 @@ class Loop:
         self.interrupt.patient = True
         return state
 
-    def _run_epoch(self, state: RunState) -> tuple[RunState, EpochRecord]:
-        """Run an epoch and check that what it measured is finite."""
-        config, started = self.config, time.perf_counter()
+    def _run_epoch(self, state: RunState) -> tuple[RunState, list[Scalars]]:
+        """Run an epoch; return each agent's scalars, checked to be finite."""
         self._announce()
+        started = time.perf_counter()
         state, raw = self.programs.epoch.result()(state)
         measured = self.monitor.per_agent(jax.device_get(raw))
         seconds = time.perf_counter() - started
-        agents = [scalars(one, config, self.iterations, seconds) for one in measured]
-        self.iterations += config.epoch_iterations
-        self.monitor.check(agents, self.iterations)
-        return state, EpochRecord(self.iterations, started, agents)
+        agents = [scalars(one, self._config, self._iterations, seconds) for one in measured]
+        self._iterations += self._config.epoch_iterations
+        self.monitor.check(agents, self._iterations)
+        return state, agents
 
     def _announce(self) -> None:
         """Show the phase, and compile evaluation as soon as it will be needed."""
-        warm_up = self.config.warm_up_vector_steps * self.config.num_envs
-        if self.iterations + self.config.epoch_iterations <= warm_up:
-            self.console.phase("warm-up")
-        else:
-            trains = self.iterations >= warm_up
-            self.console.phase("training" if trains else "warm-up, then training")
-            self.programs.prepare_evaluation()
+        warm_up = self._config.warm_up_vector_steps * self._config.num_envs
+        if self._iterations + self._config.epoch_iterations <= warm_up:
+            return self.console.phase("warm-up")
+        trains = self._iterations >= warm_up
+        self.console.phase("training" if trains else "warm-up, then training")
+        self.programs.prepare_evaluation()
 
-    def _evaluate(self, state: RunState, record: EpochRecord) -> None:
+    def _evaluate(self, state: RunState, agents: list[Scalars]) -> None:
         """Add each agent's evaluation; none during warm-up, when nothing has been learned."""
-        trained = record.agents[0]["train/n_updates"]
-        if not (self.primary and self.config.episodes_per_eval and trained):
+        trained = agents[0]["train/n_updates"]
+        if not (processes.primary() and self._config.episodes_per_eval and trained):
             return
         self.console.phase("evaluating")
-        epoch = record.iterations // self.config.epoch_iterations
+        epoch = self._iterations // self._config.epoch_iterations
         evaluated = self.monitor.per_agent(self.programs.evaluate(state, epoch))
-        for one, measured in zip(record.agents, evaluated, strict=True):
+        for one, measured in zip(agents, evaluated, strict=True):
             one.update({tag: float(value) for tag, value in measured.items()})
 
-    def _publish(self, state: RunState, record: EpochRecord) -> None:
+    def _publish(self, state: RunState, agents: list[Scalars], seconds: float) -> None:
         """Log, call the callbacks, and agree with other processes on whether to stop."""
-        fps = self.config.epoch_iterations / (time.perf_counter() - record.started)
-        agents = [{**one, **self.checkpoints.cost, "time/fps": fps} for one in record.agents]
-        self.monitor.log(record.iterations, agents)
-        self.metrics = self.monitor.together(agents)
+        whole = {**self.checkpoints.cost, "time/fps": self._config.epoch_iterations / seconds}
+        agents = [{**one, **whole} for one in agents]
+        self.monitor.log(self._iterations, agents)
+        self._metrics = self.monitor.together(agents)
         stop = False
         for callback in self.callbacks:
-            stop |= callback(record.iterations, self.metrics, state) is False
-        self.interrupt.received, self.stopped = processes.any_of(self.interrupt.received, stop)
+            stop |= callback(self._iterations, self._metrics, state) is False
+        self.interrupt.received, self._stopped = processes.any_of(self.interrupt.received, stop)
 
     def _save(self, state: RunState) -> None:
         self.console.phase("saving")
         policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
         items = {"state": state, "policy": policy}
-        self.checkpoints.save(self.iterations, items, _returns(self.metrics))
-        self.saved = self.iterations
+        self.checkpoints.save(self._iterations, items, _returns(self._metrics))
+        self._saved = self._iterations
 
     def _show(self) -> None:
         """Show rates and return: per agent, and their mean over agents that are finite."""
-        returns = _returns(self.metrics)
-        rates = [
-            float(np.nanmean(self.metrics[f"time/{n}"])) for n in ("fps", "updates_per_second")
-        ]
+        fps, updates = (self._metrics[f"time/{name}"] for name in ("fps", "updates_per_second"))
+        rates = float(np.nanmean(fps)), float(np.nanmean(updates))
+        returns = _returns(self._metrics)
         mean = float(np.nanmean(returns)) if np.isfinite(returns).any() else None
-        self.console.progress(self.iterations, (rates[0], rates[1]), mean)
+        self.console.progress(self._iterations, rates, mean)
 
-    def _done(self) -> None:
+    def _say_what_was_done(self) -> None:
         self.console.phase("done")
         cost, lost = self.checkpoints.cost, self.monitor.lost
         size = ""
@@ -196,7 +179,7 @@ class Loop:
             size = f", checkpoint {megabytes:,.1f} MB in {cost['checkpoint/seconds']:.1f} s"
         without = f", without {', '.join(lost)}" if lost else ""
         self.console.message(
-            f"done: {self.iterations:,} iterations in {self.run.directory}{without}{size}"
+            f"done: {self._iterations:,} iterations in {self.run.directory}{without}{size}"
         )
 
 

@@ -8,8 +8,7 @@ from jax.sharding import Mesh
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
-from mjx_sac.algorithms.loader import Algorithm
-from mjx_sac.config import Config, UsageError
+from mjx_sac.config import Config
 from mjx_sac.envs.base import Environment, spaces
 from mjx_sac.envs.host.protocol import HostEnvironment
 from mjx_sac.losses import Losses
@@ -20,7 +19,7 @@ from mjx_sac.runs.checkpoint import Checkpoints, restore
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import population, sharding
 from mjx_sac.training.compiled.epoch import Experiment, RunState, make_experiment
-from mjx_sac.training.host import device, memory, processes
+from mjx_sac.training.host import device, processes
 from mjx_sac.training.host.compile import Programs, check_losses, without_garbage_collection
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.interrupt import Interrupt
@@ -30,7 +29,7 @@ from mjx_sac.types import named_leaves
 
 
 def train(
-    config: Config,
+    config: Config | Run,
     *,
     losses: Losses | None = None,
     networks: Networks | None = None,
@@ -42,7 +41,8 @@ def train(
     """Train as `config` says, resuming the run in its directory where there is one.
 
     Args:
-      config: hyperparameters; `resolve({"env": "ant"})` also reads the packaged ones.
+      config: hyperparameters, or the run that they are attached to already;
+        `resolve({"env": "ant"})` also reads the packaged ones.
       losses: the algorithm, by default what `config.losses` names, or soft actor-critic.
       networks: actor and critics, by default that algorithm's.
       env: the environment, by default the one that `config.env` names.
@@ -59,119 +59,46 @@ def train(
       KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, after it at the end of
         an epoch, which is saved.
     """
-    run = resolve.attach(config, overwrite=overwrite, fallback=fallback, check_env=env is None)
-    return train_run(
-        run,
-        losses=losses,
-        networks=networks,
-        env=env,
-        callbacks=callbacks,
-        overwrite=overwrite,
-        fallback=fallback,
-    )
-
-
-def train_run(
-    run: Run,
-    *,
-    losses: Losses | None = None,
-    networks: Networks | None = None,
-    env: Environment | HostEnvironment | None = None,
-    callbacks: Iterable[Callback] = (),
-    overwrite: bool = False,
-    fallback: bool = False,
-) -> Result:
-    """`train` for a configuration that is attached to its run already."""
-    config = run.config
-    processes.start(config)
+    run = config
+    if isinstance(run, Config):
+        run = resolve.attach(run, overwrite=overwrite, fallback=fallback, check_env=env is None)
+    processes.start(run.config)
     primary = processes.primary()
-    algorithm = loader.load(config)
-    algorithm = algorithm._replace(losses=losses or algorithm.losses)
+    algorithm = loader.load(run.config)
+    console = Console(run.config.iterations, run.config.num_agents, quiet=not primary)
     lock = directories.lock(run.directory) if primary else contextlib.nullcontext()
-    with (
-        Console(config.iterations, config.num_agents, quiet=not primary) as console,
-        Interrupt(console) as interrupt,
-        lock,
-    ):
+    with console, Interrupt(console) as interrupt, lock:
         if not overwrite and tuple(directories.steps(run.directory)) != run.steps:
             # Another process has saved there since; from now on nobody else can.
-            run = resolve.attach(config, fallback=fallback, check_env=False)
-        console.phase(f"building {config.env}")
-        local = None if processes.joined() else config.num_devices
-        device.set_up(config.device, config.deterministic, local)
-        processes.check_same_run(run.latest)
-        mesh = processes.mesh(config)
+            run = resolve.attach(run.config, fallback=fallback, check_env=False)
+        console.phase(f"building {run.config.env}")
+        mesh = _set_up_devices(run)
         with without_garbage_collection():
-            experiment = _build(config, algorithm, env, networks)
-            init = population.init(experiment, mesh)
-            shapes = jax.eval_shape(init)
-            _check_devices(experiment, shapes, mesh)
-            lowered = population.lower(experiment, shapes, mesh)
-        run, state = _restore(run, experiment, shapes, mesh, fallback)
-        if primary:
-            _prepare_directory(run, overwrite)
-        _announce(run, experiment, console)
-        checkpoints = _checkpoints(run, experiment, primary)
-        iterations = run.latest or 0
-        monitor = Monitor(run.directory, config, iterations, console.message, primary)
-        try:
-            if state and iterations >= config.iterations:
+            env = env or envs.make(run.config.env, run.config)
+            networks = networks or algorithm.networks(run.config, env.action_size)
+            experiment = make_experiment(run.config, env, networks, losses or algorithm.losses)
+            check_losses(experiment)
+            programs = Programs(experiment, mesh)
+        with contextlib.closing(experiment.episodes):
+            run, state = _restore(run, programs, mesh, fallback)
+            if primary:
+                _prepare_directory(run, overwrite)
+            _announce(run, experiment, console)
+            if state and (run.latest or 0) >= run.config.iterations:
                 return Result(state, {}, experiment)
-            programs = Programs(experiment, lowered, shapes)
-            loop = Loop(
-                run,
-                experiment,
-                programs,
-                checkpoints,
-                monitor,
-                console,
-                interrupt,
-                list(callbacks),
-                primary,
-            )
-            return loop.train(state or init)
-        except (jax.errors.JaxRuntimeError, ValueError) as error:
-            # A ValueError where an exchange between CPUs fails.
-            raise experiment.episodes.failure or processes.lost(error) or error from None
-        finally:
-            experiment.episodes.close()
-            monitor.close()
-            checkpoints.close()
+            return _loop(run, programs, console, interrupt, tuple(callbacks), state)
 
 
-def _build(
-    config: Config,
-    algorithm: Algorithm,
-    env: Environment | HostEnvironment | None,
-    networks: Networks | None,
-) -> Experiment:
-    """Put environment, networks and losses together.
-
-    Raises:
-      UsageError: one of them cannot be made, or a user's loss does not trace.
-    """
-    env = env or envs.make(config.env, config)
-    networks = networks or algorithm.networks(config, env.action_size)
-    experiment = make_experiment(config, env, networks, algorithm.losses)
-    check_losses(experiment)
-    return experiment
-
-
-def _check_devices(experiment: Experiment, shapes: RunState, mesh: Mesh | None) -> None:
-    """Raise UsageError where the devices cannot hold the run."""
-    size = mesh.size if mesh else 1
-    if size > 1 and experiment.episodes.on_host:
-        raise UsageError(
-            f"num_devices = {size}: an environment on the host cannot be shared by several "
-            f"devices: train on one, or train an environment in JAX"
-        )
-    first = jax.devices()[0]
-    holders = jax.process_count() if first.platform == "cpu" else size
-    memory.check(experiment.config, shapes, first, holders)
+def _set_up_devices(run: Run) -> Mesh | None:
+    config = run.config
+    local = None if processes.joined() else config.num_devices
+    device.set_up(config.device, config.deterministic, local)
+    processes.check_same_run(run.latest)
+    return processes.mesh(config)
 
 
 def _restore(
-    run: Run, experiment: Experiment, shapes: RunState, mesh: Mesh | None, fallback: bool
+    run: Run, programs: Programs, mesh: Mesh | None, fallback: bool
 ) -> tuple[Run, RunState | None]:
     """Return the state to resume from, None where the run begins, and the run it belongs to.
 
@@ -179,12 +106,12 @@ def _restore(
     """
     where = {}
     if mesh:
-        specs = jax.tree.broadcast(population.shardings(experiment, mesh), shapes)
-        where = dict(named_leaves(specs))
+        shardings = population.shardings(programs.experiment, mesh)
+        where = dict(named_leaves(jax.tree.broadcast(shardings, programs.shapes)))
     while run.latest is not None:
         try:
             place = lambda name, x: sharding.place(x, where.get(name))  # noqa: E731
-            return run, restore(run.directory, run.latest, shapes, place, run.manifest)
+            return run, restore(run.directory, run.latest, programs.shapes, place, run.manifest)
         except array_store.DamagedError as error:
             if not fallback:
                 raise resolve.damaged(error) from None
@@ -216,8 +143,29 @@ def _announce(run: Run, experiment: Experiment, console: Console) -> None:
         )
 
 
-def _checkpoints(run: Run, experiment: Experiment, writes: bool) -> Checkpoints:
-    """Return where the run's states go."""
-    header = {**provenance.description(run.config), "spaces": spaces(experiment.episodes.env)}
-    keep = run.config.max_to_keep
-    return Checkpoints(run.directory, keep, header, fetch=sharding.fetch, writes=writes)
+def _loop(
+    run: Run,
+    programs: Programs,
+    console: Console,
+    interrupt: Interrupt,
+    callbacks: tuple[Callback, ...],
+    state: RunState | None,
+) -> Result:
+    """Open what the loop writes to, and train."""
+    config, episodes = run.config, programs.experiment.episodes
+    primary = processes.primary()
+    header = {**provenance.description(config), "spaces": spaces(episodes.env)}
+    checkpoints = Checkpoints(
+        run.directory, config.max_to_keep, header, fetch=sharding.fetch, writes=primary
+    )
+    monitor = Monitor(run.directory, config, run.latest or 0, console.message, primary)
+    programs.start()
+    loop = Loop(run, programs, checkpoints, monitor, console, interrupt, callbacks)
+    try:
+        return loop.train(state)
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # A ValueError where an exchange between CPUs fails.
+        raise episodes.failure or processes.lost(error) or error from None
+    finally:
+        monitor.close()
+        checkpoints.close()

@@ -1,282 +1,194 @@
-"""One form for every autoreset mode: true final observations, time limits, held and scaled actions, values that are no numbers."""
+"""What may be trained on: ids, factories, spaces; and the one line that refuses all else."""
 
-import os
-import pathlib
-import subprocess
-import sys
+import contextlib
 
-import jax
-import jax.numpy as jnp
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from helpers.gymnasium_envs import Walk, walk
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from helpers.gymnasium_envs import Walk
 
-from mjx_sac.envs.host import callbacks
-from mjx_sac.envs.host.callbacks import HostEpisodes
-from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment, VectorSimulator
-from mjx_sac.envs.host.protocol import BrokenEnvironmentError
-
-HERE = pathlib.Path(__file__).parents[2]
+from mjx_sac import envs
+from mjx_sac.config import Config, UsageError
+from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
 
-@pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_every_autoreset_mode_gives_the_true_final_observation_and_then_the_new_episode(mode):
-    """An environment that terminates at 2, beside one that is cut at 3."""
-    vector = SyncVectorEnv([lambda: Walk(ends_at=2), lambda: Walk(cut_at=3)], autoreset_mode=mode)
-    simulator = VectorSimulator(vector, 1000, 1)
-    current = simulator.reset(0)
-    rows = [[], []]
-    for _ in range(8):
-        answer = simulator.step(np.zeros((2, 1), np.float32))
-        for i in range(2):
-            if answer.steps[i]:
-                flags = "T" * int(answer.terminated[i]) + "C" * int(answer.truncated[i])
-                rows[i].append((*current[i], *answer.observation[i], answer.reward[i], flags))
-        current = answer.current
-    first = [
-        (0, 0, 0, 1, 0, ""),
-        (0, 1, 0, 2, 1, "T"),
-        (1, 0, 1, 1, 0, ""),
-        (1, 1, 1, 2, 1, "T"),
-        (2, 0, 2, 1, 0, ""),
-    ]
-    second = [
-        (0, 0, 0, 1, 0, ""),
-        (0, 1, 0, 2, 1, ""),
-        (0, 2, 0, 3, 2, "C"),
-        (1, 0, 1, 1, 0, ""),
-        (1, 1, 1, 2, 1, ""),
-    ]
-    assert rows[0][:5] == first
-    assert rows[1][:5] == second
-    assert len(rows[0]) == (6 if mode is AutoresetMode.NEXT_STEP else 8), (
-        "next-step autoreset spends steps on resets"
-    )
+def with_spaces(observation=None, action=None):
+    given = {
+        "observation_space": observation or Walk.observation_space,
+        "action_space": action or Walk.action_space,
+    }
+    return type("Odd", (Walk,), given)
 
 
-def test_our_time_limit_cuts_where_gymnasium_has_none():
-    simulator = walk().simulator(1, 3)
-    simulator.reset(0)
-    answers = [simulator.step(np.zeros((1, 1), np.float32)) for _ in range(4)]
-    assert [bool(a.truncated[0]) for a in answers] == [False, False, True, False]
-    assert answers[2].observation.tolist() == [[0, 3]]
-    assert answers[2].current.tolist() == [[1, 0]]
+ODD = {
+    "discrete actions": (
+        with_spaces(action=spaces.Discrete(3)),
+        ["actions are Discrete(3)", "Box with finite bounds"],
+    ),
+    "unbounded actions": (
+        with_spaces(action=spaces.Box(-np.inf, np.inf, (2,))),
+        ["actions are Box(-inf, inf", "finite bounds"],
+    ),
+    "discrete observations": (
+        with_spaces(observation=spaces.Discrete(3)),
+        ["observations are Discrete(3)", "must be Box"],
+    ),
+    "a discrete part": (
+        with_spaces(observation=spaces.Dict(a=spaces.MultiBinary(3))),
+        ["observations are MultiBinary(3)"],
+    ),
+    "images": (
+        with_spaces(observation=spaces.Box(0, 255, (210, 160, 3))),
+        ["100,800 numbers", "images"],
+    ),
+}
 
 
-def test_actions_are_scaled_to_the_space():
-    env = Walk()
-    simulator = GymnasiumEnvironment("walk", lambda: env).simulator(1, 1000)
-    simulator.reset(0)
-    for action in (-1.0, 0.0, 1.0):
-        simulator.step(np.array([[action]], np.float32))
-    assert [float(a[0]) for a in env.actions] == [-2.0, 1.0, 4.0]  # -2 + (a + 1) / 2 * 6
+@pytest.mark.parametrize("case", ODD)
+def test_spaces_that_do_not_fit_are_refused_in_one_line(case):
+    env, words = ODD[case]
+    with pytest.raises(UsageError) as error:
+        GymnasiumEnvironment("odd", env)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_spaces_are_described_for_json():
+    part = spaces.Tuple((spaces.Box(-1, 1, (2, 2)), spaces.Box(-1, 1, ())))
+    action = spaces.Box(np.array([[0.0], [-1.0]], np.float32), np.float32(4), dtype=np.float32)
+    env = GymnasiumEnvironment("described", with_spaces(spaces.Dict(b=part, a=part), action))
+    described = {"0": [2, 2], "1": []}
+    assert env.spaces == {
+        "observation": {"a": described, "b": described},
+        "action": {"shape": [2, 1], "dtype": "float32", "low": [0.0, -1.0], "high": [4.0, 4.0]},
+    }
 
 
 @pytest.mark.parametrize(
-    ("ends_at", "limit", "steps", "flags"),
-    [(5, 1000, [3, 2], "T"), (1000, 4, [3, 1], "C"), (1000, 6, [3, 3], "C")],
-    ids=["terminates within a repeat", "is cut within a repeat", "is cut at the end of one"],
-)
-def test_an_action_is_held_for_action_repeat_steps_or_until_the_episode_ends(
-    ends_at, limit, steps, flags
-):
-    """As on the device: `length` counts the environment's own steps, and none is taken beyond the limit."""
-    env = Walk(ends_at=ends_at)
-    simulator = GymnasiumEnvironment("walk", lambda: env, action_repeat=3).simulator(1, limit)
-    simulator.reset(0)
-    answers = [simulator.step(np.zeros((1, 1), np.float32)) for _ in range(2)]
-    assert [int(a.steps[0]) for a in answers] == steps
-    assert [float(a.reward[0]) for a in answers] == [0 + 1 + 2, sum(range(3, sum(steps)))]
-    assert [(bool(a.terminated[0]), bool(a.truncated[0])) for a in answers] == [
-        (False, False),
-        (flags == "T", flags == "C"),
-    ]
-    assert env.total == sum(steps)
-    assert answers[1].observation.tolist() == [[0, sum(steps)]]
-    assert answers[1].current.tolist() == [[1, 0]]
-
-
-def test_a_value_that_is_not_finite_ends_that_episode_alone():
-    env = [Walk(), Walk(fault=lambda o, r: (o * np.nan, r))]
-    env[1].total = 58
-    simulator = VectorSimulator(
-        SyncVectorEnv([lambda: env[0], lambda: env[1]], autoreset_mode=AutoresetMode.DISABLED),
-        1000,
-        1,
-    )
-    simulator.reset(0)
-    answers = [simulator.step(np.zeros((2, 1), np.float32)) for _ in range(3)]
-    assert [a.finite.tolist() for a in answers] == [[True, True], [True, False], [True, True]]
-    assert answers[1].current.tolist() == [[0, 2], [1, 0]]
-    assert np.isfinite(answers[1].observation).all()
-
-
-@pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_what_follows_an_observation_that_is_not_finite_is_not_learned_from(mode):
-    """Where Gymnasium resets by itself the episode goes on, and the step after is one from an unknown observation."""
-    env = Walk(fault=lambda o, r: (o * np.nan, r))
-    env.total = 58
-    simulator = VectorSimulator(SyncVectorEnv([lambda: env], autoreset_mode=mode), 1000, 1)
-    simulator.reset(0)
-    answers = [
-        simulator.step(np.full((1, 1), np.nan if step == 2 else 0.0, np.float32))
-        for step in range(4)
-    ]
-    finite = [True, False, mode is AutoresetMode.DISABLED, True]
-    assert [bool(a.finite[0]) for a in answers] == finite
-    assert all(a.steps[0] for a in answers)
-    assert np.isfinite(np.stack(env.actions)).all()
-
-
-def test_a_reset_that_is_not_finite_is_not_learned_from():
-    class Bad(Walk):
-        def reset(self, **kwargs):
-            observation, info = super().reset(**kwargs)
-            return observation * np.nan, info
-
-    simulator = GymnasiumEnvironment("bad", Bad).simulator(1, 1000)
-    simulator.reset(0)
-    answer = simulator.step(np.zeros((1, 1), np.float32))
-    assert not answer.finite[0]
-
-
-def test_whole_number_actions_are_rounded():
-    env = type("Steps", (Walk,), {"action_space": spaces.Box(0, 4, (1,), np.int64)})()
-    simulator = GymnasiumEnvironment("steps", lambda: env).simulator(1, 1000)
-    simulator.reset(0)
-    for action in (-1.0, 0.4, 1.0):  # 0, 2.8, 4
-        simulator.step(np.array([[action]], np.float32))
-    assert [int(a[0]) for a in env.actions] == [0, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("asked", "own", "limit"),
-    [(None, 1600, 1600), (None, None, 1000), (50, 1600, 50), (2000, 1600, 1600), (50, None, 50)],
-)
-def test_the_time_limit_is_the_environments_own_unless_a_shorter_one_is_asked_for(
-    asked, own, limit
-):
-    env = walk()
-    env.time_limit = own
-    assert HostEpisodes(env, 1, asked, 1, 60.0).episode_length == limit
-
-
-@pytest.mark.parametrize(
-    "command",
+    ("name", "words"),
     [
-        ["-m", "mjx_sac", "train", "--env", "Pendulum-v1", "--logdir", os.devnull + "x"],
-        [
-            "-c",
-            "import gymnasium_envs as g; from mjx_sac.envs.host import HostEpisodes as H; H(g.walk(), 1, None, 1, 60.0)",
-        ],
+        ("Ant-v2", ["Ant-v2' is retired", "--env ant", "--env Ant-v5"]),
+        ("Antt-v5", ["Antt", "Did you mean: `Ant`"]),
+        ("Ant-v9", ["`v9`", "`v5`"]),
+        ("gym/Nothing", ["`Nothing` doesn't exist"]),
+        ("no_such_module:Thing-v0", ["no module named 'no_such_module'"]),
     ],
-    ids=["trained", "used"],
 )
-def test_a_gpu_alone_is_refused_in_one_line(command):
-    """In a process of its own: JAX reads the variable once. It need not find a GPU to know of no CPU."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cuda"}
-    result = subprocess.run(
-        [sys.executable, *command], cwd=HERE, env=environment, capture_output=True, text=True
-    )
-    assert "JAX_PLATFORMS = 'cuda'" in result.stderr.splitlines()[-1]
-    if command[0] == "-m":
-        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
+def test_unknown_ids_are_refused_before_anything_is_made(name, words):
+    with pytest.raises(UsageError) as error:
+        envs.check(name)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("CartPole-v1", ["Discrete(2)"]),
+        ("LunarLanderContinuous-v3", ["Box2D is not installed", "pip install"]),
+    ],
+)
+def test_what_cannot_be_made_says_why(name, words):
+    with pytest.raises(UsageError) as error:
+        envs.make(name)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "gym/Pendulum-v1", "gymnasium:Pendulum-v1"])
+def test_a_gymnasium_id_is_an_environment(name):
+    env = envs.make(name)
+    assert (env.observation_size, env.action_size, env.time_limit) == (3, 1, 200)
+
+
+def test_a_factory_may_give_a_gymnasium_environment():
+    env = envs.make("helpers.gymnasium_envs:Walk")
+    assert (env.observation_size, env.action_size) == (2, 1)
+
+
+class Ordinary(gymnasium.Env):
+    """Has its spaces from `__init__`, as most have."""
+
+    def __init__(self):
+        self.observation_space, self.action_space = Walk.observation_space, Walk.action_space
+
+    def reset(self, *, seed=None, options=None):
+        return np.full(2, seed or 0, np.float32), {}
+
+
+def test_a_factory_whose_environments_make_their_own_spaces():
+    envs.register("ordinary", Ordinary)
+    assert envs.make("ordinary").simulator(2, 1000).reset(7).tolist() == [[7, 7], [8, 8]]
+
+
+def test_a_module_that_fails_as_it_registers_gives_one_line(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("undefined_name")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="NameError: name 'undefined_name' is not defined"):
+        envs.check("broken_module:Thing-v0")
+
+
+@pytest.mark.parametrize(
+    "action_space", [Walk.action_space, spaces.Discrete(2)], ids=["taken", "refused"]
+)
+def test_the_environment_that_shows_its_spaces_is_closed(action_space):
+    closed, made = [], []
+    kind = with_spaces(action=action_space)
+    kind.close = lambda self: closed.append(self)
+    envs.register("closes", lambda: made.append(kind()) or made[-1])
+    with contextlib.suppress(UsageError):
+        envs.make("closes")
+    assert closed == made
+    assert len(made) == 1
+
+
+def test_a_factory_of_vector_environments_is_refused():
+    envs.register("vector", lambda: SyncVectorEnv([Walk]))
+    with pytest.raises(UsageError, match=r"^env = 'vector': returns a VectorEnv"):
+        envs.make("vector")
+
+
+class Many(VectorEnv):
+    """Steps many in its own way. Observation: the steps after which it ends an episode."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self, num_envs, max_episode_steps=30):
+        self.num_envs, self.limit = num_envs, max_episode_steps
+        self.single_observation_space = Walk.observation_space
+        self.single_action_space = Walk.action_space
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((self.num_envs, 2), self.limit, np.float32), {}
+
+
+class Stubborn(Many):
+    def __init__(self, num_envs):
+        super().__init__(num_envs)
+
+
+@pytest.fixture(params=[Many, Stubborn])
+def vector_only(request):
+    name = f"{request.param.__name__}-v0"
+    gymnasium.register(name, vector_entry_point=request.param)
+    yield name
+    del gymnasium.registry[name]
+
+
+def test_a_vector_only_id_steps_in_its_own_way(vector_only):
+    env = envs.make(vector_only)
+    assert env.simulator(2, 1000).reset(0).tolist() == [[30, 30]] * 2
+    with pytest.raises(UsageError, match=r"^action_repeat = 2: '.*-v0' steps all"):
+        envs.make(f"gym/{vector_only}", Config(action_repeat=2))
+    with pytest.raises(UsageError, match="exists as a vector environment alone"):
+        env.showing(None, draw=True)
+
+
+def test_a_vector_only_id_takes_the_time_limit_or_refuses_it(vector_only):
+    config = Config(episode_length=7)
+    if vector_only == "Stubborn-v0":
+        with pytest.raises(UsageError, match=r"^episode_length = 7: 'Stubborn-v0' lets nobody"):
+            envs.make(vector_only, config)
     else:
-        assert result.stderr.endswith(
-            "an environment on the host needs the CPU beside it: set it to cuda,cpu\n"
-        )
-
-
-class Parts(Walk):
-    observation_space = spaces.Dict(
-        {
-            "b": spaces.Tuple((spaces.Box(-1, 1, (2, 2)), spaces.Box(-1, 1, ()))),
-            "a": spaces.Box(0, 255, (1,), np.uint8),
-        }
-    )
-
-    def _observation(self):
-        return {
-            "a": np.array([7], np.uint8),
-            "b": (np.arange(4, dtype=np.float32).reshape(2, 2), np.float32(9)),
-        }
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.DISABLED, AutoresetMode.SAME_STEP])
-def test_dictionaries_and_tuples_are_flattened_in_the_spaces_order(mode):
-    env = GymnasiumEnvironment("parts", Parts)
-    assert env.observation_size == 6
-    vector = SyncVectorEnv([lambda: Parts(ends_at=1)] * 2, autoreset_mode=mode)
-    simulator = VectorSimulator(vector, 1000, 1)
-    assert simulator.reset(0).tolist() == [[7, 0, 1, 2, 3, 9]] * 2
-    assert (
-        simulator.step(np.zeros((2, 1), np.float32)).observation.tolist()
-        == [[7, 0, 1, 2, 3, 9]] * 2
-    )
-
-
-def test_the_parts_of_an_environment_are_flattened_too_and_whatever_numbers_they_are():
-    """A whole number's space does not round what comes: an observation is what the environment returned."""
-
-    class Loose(Parts):
-        def _observation(self):
-            return {"a": [7.5], "b": ([[0, 1], [2, 3]], 9)}
-
-    simulator = GymnasiumEnvironment("loose", Loose).simulator(2, 1000)
-    assert simulator.reset(0).tolist() == [[7.5, 0, 1, 2, 3, 9]] * 2
-
-
-def without_final(vector):
-    step = vector.step
-    vector.step = lambda action: (*step(action)[:4], {})
-
-
-def of_another_size(vector):
-    vector.step = lambda action: (
-        np.zeros((2, 3), np.float32),
-        np.zeros(2),
-        *np.zeros((2, 2), bool),
-        {},
-    )
-
-
-@pytest.mark.parametrize(
-    ("break_it", "told"),
-    [
-        (without_final, "without final_obs in its infos"),
-        (of_another_size, "returned 3 numbers, its observation space has 2"),
-    ],
-)
-def test_what_does_not_fit_from_a_vector_environment_is_told(break_it, told):
-    vector = SyncVectorEnv([lambda: Walk(ends_at=1)] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
-    break_it(vector)
-    simulator = VectorSimulator(vector, 1000, 1)
-    simulator.reset(0)
-    with pytest.raises(BrokenEnvironmentError, match=told):
-        simulator.step(np.zeros((2, 1), np.float32))
-
-
-def test_columns_of_rewards_and_flags_are_taken_as_rows():
-    vector = SyncVectorEnv([Walk, Walk], autoreset_mode=AutoresetMode.SAME_STEP)
-    step = vector.step
-
-    def in_columns(action):
-        observation, *columns, infos = step(action)
-        return observation, *(values[:, None] for values in columns), infos
-
-    vector.step = in_columns
-    simulator = VectorSimulator(vector, 1000, 1)
-    simulator.reset(0)
-    answer = simulator.step(np.zeros((2, 1), np.float32))
-    assert answer.reward.shape == answer.terminated.shape == answer.finite.shape == (2,)
-
-
-def test_what_the_host_returns_must_have_the_shape_that_was_agreed():
-    """The program's own memory is written to, where NumPy would stretch one number over all environments."""
-    call = jax.jit(
-        lambda x: callbacks._call(lambda x: x[:1], jax.ShapeDtypeStruct((2,), jnp.float32), x)
-    )
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"returned shape \(1,\), not \(2,\)"):
-        jax.block_until_ready(call(jnp.zeros(2)))
+        assert envs.make(vector_only, config).simulator(2, 7).reset(0).tolist() == [[7, 7]] * 2

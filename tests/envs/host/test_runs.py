@@ -1,4 +1,4 @@
-"""Runs on Gymnasium environments: what they learn from, how they go on, and how they end when an environment fails."""
+"""Runs on Gymnasium environments: what they learn from, how they resume, and how they fail."""
 
 from functools import partial
 
@@ -16,17 +16,11 @@ from mjx_sac.training.host import train
 FAULTS = {
     "raises": (boom, "environment 0, at its step 60, raised ZeroDivisionError: boom"),
     "hangs": (hang, "environment 0 gave no answer within env_timeout = 3 seconds (vector step 59)"),
-    "shape": (
-        lambda o, r: (o[:1], r),
-        "environment 0, at its step 60, returned 1 numbers, its observation space has 2",
-    ),
-    "type": (
-        lambda o, r: ("left", r),
-        "environment 0, at its step 60, returned an observation that does not fit",
-    ),
+    "shape": (lambda o, r: (o[:1], r), "at its step 60, returned 1 numbers"),
+    "type": (lambda o, r: ("left", r), "at its step 60, returned an observation that does not fit"),
     "reward": (lambda o, r: (o, None), "environment 0, at its step 60,"),
 }
-"""What an environment does wrong, and what the user is told."""
+"""What an environment does wrong, and a phrase of the error."""
 
 RUN = {
     "env": "walk",
@@ -39,7 +33,7 @@ RUN = {
 
 
 @pytest.mark.smoke
-def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
+def test_time_limits_bootstrap_from_true_observations(tmp_path):
     result = train.train(make_config(**RUN, logdir=str(tmp_path)), env=walk(cut_at=5))
     replay = jax.tree.map(np.asarray, result.state.replay)
     assert not replay.terminated.any()
@@ -52,33 +46,23 @@ def test_a_run_bootstraps_at_time_limits_from_true_observations(tmp_path):
     for i in range(2):
         for back in range(replay.size[i]):
             slot = (replay.next[i] - 1 - back) % slots
-            first, then = (
-                replay.observation[replay.row[slot, i], i],
-                replay.observation[(replay.row[slot, i] + 1) % rows, i],
-            )
-            assert then.tolist() == [first[0], first[1] + 1], (
-                "the next observation is of the same episode"
-            )
-            assert replay.reward[slot, i] == first[1]
+            row = replay.row[slot, i]
+            episode, count = replay.observation[row, i]
+            assert replay.observation[(row + 1) % rows, i].tolist() == [episode, count + 1]
+            assert replay.reward[slot, i] == count
 
 
-def test_going_on_starts_new_episodes_and_loses_nothing_else(tmp_path, capsys):
+def test_resuming_starts_new_episodes_and_loses_nothing_else(tmp_path, capsys):
     first = train.train(make_config(**{**RUN, "iterations": 64}, logdir=str(tmp_path)), env=walk())
     assert not np.asarray(first.state.episodes.ended).all()
     second = train.train(make_config(**{**RUN, "iterations": 96}, logdir=str(tmp_path)), env=walk())
     assert "the simulator starts new episodes" in capsys.readouterr().out
     assert second.metrics["train/n_updates"] == 64
     np.testing.assert_array_equal(second.state.normalizer.count, 96)
-    slots = second.state.replay.row.shape[0]
-    newest = [
-        np.asarray(second.state.replay.observation)[
-            second.state.replay.row[(second.state.replay.next[i] - 16) % slots, i], i
-        ]
-        for i in range(2)
-    ]
-    assert [o.tolist() for o in newest] == [[0, 0], [0, 0]], (
-        "the first transition of the second process begins an episode"
-    )
+    replay = jax.tree.map(np.asarray, second.state.replay)
+    for i in range(2):  # the resumed process' first transition, of 16, begins an episode
+        row = replay.row[(replay.next[i] - 16) % replay.row.shape[0], i]
+        assert replay.observation[row, i].tolist() == [0, 0]
 
 
 def test_two_runs_with_one_seed_are_equal(tmp_path):
@@ -89,25 +73,21 @@ def test_two_runs_with_one_seed_are_equal(tmp_path):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_environment_that_fails_ends_the_run_with_one_line_and_keeps_checkpoints(
-    tmp_path, fault, capfd
-):
-    function, told = FAULTS[fault]
+def test_a_failing_environment_ends_the_run_in_one_line(tmp_path, fault, capfd):
+    function, phrase = FAULTS[fault]
     config = make_config(**RUN, logdir=str(tmp_path), env_timeout=3.0, episodes_per_eval=0)
     with pytest.raises(TrainingError) as error:
         train.train(config, env=walk(fault=function))
-    assert told in str(error.value)
+    assert phrase in str(error.value)
     assert "\n" not in str(error.value)
-    assert steps(tmp_path) == [32, 64, 96]
+    assert steps(tmp_path) == [32, 64, 96], "checkpoints are kept"
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_environment_with_a_nan_is_reset_and_counted(tmp_path):
     config = make_config(**RUN, logdir=str(tmp_path), episodes_per_eval=0)
     result = train.train(config, env=walk(fault=lambda o, r: (o, float("nan"))))
-    assert result.metrics["health/nonfinite_steps"] == 2, (
-        "once in each environment, in the last epoch"
-    )
+    assert result.metrics["health/nonfinite_steps"] == 2, "one in each, in the last epoch"
     assert np.isfinite(result.state.replay.reward).all()
 
 
@@ -127,14 +107,11 @@ def test_held_actions_count_as_the_steps_they_are(tmp_path):
 
 
 def test_learning_waits_for_something_to_learn_from():
-    """One vector step of warm-up, three that are not finite: the fifth is the first that finds a transition in the buffer."""
-    agent = make_experiment(
-        env=walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3)),
-        num_envs=2,
-        warm_up_steps=2,
-        log_interval=20,
-    )
-    state, metrics = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+    """One vector step of warm-up, three non-finite: the fifth first finds a transition."""
+    env = walk(fault=lambda o, r: (o, np.nan), at=(1, 2, 3))
+    experiment = make_experiment(env=env, num_envs=2, warm_up_steps=2, log_interval=20)
+    state = epoch.init(experiment, jax.random.PRNGKey(0))
+    state, metrics = jax.jit(partial(epoch.epoch, experiment))(state)
     assert (int(metrics["health/nonfinite_steps"]), int(metrics["replay/size"])) == (6, 14)
     assert int(metrics["trained_vector_steps"]) == 10 - 4
     assert int(state.train.actor_optimizer[0].count) == 6 * 2

@@ -1,4 +1,4 @@
-"""Environments in processes of their own: who failed is told, and none of them outlives the trainer or keeps it from ending."""
+"""Environments here and in worker processes: what they do, who failed, and that all of them end."""
 
 import contextlib
 import multiprocessing
@@ -11,31 +11,59 @@ import time
 
 import numpy as np
 import pytest
-from helpers.gymnasium_envs import Walk, in_worker, walk
+from helpers.gymnasium_envs import Parts, Walk, in_worker, walk
 
+from mjx_sac.config import Config
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError
 from mjx_sac.runs.directory import steps
 
-HERE = pathlib.Path(__file__).parents[2]
+TESTS = pathlib.Path(__file__).parents[2]
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+ASYNC = Config(vectorization="async")
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "limit", "steps", "flags"),
+    [(5, 1000, [3, 2], "T"), (1000, 4, [3, 1], "C"), (1000, 6, [3, 3], "C")],
+    ids=["terminates within a repeat", "is cut within a repeat", "is cut at the end of one"],
+)
+def test_an_action_is_held_until_the_episode_ends(ends_at, limit, steps, flags):
+    """As on the device: no step is taken beyond the limit."""
+    env = Walk(ends_at=ends_at)
+    config = Config(action_repeat=3)
+    simulator = GymnasiumEnvironment("walk", lambda: env, config).simulator(1, limit)
+    simulator.reset(0)
+    first, last = (simulator.step(np.zeros((1, 1), np.float32)) for _ in range(2))
+    assert [int(first.steps[0]), int(last.steps[0])] == steps
+    assert [float(first.reward[0]), float(last.reward[0])] == [0 + 1 + 2, sum(range(3, sum(steps)))]
+    assert not first.terminated[0]
+    assert not first.truncated[0]
+    assert (bool(last.terminated[0]), bool(last.truncated[0])) == (flags == "T", flags == "C")
+    assert env.total == sum(steps)
+    assert last.observation.tolist() == [[0, sum(steps)]]
+    assert last.current.tolist() == [[1, 0]]
+
+
+def test_an_observation_is_not_rounded_to_its_space():
+    class Loose(Parts):
+        def _observation(self):
+            return {"a": [7.5], "b": ([[0, 1], [2, 3]], 9)}
+
+    simulator = GymnasiumEnvironment("loose", Loose).simulator(2, 1000)
+    assert simulator.reset(0).tolist() == [[7.5, 0, 1, 2, 3, 9]] * 2
 
 
 @pytest.fixture
 def start():
-    """Starts real processes, each the leader of its own group as a terminal makes it. Nothing of them is left afterwards."""
+    """Start real processes, each the leader of a process group, as a terminal makes it."""
     started = []
 
     def run(code):
-        code = (
-            "import os, signal, sys, time; import numpy as np; from helpers.gymnasium_envs import *\n"
-            + code
-        )
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", code], cwd=HERE, start_new_session=True, **PIPES
-            )
-        )
+        imports = "import os, signal, sys, time; import numpy as np"
+        code = f"{imports}\nfrom helpers.gymnasium_envs import *\n{code}"
+        command = [sys.executable, "-c", code]
+        started.append(subprocess.Popen(command, cwd=TESTS, start_new_session=True, **PIPES))
         return started[-1]
 
     yield run
@@ -45,29 +73,28 @@ def start():
 
 
 def workers(parent):
-    out = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True
-    ).stdout
+    command = ["ps", "-o", "pid=", "--ppid", str(parent)]
+    out = subprocess.run(command, capture_output=True, text=True).stdout
     return [int(pid) for pid in out.split()]
 
 
 def alive(pid):
     try:
-        return (
-            "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        )
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+    return "Z" not in stat.rpartition(")")[2].split()[0]
 
 
 def assert_gone(pids):
     deadline = time.monotonic() + 20
     while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "a worker lives on"
+        assert time.monotonic() < deadline, "a worker is still alive"
         time.sleep(0.1)
 
 
-def step_until_broken(simulator):
+def error_of(simulator):
+    """Return the message of what breaks at the reset or the first step."""
     try:
         simulator.reset(0)
         simulator.step(np.zeros((2, 1), np.float32))
@@ -80,12 +107,10 @@ def step_until_broken(simulator):
 @pytest.mark.parametrize(
     "fault", [lambda o, r: os._exit(7), lambda o, r: sys.exit(7)], ids=["dies", "exits"]
 )
-def test_a_worker_that_ends_is_told_with_its_number(fault):
-    told = step_until_broken(walk("async", fault=in_worker(1, fault), at=(1,)).simulator(2, 1000))
-    assert told.startswith("environment 1")
-    assert ("its process has ended (exit code 7)" in told) or (
-        "at its step 1, raised SystemExit: 7" in told
-    )
+def test_a_worker_that_ends_is_named(fault):
+    error = error_of(walk("async", fault=in_worker(1, fault), at=(1,)).simulator(2, 1000))
+    assert error.startswith("environment 1")
+    assert "its process has ended (exit code 7)" in error or "raised SystemExit: 7" in error
 
 
 def only_here():
@@ -94,25 +119,23 @@ def only_here():
     return Walk()
 
 
-def test_an_environment_that_cannot_be_made_is_told_with_its_number():
-    told = step_until_broken(
-        GymnasiumEnvironment("walk", only_here, vectorization="async").simulator(2, 1000)
-    )
-    assert told in {
-        f"environment {i}, at its step 0, raised ValueError: not in a worker" for i in range(2)
-    }
+def test_an_environment_that_cannot_be_made_is_named():
+    error = error_of(GymnasiumEnvironment("walk", only_here, ASYNC).simulator(2, 1000))
+    assert error.startswith("environment ")
+    assert error.endswith(", at its step 0, raised ValueError: not in a worker")
     made = iter([Walk(), Walk()])  # one that shows its spaces, and the first
-    told = step_until_broken(GymnasiumEnvironment("walk", lambda: next(made)).simulator(2, 1000))
-    assert told == "environment 1, at its step 0, raised StopIteration: "
+    error = error_of(GymnasiumEnvironment("walk", lambda: next(made)).simulator(2, 1000))
+    assert error == "environment 1, at its step 0, raised StopIteration: "
 
 
-def test_an_environment_with_other_spaces_than_the_first_is_told_with_its_number():
-    made = iter([Walk(), Walk(), type("Wide", (Walk,), {"action_space": Walk.observation_space})()])
-    told = step_until_broken(GymnasiumEnvironment("walk", lambda: next(made)).simulator(2, 1000))
-    assert told.startswith("environment 1, at its step 0, raised ValueError: its spaces differ")
+def test_an_environment_with_other_spaces_is_named():
+    wide = type("Wide", (Walk,), {"action_space": Walk.observation_space})
+    made = iter([Walk(), Walk(), wide()])
+    error = error_of(GymnasiumEnvironment("walk", lambda: next(made)).simulator(2, 1000))
+    assert error.startswith("environment 1, at its step 0, raised ValueError: its spaces differ")
 
 
-def test_workers_live_through_a_terminals_signals_from_their_first_moment(start):
+def test_workers_survive_a_terminals_signals_from_the_start(start):
     process = start("""
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: None)
@@ -126,14 +149,13 @@ os.killpg(0, signal.SIGINT)
 print(simulator.step(np.zeros((2, 1), np.float32)).observation.tolist())
 simulator.close()
 """)
-    assert process.communicate(timeout=60) == (
-        "[[0.0, 0.0], [0.0, 0.0]]\n[[0.0, 1.0], [0.0, 1.0]]\n",
-        "",
-    )
+    out, err = process.communicate(timeout=60)
+    assert out == "[[0.0, 0.0], [0.0, 0.0]]\n[[0.0, 1.0], [0.0, 1.0]]\n"
+    assert err == ""
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang_holding_the_lock"])
-def test_a_worker_that_hangs_does_not_outlive_a_trainer_that_is_killed(fault, start):
+def test_a_hanging_worker_does_not_outlive_a_killed_trainer(fault, start):
     process = start(f"""
 simulator = walk("async", fault={fault}, at=(1,)).simulator(2, 1000)
 simulator.reset(0)
@@ -145,7 +167,7 @@ simulator.step(np.zeros((2, 1), np.float32))
     children = workers(process.pid)
     assert len(children) >= 2
     process.kill()
-    process.wait()  # not for the end of its output, which a worker that lives on would keep open
+    process.wait()  # not for the end of its output, which a surviving worker would keep open
     assert_gone(children)
 
 
@@ -153,16 +175,14 @@ simulator.step(np.zeros((2, 1), np.float32))
     ("vectorization", "fault", "who"),
     [("async", "in_worker(1, hang)", 1), ("sync", "hang", 0)],
 )
-def test_an_environment_that_never_answers_is_told_and_does_not_keep_the_trainer_from_ending(
-    vectorization, fault, who, start
-):
+def test_an_environment_that_never_answers_ends_the_run(vectorization, fault, who, start):
     process = start(f"""
 import jax, jax.numpy as jnp
-from mjx_sac.envs.host import HostEpisodes
+from mjx_sac.envs.host.callbacks import HostEpisodes
 episodes = HostEpisodes(walk("{vectorization}", fault={fault}, at=(1,)), 2, None, 1, 60.0)
 state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
 print("ready", flush=True)
-episodes._host._timeout = 0.5
+episodes.thread.timeout = 0.5
 try:
     jax.block_until_ready(episodes.step(state, jnp.zeros((2, 1))))
 except jax.errors.JaxRuntimeError:
@@ -172,9 +192,7 @@ episodes.close()
     assert process.stdout.readline() == "ready\n"
     children = workers(process.pid)
     out, err = process.communicate(timeout=20)
-    assert out.startswith(
-        f"env: environment {who} gave no answer within env_timeout = 0.5 seconds (vector step 0);"
-    )
+    assert out.startswith(f"env: environment {who} gave no answer within env_timeout = 0.5 seconds")
     assert err == ""
     assert process.returncode == 0
     assert_gone(children)
@@ -190,34 +208,27 @@ walk("async").simulator(30, 1000)
     assert "Too many open files" in err
 
 
+SIZES = {
+    "num_envs": 2,
+    "batch_size": 8,
+    "buffer_size": 64,
+    "hidden_sizes": 8,
+    "warm_up_steps": 32,
+    "log_interval": 32,
+    "checkpoint_interval": 32,
+    "episodes_per_eval": 0,
+    "iterations": 100_000_000,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_async_workers_train_and_never_outlive_the_trainer(tmp_path, number):
-    """A real process, killed without a chance to tidy up, or by a Ctrl-C, which a terminal sends to its workers as well."""
-    flags = [
-        "--num_envs=2",
-        "--batch_size=8",
-        "--buffer_size=64",
-        "--hidden_sizes=8",
-        "--warm_up_steps=32",
-        "--log_interval=32",
-    ]
-    flags += [
-        "--checkpoint_interval=32",
-        "--episodes_per_eval=0",
-        "--vectorization=async",
-        f"--logdir={tmp_path / 'run'}",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "mjx_sac",
-        "train",
-        "--env=helpers.gymnasium_envs:Walk",
-        *flags,
-        "--iterations=100_000_000",
-    ]
-    process = subprocess.Popen(command, cwd=HERE, start_new_session=True, **PIPES)
+def test_workers_train_and_never_outlive_the_trainer(tmp_path, number):
+    """Killed without a chance to tidy up, or by a Ctrl-C, which a terminal sends to all."""
+    flags = [f"--{name}={value}" for name, value in SIZES.items()]
+    flags += ["--env=helpers.gymnasium_envs:Walk", "--vectorization=async"]
+    command = [sys.executable, "-m", "mjx_sac", "train", *flags, f"--logdir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command, cwd=TESTS, start_new_session=True, **PIPES)
     deadline = time.monotonic() + 240
     while max(steps(tmp_path / "run"), default=0) < 64:
         assert process.poll() is None, process.communicate()
@@ -232,5 +243,6 @@ def test_async_workers_train_and_never_outlive_the_trainer(tmp_path, number):
     _, err = process.communicate()
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert err == "mjx-sac: interrupted; the same command goes on from the newest checkpoint\n"
+        assert err.startswith("mjx-sac: interrupted;")
+        assert len(err.splitlines()) == 1
     assert_gone(children)

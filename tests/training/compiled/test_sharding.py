@@ -74,29 +74,6 @@ def test_a_gradient_step_sums_its_gradients_in_two_exchanges_and_a_vector_step_m
     assert sum(rest) < 200, "but for the batches, a vector step exchanges counters and statistics"
 
 
-def test_exchanges_are_read_off_a_program_for_gpus_too():
-    program = """
-ENTRY %main (p: f32[8]) -> f32[8] {
-  %w = (f32[8]) while(%t), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"4"}}
-}
-%body (p: f32[8]) -> f32[8] {
-  %a = f32[100]{0} all-reduce-start(%x), replica_groups={{0,1,2,3}}, to_apply=%sum
-  %b = f32[100]{0} all-reduce-done(%a)
-  %c = ((f32[2,3]{1,0}, s32[2]{0}), (f32[8,3]{1,0}, s32[8]{0})) all-gather-start(%y, %z), dimensions={0}
-  %d = bf16[5]{0} reduce-scatter(%v), replica_groups=[1,4]<=[4], to_apply=%sum
-}
-"""
-    assert hlo.count_exchanges(program) == [
-        ("all-reduce", 400, 1),
-        ("all-gather", 128, 1),
-        ("reduce-scatter", 40, 1),
-    ]
-    assert (
-        hlo.describe_exchanges(hlo.count_exchanges(program))
-        == "3 exchanges of 568 bytes in all per vector step"
-    )
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

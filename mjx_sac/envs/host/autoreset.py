@@ -1,0 +1,160 @@
+"""A VectorEnv of any autoreset mode behind one `step`, with a small class for each mode.
+
+The true final observation comes first, then the first one of the new episode. Where Gymnasium
+resets by itself (next step, same step), an environment with a NaN cannot be made to begin a new
+episode: its steps are left out until it does so.
+"""
+
+# pyright: basic
+import contextlib
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostStep
+from mjx_sac.envs.host.workers import WorkerVectorEnv, flatten
+
+
+class VectorSimulator:
+    """What all modes share. See `Simulator`; `make` chooses the class."""
+
+    def __init__(self, vector: VectorEnv, episode_length: int, action_repeat: int) -> None:
+        self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
+        self._n = vector.num_envs
+        self._current = np.zeros((self._n, 0), np.float32)
+        self._resetting = np.zeros(self._n, bool)  # begins a new episode instead of its next step
+
+    def reset(self, seed: int) -> np.ndarray:
+        self._resetting[:] = False
+        self._current = self._flat(self._vector.reset(seed=seed)[0])
+        return self._current
+
+    def step(self, action: np.ndarray) -> HostStep:
+        acted_on, stepped = np.isfinite(self._current).all(-1), ~self._resetting
+        observation, *numbers, infos = self._vector.step(self._scaled(action))
+        typed = zip(numbers, (np.float32, bool, bool), strict=True)
+        reward, terminated, truncated = (np.asarray(x, kind).reshape(self._n) for x, kind in typed)
+        done = terminated | truncated
+        self._current = self._flat(observation)
+        final = self._final(infos, done)
+        finite = acted_on & np.isfinite(final).all(-1) & np.isfinite(reward) | ~stepped
+        steps = np.where(stepped, self._held(infos), 0)
+        over = self._begin(steps, done, finite)
+        good = finite & stepped
+        return HostStep(
+            observation=np.where(good[:, None], final, 0.0).astype(np.float32),
+            reward=np.where(good, reward, 0.0).astype(np.float32),
+            terminated=terminated & good,
+            truncated=over & ~terminated & good,
+            finite=finite,
+            steps=steps.astype(np.int32),
+            current=self._current,
+        )
+
+    def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
+        """Return the observations before any reset."""
+        del infos, done
+        return self._current
+
+    def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
+        """Begin new episodes, if that is left to us; return where an episode is over."""
+        del steps, finite
+        return done
+
+    def _scaled(self, action: np.ndarray) -> np.ndarray:
+        """Scale actions from [-1, 1] to the bounds of the space; NaN becomes the middle."""
+        space = self._vector.single_action_space
+        assert isinstance(space, spaces.Box)
+        # int8 would overflow
+        low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
+        scaled = (low + (np.nan_to_num(action) + 1) / 2 * (high - low)).clip(low, high)
+        if np.issubdtype(space.dtype, np.integer):
+            scaled = np.rint(scaled)
+        return scaled.astype(space.dtype).reshape(-1, *space.shape)
+
+    def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
+        space = self._vector.single_observation_space
+        return flatten(space, observation, n or self._n, "the VectorEnv")
+
+    def _held(self, infos: dict[str, Any]) -> np.ndarray:
+        """Return for how many of its steps each environment held the action."""
+        held = np.full(self._n, self._repeat)
+        known = self._repeat > 1 and "_held" in infos
+        return np.where(infos["_held"], infos["held"], held) if known else held
+
+    @property
+    def awaited(self) -> int | None:
+        if isinstance(self._vector, WorkerVectorEnv):
+            return self._vector.awaited
+        envs = getattr(self._vector, "envs", ())
+        return next((i for i, env in enumerate(envs) if getattr(env, "busy", False)), None)
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # the run's result is not to be lost over it
+            self._vector.close()
+
+
+class _Disabled(VectorSimulator):
+    """Resets are ours: at an episode's end, at the time limit, and after a non-finite value."""
+
+    def reset(self, seed: int) -> np.ndarray:
+        self._length = np.zeros(self._n, np.int64)
+        return super().reset(seed)
+
+    def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
+        self._length += steps
+        over = done | (self._length >= self._limit)
+        where = over | ~finite
+        if where.any():
+            self._current = self._flat(self._vector.reset(options={"reset_mask": where})[0])
+            self._length[where] = 0
+        return over
+
+
+class _NextStep(VectorSimulator):
+    """The step after an episode's end resets and does nothing else."""
+
+    def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
+        self._resetting = done
+        return done
+
+
+class _SameStep(VectorSimulator):
+    """The step that ends an episode resets too, and puts the final observation into `infos`."""
+
+    def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
+        if done.any() and "final_obs" not in infos:
+            problem = "the VectorEnv began new episodes in a step without final_obs in its infos"
+            raise BrokenEnvironmentError(problem)
+        final = self._current.copy()
+        for i in np.flatnonzero(done):
+            final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
+        return final
+
+
+def _part(batch: Any, i: int) -> Any:
+    """Return environment `i`'s part of a batch: an array, or a dictionary or tuple of arrays."""
+    if isinstance(batch, dict):
+        return {key: _part(value, i) for key, value in batch.items() if not key.startswith("_")}
+    return tuple(_part(value, i) for value in batch) if isinstance(batch, tuple) else batch[i]
+
+
+_CLASSES = {
+    AutoresetMode.DISABLED: _Disabled,
+    AutoresetMode.NEXT_STEP: _NextStep,
+    AutoresetMode.SAME_STEP: _SameStep,
+}
+
+
+def make(vector: VectorEnv, episode_length: int, action_repeat: int) -> VectorSimulator:
+    """Return the simulator for the autoreset mode of `vector`; Gymnasium's default is next step.
+
+    Args:
+      vector: where its mode is not `DISABLED`, its time limit is its own.
+      episode_length: after so many steps an episode is cut.
+      action_repeat: environment steps for which `vector` holds an action.
+    """
+    mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+    return _CLASSES[mode](vector, episode_length, action_repeat)

@@ -1,0 +1,83 @@
+"""The scripts of `benchmarks/`, as far as they run without a GPU and without peers."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import benchmarks
+
+from mjx_sac import networks
+from mjx_sac.config import Config, UsageError
+
+NEEDS_TORCH = "sbx_sac"
+SCRIPTS = {
+    path.stem for path in benchmarks.DIRECTORY.glob("*.py") if "__main__" in path.read_text()
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SCRIPTS - {NEEDS_TORCH}))
+def test_help(name):
+    script = str(benchmarks.DIRECTORY / f"{name}.py")
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+
+
+def test_unknown_peer_is_refused():
+    peers = benchmarks.load("peers")
+    with pytest.raises(UsageError, match="no such peer; did you mean brax"):
+        peers.load(["brex"], Config(env="ant"), 1, None)
+
+
+@pytest.mark.parametrize(("sizes", "outputs"), [((27,), 16), ((27, 8), 1)], ids=["actor", "critic"])
+def test_pallas_networks_equal_ours(monkeypatch, sizes, outputs):
+    pallas_mlp = benchmarks.load("pallas_mlp")
+    monkeypatch.setattr(pallas_mlp, "INTERPRET", True)
+    key = jax.random.PRNGKey(0)
+    inputs = tuple(jax.random.normal(jax.random.fold_in(key, size), (64, size)) for size in sizes)
+    plain, fused = networks.MLP((64, 64), outputs), pallas_mlp.MLP((64, 64), outputs)
+    params = plain.init(key, *inputs)
+    # Biases start at zero.
+    moved = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(key, x.shape), params)
+
+    def loss(mlp, params, inputs):
+        return jnp.sum(jnp.sin(mlp.apply(params, *inputs)))
+
+    expected = jax.value_and_grad(partial(loss, plain), argnums=(0, 1))(moved, inputs)
+    found = jax.value_and_grad(partial(loss, fused), argnums=(0, 1))(moved, inputs)
+    assert jax.tree.structure(fused.init(key, *inputs)) == jax.tree.structure(params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), found, expected)
+
+
+def gpu_launches(*flags):
+    """Compile for an H200 where `jax[cuda12]` is installed; neither driver nor chip is needed."""
+    pytest.importorskip("jax_plugins.xla_cuda12")
+    command = [sys.executable, str(benchmarks.DIRECTORY / "gpu_launches.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_gpu_launches_stay_in_their_budget():
+    result = gpu_launches()
+    assert result["launches_per_update"] <= 63  # the aim is 50
+    bare = result["launches_per_vector_step_of_bare_physics"]
+    # What belongs to episodes is fused.
+    assert result["launches_per_vector_step_of_physics_and_episodes"] <= 1.05 * bare + 5
+    assert result["launches_per_vector_step_beside_updates"] <= 1.1 * bare
+    # Or the GPU would ask the host at every turn.
+    assert all(loop["trips"] for loop in result["loops"])
+    assert result["bytes"]["in_place"] == result["bytes"]["state"]
+    assert result["bytes"]["temporary"] < 0.2 * result["bytes"]["state"]
+
+
+@pytest.mark.slow
+def test_pallas_networks_halve_the_launches():
+    assert gpu_launches("--pallas")["launches_per_update"] <= 32

@@ -1,0 +1,30 @@
+"""Where a run comes from."""
+
+import importlib.metadata
+import re
+
+from mjx_sac.config import Config
+from mjx_sac.runs import provenance
+
+
+def test_versions_commit_and_configuration():
+    described = provenance.description(Config(tau=0.5))
+    assert described["config"]["tau"] == 0.5
+    assert described["versions"]["numpy"] == importlib.metadata.version("numpy")
+    commit = described["git_commit"]
+    assert commit is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", commit)
+    assert "losses_sha256" not in described
+
+
+def test_a_losses_file_is_identified(tmp_path):
+    path = tmp_path / "mine.py"
+    hashes = []
+    for text in ("a = 1\n", "a = 2\n"):
+        path.write_text(text)
+        config = Config(losses=str(path))
+        hashes.append(provenance.description(config)["losses_sha256"])
+    assert len({*hashes, None}) == 3
+
+
+def test_a_package_that_is_not_installed_has_no_version():
+    assert provenance.version("not_installed") is None

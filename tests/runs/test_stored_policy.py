@@ -1,0 +1,59 @@
+"""The policy part of a checkpoint, found and one agent chosen."""
+
+import shutil
+
+import pytest
+from helpers.runs import make_config, save_run
+
+from mjx_sac.config import UsageError
+from mjx_sac.runs.directory import checkpoint_path
+from mjx_sac.runs.stored_policy import StoredPolicy, choose_agent, find
+
+
+def test_the_newest_or_the_one_asked_for(tmp_path):
+    save_run(tmp_path, steps=(32, 64), tau=0.5)
+    assert find(tmp_path).iterations == 64
+    stored = find(str(tmp_path), 32)
+    assert (stored.iterations, stored.config.tau) == (32, 0.5)
+    assert stored.path == checkpoint_path(tmp_path, 32) / "policy"
+
+
+def test_the_state_is_not_needed(tmp_path):
+    save_run(tmp_path)
+    shutil.rmtree(checkpoint_path(tmp_path, 32) / "state")
+    assert find(tmp_path).iterations == 32
+
+
+def test_what_cannot_be_used_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="no such directory"):
+        find(tmp_path / "none")
+    with pytest.raises(UsageError, match="no checkpoint there"):
+        find(tmp_path)
+    save_run(tmp_path, steps=(32, 64))
+    with pytest.raises(UsageError, match="step = 48: no such checkpoint .* there are 32, 64"):
+        find(tmp_path, 48)
+    (checkpoint_path(tmp_path, 64) / "policy" / "manifest.json").unlink()
+    with pytest.raises(UsageError, match=r"cannot be read .* choose another --step \(32\)"):
+        find(tmp_path)
+
+
+def stored(returns, tmp_path, **overrides):
+    config = make_config(**overrides)
+    return StoredPolicy(config, tmp_path, 32, {"returns": returns})
+
+
+def test_the_best_agent_or_the_one_asked_for(tmp_path):
+    three = stored([1.0, 3.0, None], tmp_path, num_seeds=3, seed=5)
+    config, index = choose_agent(three)
+    assert (config.seed, config.num_seeds, index) == (6, 1, 1)
+    assert choose_agent(three, 2)[0].seed == 7
+    assert choose_agent(stored(None, tmp_path, num_seeds=3))[1] == 0
+    with pytest.raises(UsageError, match="holds 3 agents, 0 to 2"):
+        choose_agent(three, 3)
+
+
+def test_a_single_agent_has_no_index(tmp_path):
+    one = stored([1.0], tmp_path)
+    assert choose_agent(one) == (one.config, None)
+    with pytest.raises(UsageError, match="holds one agent"):
+        choose_agent(one, 1)
