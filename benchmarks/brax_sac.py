@@ -2,9 +2,10 @@
 
     python benchmarks/brax_sac.py --seed 0 --iterations 200000 --json brax_ant_0.json
 
-The released Brax 0.14.2 calls `jax.device_put_replicated`, which JAX 0.10 removed. `patch` puts back the two lines that its
-development head uses instead; every other line of its trainer is the released one. The environment is Brax's own `ant` on the
-`mjx` backend, hyperparameters are ours (see `train`), and the target entropy is fixed by Brax at minus half the action size.
+The released Brax 0.14.2 calls `jax.device_put_replicated`, which JAX 0.10 removed. `patch` puts
+back the two lines that its development head uses instead; every other line of its trainer is the
+released one. The environment is Brax's own `ant` on the `mjx` backend, hyperparameters are ours
+(see `run_sac`), and Brax fixes the target entropy at minus half the action size.
 """
 
 import argparse
@@ -42,7 +43,10 @@ def run_sac(
     progress,
     prefill: int = 10_000,
 ) -> None:
-    """Brax's `sac.train` at our hyperparameters, calling `progress(iterations, metrics)` after each of `epochs` epochs."""
+    """Run Brax's `sac.train` at our hyperparameters.
+
+    It calls `progress(iterations, metrics)` after each of `epochs` epochs.
+    """
     patch()
     import brax.envs
     from brax.training.agents.sac import networks
@@ -75,7 +79,7 @@ def run_sac(
 def train(
     env: str, seed: int, iterations: int, num_envs: int, interval: int, episodes: int
 ) -> list[dict]:
-    """Returns the evaluation curve, with iterations/s of every interval between evaluations."""
+    """Return the evaluation curve, with iterations/s of every interval between evaluations."""
     rows = []
 
     def progress(step: int, metrics: dict) -> None:
@@ -95,7 +99,7 @@ def train(
 
 
 def main() -> None:
-    """Trains once and writes the curve."""
+    """Train once and write the curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--seed", type=int, default=0)

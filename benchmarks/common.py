@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its figures: versions, device, commit and the command."""
+"""What every benchmark writes beside its figures: command, device, versions and commit."""
 
 import json
 import pathlib
@@ -8,9 +8,8 @@ from mjx_sac.runs import provenance
 
 
 def write(result: dict[str, Any], path: pathlib.Path | None) -> None:
-    """Prints the result as JSON and, with a path, writes it there."""
-    where = provenance.measured_with()
-    text = json.dumps({**result, "measured_with": where}, indent=1)
+    """Print the result as JSON and, with a path, write it there."""
+    text = json.dumps({**result, "measured_with": provenance.measured_with()}, indent=1)
     print(text)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

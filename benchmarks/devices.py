@@ -58,14 +58,15 @@ def count(
         log_interval=10 * num_envs,
     )
     env = envs.make(config.env, config)
-    agent = epoch.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+    nets = networks.make(config, env.action_size)
+    experiment = epoch.make_experiment(config, env, nets, Losses())
     chip = (HERE / "h200.txtpb").read_text()
     topology = topologies.get_topology_desc(
         platform="cuda", topology_name="h200", topology=f"1x1x{num_devices}", target_config=chip
     )
-    mesh = Mesh(np.array(topology.devices), (sharding.AXIS,), axis_types=(AxisType.Auto,))
-    shapes = jax.eval_shape(population.init(agent))
-    lowered = population.lower(agent, shapes, mesh, platforms=("cuda",))
+    mesh = Mesh(np.array(topology.devices), (sharding.ENV_AXIS,), axis_types=(AxisType.Auto,))
+    shapes = jax.eval_shape(population.init(experiment))
+    lowered = population.lower(experiment, shapes, mesh, platforms=("cuda",))
     compiled = lowered.compile(compiler_options={"xla_gpu_autotune_level": 0})
     return [tuple(each) for each in hlo.count_exchanges(compiled.as_text())]
 
@@ -175,23 +176,17 @@ def main() -> None:
 
     from mjx_sac.training.compiled import epoch
 
-    found = count(8, args.num_envs, args.batch_size, args.updates)
-    shape = {
+    result = {
+        "benchmark": "devices",
+        "env": "ant",
+        "compiled_for": "8 x H200",
         "num_envs": args.num_envs,
         "batch_size": args.batch_size,
         "updates_per_vector_step": args.updates,
+        "updates_per_turn": epoch.UPDATES_PER_TURN,
+        "exchanges": count(8, args.num_envs, args.batch_size, args.updates),
     }
-    shape |= {"updates_per_turn": epoch.UPDATES_PER_TURN}
-    common.write(
-        {
-            "benchmark": "devices",
-            "env": "ant",
-            "compiled_for": "8 x H200",
-            **shape,
-            "exchanges": found,
-        },
-        args.json,
-    )
+    common.write(result, args.json)
 
 
 if __name__ == "__main__":

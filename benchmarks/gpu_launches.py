@@ -1,11 +1,12 @@
-"""What a GPU would have to launch for one gradient update and one vector step, counted without a GPU.
+"""Count what a GPU launches for one gradient update and one vector step, without a GPU.
 
     pip install "jax[cuda12]"   # 5 GB; the libraries are needed, a driver or a chip is not
     python benchmarks/gpu_launches.py --json benchmarks/results/gpu_launches_ant.json
     python benchmarks/gpu_launches.py --pallas --json benchmarks/results/gpu_launches_pallas.json
 
-XLA compiles for an H200 ahead of time, and `mjx_sac.training.host.hlo` counts. Kernels for matrix products are chosen by measuring on the
-chip, which cannot be done here, so which ones run is a guess; how many is not.
+XLA compiles for an H200 ahead of time, and `mjx_sac.training.host.hlo` counts. Kernels for matrix
+products are chosen by measuring on the chip, which cannot be done here, so which ones run is a
+guess; how many is not.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import envs, networks
+from mjx_sac.algorithms import base
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.training.compiled import epoch as epoch_lib
@@ -35,7 +37,7 @@ from mjx_sac.types import Transition
 def compile_for_gpu(
     function: Any, *args: Any, donate_argnums: tuple[int, ...] = ()
 ) -> jax.stages.Compiled:
-    """Compiles for one H200. `args` are arrays or shapes."""
+    """Compile for one H200. `args` are arrays or shapes."""
     from jax.experimental import topologies
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -51,45 +53,53 @@ def compile_for_gpu(
     )
 
 
+def make_experiment(config: Config) -> epoch_lib.Experiment:
+    """Return soft actor-critic on the configured environment."""
+    env = envs.make(config.env, config)
+    nets = networks.make(config, env.action_size)
+    return epoch_lib.make_experiment(config, env, nets, Losses())
+
+
 def per_update(loop: Loop) -> float:
-    """Launches of one gradient update, of the loop over them."""
+    """Return the launches of one gradient update in the loop over them."""
     return loop.launches / epoch_lib.UPDATES_PER_TURN
 
 
 def updates(config: Config, observation_size: int, action_size: int) -> Launches:
-    """One scan over the gradient updates of a vector step."""
+    """Count one scan over the gradient updates of a vector step."""
     nets = networks.make(config, action_size)
-    agent: Any = epoch_lib.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
+    experiment: Any = epoch_lib.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
     init = partial(
-        epoch_lib.sac.init,
-        networks=nets,
-        config=config,
+        base.init,
         observation_size=observation_size,
         action_size=action_size,
+        networks=nets,
+        config=config,
     )
     n = config.updates_per_vector_step
 
     def shape(*size: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((n, config.batch_size, *size), jnp.float32)
 
-    batches = Transition(
-        shape(observation_size), shape(action_size), shape(), shape(), shape(observation_size)
-    )
+    observation = shape(observation_size)
+    batches = Transition(observation, shape(action_size), shape(), shape(), observation)
     keys = jax.ShapeDtypeStruct((n, 2, 2), jnp.uint32)
     state = jax.eval_shape(init, jax.random.PRNGKey(0))
-    return count_launches(
-        compile_for_gpu(
-            partial(epoch_lib.run_updates, agent), state, batches, keys, donate_argnums=(0,)
-        ).as_text()
-    )
+    run_updates = partial(epoch_lib.run_updates, experiment)
+    compiled = compile_for_gpu(run_updates, state, batches, keys, donate_argnums=(0,))
+    return count_launches(compiled.as_text())
 
 
 def epoch(config: Config) -> tuple[Launches, dict[str, int]]:
-    """The training epoch, and bytes: of the state, what of it is updated in place, and what the program needs beside it."""
-    env = envs.make(config.env, config)
-    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.eval_shape(population.init(agent))
-    compiled = compile_for_gpu(population.epoch(agent), state, donate_argnums=(0,))
+    """Count the training epoch.
+
+    Returns:
+      Launches, and bytes: of the "state", what of it is updated "in_place", and what the program
+      needs beside it, "temporary".
+    """
+    experiment = make_experiment(config)
+    state = jax.eval_shape(population.init(experiment))
+    compiled = compile_for_gpu(population.epoch(experiment), state, donate_argnums=(0,))
     memory = compiled.memory_analysis()
     sizes = {
         "state": memory.argument_size_in_bytes,
@@ -100,76 +110,58 @@ def epoch(config: Config) -> tuple[Launches, dict[str, int]]:
 
 
 def physics(config: Config) -> Launches:
-    """A scan over vector steps of the bare environments, without episodes, policy or replay."""
+    """Count a scan over vector steps of the bare environments: no episodes, policy or replay."""
     env = envs.make(config.env, config)
-    keys, actions = (
-        jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32),
-        jnp.zeros((config.num_envs, env.action_size)),
-    )
-    state = jax.eval_shape(jax.vmap(env.reset), keys)
+    keys = jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32)
+    actions = jnp.zeros((config.num_envs, env.action_size))
+    step = lambda state: jax.vmap(env.step)(state, actions)[0]  # noqa: E731
+    return count_scan(step, jax.eval_shape(jax.vmap(env.reset), keys))
+
+
+def episodes(config: Config) -> Launches:
+    """Count the same with episodes: new ones, the time limit, and whether all is finite."""
+    many = make_experiment(config).episodes
+    actions = jnp.zeros((config.num_envs, many.env.action_size))
+    step = lambda state: many.step(many.start(state), actions)[0]  # noqa: E731
+    return count_scan(step, jax.eval_shape(many.init))
+
+
+def count_scan(step: Any, state: Any) -> Launches:
+    """Count a scan over ten `step(state) -> state`."""
 
     def steps(state: Any) -> Any:
-        return jax.lax.scan(
-            lambda state, _: (jax.vmap(env.step)(state, actions)[0], None), state, None, length=10
-        )[0]
+        return jax.lax.scan(lambda state, _: (step(state), None), state, None, length=10)[0]
 
     return count_launches(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
 
 
-def episodes(config: Config) -> Launches:
-    """The same with everything about episodes: new ones where one has ended, time limit, and whether all is finite."""
-    env = envs.make(config.env, config)
-    many = epoch_lib.make_experiment(
-        config, env, networks.make(config, env.action_size), Losses()
-    ).episodes
-    actions = jnp.zeros((config.num_envs, env.action_size))
-
-    def steps(state: Any) -> Any:
-        return jax.lax.scan(
-            lambda state, _: many.step(many.start(state), actions), state, None, length=10
-        )
-
-    return count_launches(
-        compile_for_gpu(steps, jax.eval_shape(many.init), donate_argnums=(0,)).as_text()
-    )
-
-
 def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) -> dict[str, Any]:
-    """Launches of an update with the networks of `pallas_mlp.py`, and what the compiler says to wider blocks of columns."""
+    """Count an update with the networks of `pallas_mlp.py`; try wider blocks of columns too."""
     import pallas_mlp
 
     networks.MLP, networks.Critic = pallas_mlp.MLP, pallas_mlp.Critic  # pyright: ignore[reportAttributeAccessIssue]
-    result: dict[str, Any] = {
-        "launches_per_update": per_update(updates(config, observation_size, action_size).loops[0])
-    }
-    result["compiler"] = {}
+    loop = updates(config, observation_size, action_size).loops[0]
+    compiler: dict[str, str] = {}
     for columns in (pallas_mlp.COLUMNS, 128, 256):
         pallas_mlp.COLUMNS = columns
         try:
             updates(config, observation_size, action_size)
-            said = "compiled"
+            answer = "compiled"
         except jax.errors.JaxRuntimeError as error:
-            said = str(error)
-        result["compiler"][f"{columns} columns at a time"] = said
-    return result
+            answer = str(error)
+        compiler[f"{columns} columns at a time"] = answer
+    return {"launches_per_update": per_update(loop), "compiler": compiler}
 
 
 def main() -> None:
-    """Prints launches per update and per vector step."""
+    """Print launches per update and per vector step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--num_envs", type=int, default=128)
-    parser.add_argument(
-        "--num_seeds",
-        type=int,
-        default=1,
-        help="agents side by side; an update is then one of each",
-    )
-    parser.add_argument(
-        "--pallas",
-        action="store_true",
-        help="only an update, of ant's size, with the networks as Pallas kernels",
-    )
+    side_by_side = "agents side by side; an update is then one of each"
+    parser.add_argument("--num_seeds", type=int, default=1, help=side_by_side)
+    alone = "only an update, of ant's size, with the networks as Pallas kernels"
+    parser.add_argument("--pallas", action="store_true", help=alone)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     config = Config(env=args.env, num_envs=args.num_envs, num_seeds=args.num_seeds)

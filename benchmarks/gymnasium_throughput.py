@@ -1,9 +1,11 @@
-"""Iterations per second on a Gymnasium environment: ours, ours without overlap, and SBX's SAC, taking turns.
+r"""Measure iterations/s on a Gymnasium environment beside SBX's SAC, and what the overlap is worth.
 
-    python benchmarks/gymnasium_throughput.py --peer_python sbx/bin/python --json benchmarks/results/throughput_Ant-v5.json
+    python benchmarks/gymnasium_throughput.py --peer_python sbx/bin/python \
+        --json benchmarks/results/throughput_Ant-v5_1.json
 
-Equal settings: environments, batch, networks, one update per iteration. How to make `sbx/`: `sbx_sac.py`. "serial" is our epoch
-with the order of things changed so that the device waits while the host steps: what the overlap is worth.
+Equal settings: environments, batch, networks, one update per iteration. How to make `sbx/`:
+`sbx_sac.py`. "serial" is our epoch with its order changed so that the device waits while the host
+steps. All take turns.
 """
 
 import argparse
@@ -13,34 +15,21 @@ from collections.abc import Callable
 from functools import partial
 
 import common
+import jax
 import peers
 
 from mjx_sac.bench import stages
+from mjx_sac.config import Config
+from mjx_sac.training.compiled import epoch as epoch_lib
 
 
-def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Callable[[], float]:
-    """A function that runs one epoch and returns iterations/s. The first epoch only warms up."""
-    import jax
-
-    from mjx_sac import envs, networks
-    from mjx_sac.config import Config
-    from mjx_sac.losses import Losses
-    from mjx_sac.training.compiled import epoch as epoch_lib
-    from mjx_sac.training.host import compile
-
-    config = Config(
-        env=env_name, num_envs=num_envs, log_interval=iterations, warm_up_steps=iterations
-    )
-    env = envs.make(env_name, config)
-    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
+def ours(env: str, num_envs: int, iterations: int, *, overlap: bool) -> Callable[[], float]:
+    """Return a function that runs one epoch and returns iterations/s. The first only warms up."""
+    config = Config(env=env, num_envs=num_envs, log_interval=iterations, warm_up_steps=iterations)
+    experiment, state = stages.start(config)
     if not overlap:
-        agent.episodes.on_host = False
-    state = jax.jit(partial(epoch_lib.init, agent))(jax.random.PRNGKey(0))
-    epoch = (
-        jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0)
-        .lower(state)
-        .compile(compile.options())
-    )
+        experiment.episodes.on_host = False
+    epoch = stages.compiled(partial(epoch_lib.epoch, experiment), state)
     holder = [jax.block_until_ready(epoch(state)[0])]
 
     def run() -> float:
@@ -52,7 +41,7 @@ def ours(env_name: str, num_envs: int, iterations: int, *, overlap: bool) -> Cal
 
 
 def main() -> None:
-    """Measures and writes the ratios."""
+    """Measure and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="Ant-v5")
     parser.add_argument("--num_envs", type=int, default=1)

@@ -1,12 +1,15 @@
-"""Learning curves over seeds, ours beside a peer's: trains what is missing, then writes a table, the curves and a picture.
+r"""Train over seeds, beside a peer, what is missing; write a table, the curves and a picture.
 
-    python benchmarks/learning.py --env ant --iterations 200000 --peer brax --flags "--num_envs 16" --json ant.json --png ant.png
-    python benchmarks/learning.py --env Hopper-v5 --iterations 100000 --peer sbx --peer_python sbx/bin/python \
-        --flags "--num_envs 1 --no_normalize_observations" --published returns.csv --task Hopper-v4 --json h.json --png h.png
+    python benchmarks/learning.py --env ant --iterations 200000 --peer brax \
+        --flags "--num_envs 16" --json ant.json --png ant.png
+    python benchmarks/learning.py --env Hopper-v5 --iterations 100000 --peer sbx \
+        --peer_python sbx/bin/python --flags "--num_envs 1 --no_normalize_observations" \
+        --published returns.csv --task Hopper-v4 --json h.json --png h.png
 
-`--flags` are ours, to be as the peer's hyperparameters are. A run that is finished is not repeated and one that was interrupted
-goes on, so the whole may be done in parts; with `--only_read` nothing is trained. `--published` is a table of others' returns
-with the columns method, task, env_steps, mean_return, seeds, source.
+`--flags` are ours, to be as the peer's hyperparameters are. A run that is finished is not repeated
+and one that was interrupted is resumed, so the whole may be done in parts; with `--only_read`
+nothing is trained. `--published` is a table of others' returns with the columns method, task,
+env_steps, mean_return, seeds, source.
 """
 
 import argparse
@@ -26,93 +29,71 @@ NAMES = {"brax": "Brax's SAC", "sbx": "SBX's SAC"}
 
 
 def our_curve(directory: pathlib.Path) -> list[tuple[int, float]]:
-    """(iterations, mean evaluation return) of one run."""
+    """Return (iterations, mean evaluation return) of one run."""
     return sorted(event_files.read(directory)["eval/mean_reward"].items())
 
 
 def peer_curve(path: pathlib.Path) -> list[tuple[int, float]]:
-    """The same of what `brax_sac.py` or `sbx_sac.py` wrote."""
-    return [
-        (row["iterations"], row["mean_reward"]) for row in json.loads(path.read_text())["curve"]
-    ]
+    """Return the same of what `brax_sac.py` or `sbx_sac.py` wrote."""
+    curve = json.loads(path.read_text())["curve"]
+    return [(row["iterations"], row["mean_reward"]) for row in curve]
 
 
 def at(curve: list[tuple[int, float]], iterations: int) -> float:
-    """The curve's value, interpolated: the two evaluate at slightly different counts."""
+    """Return the curve's value, interpolated: the two evaluate at slightly different counts."""
     return float(np.interp(iterations, *zip(*curve, strict=True)))
 
 
 def tabulate(
     curves: dict[str, list[list[tuple[int, float]]]], counts: list[int]
 ) -> list[dict[str, object]]:
-    """For each count and name the mean over seeds and what each seed had, of the runs that have come so far."""
+    """Return for each count and name the mean and each seed's value, of runs that got so far."""
     rows = []
     for iterations in counts:
         row: dict[str, object] = {"iterations": iterations}
         for name, runs in curves.items():
             values = [at(run, iterations) for run in runs if run[-1][0] >= iterations]
-            row[name] = (
-                {"mean": round(float(np.mean(values))), "seeds": [round(v) for v in values]}
-                if values
-                else None
-            )
+            row[name] = None
+            if values:
+                mean = round(float(np.mean(values)))
+                row[name] = {"mean": mean, "seeds": [round(v) for v in values]}
         rows.append(row)
     return rows
 
 
 def train(args: argparse.Namespace, seed: int) -> None:
-    """One seed of ours and one of the peer's, one after the other."""
-    run = args.runs / f"{args.env}-{seed}"
-    ours = [
-        sys.executable,
-        "-m",
-        "mjx_sac",
-        "train",
-        "--env",
-        args.env,
-        "--seed",
-        str(seed),
-        "--logdir",
-        str(run),
-    ]
-    ours += ["--iterations", str(args.iterations), *args.flags.split()]
-    subprocess.run(ours, check=True, stdout=sys.stderr)
-    result = args.runs / f"{args.peer}-{args.env}-{seed}.json"
+    """Train one seed of ours, then one of the peer's."""
+    run, result = _ours(args, seed), _theirs(args, seed)
+    same = f"--env {args.env} --seed {seed} --iterations {args.iterations}".split()
+    ours = [sys.executable, "-m", "mjx_sac", "train", *same, "--logdir", str(run)]
+    subprocess.run([*ours, *args.flags.split()], check=True, stdout=sys.stderr)
     if args.peer and not result.exists():
-        peer = [
-            args.peer_python,
-            str(HERE / f"{args.peer}_sac.py"),
-            "--env",
-            args.env,
-            "--seed",
-            str(seed),
-        ]
-        peer += [
-            "--iterations",
-            str(args.iterations),
-            "--json",
-            str(result),
-            *args.peer_flags.split(),
-        ]
-        subprocess.run(peer, check=True, stdout=sys.stderr)
+        theirs = [args.peer_python, str(HERE / f"{args.peer}_sac.py"), *same, "--json", str(result)]
+        subprocess.run([*theirs, *args.peer_flags.split()], check=True, stdout=sys.stderr)
+
+
+def _ours(args: argparse.Namespace, seed: int) -> pathlib.Path:
+    return args.runs / f"{args.env}-{seed}"
+
+
+def _theirs(args: argparse.Namespace, seed: int) -> pathlib.Path:
+    return args.runs / f"{args.peer}-{args.env}-{seed}.json"
 
 
 def published(path: pathlib.Path, task: str, most: int) -> dict[str, dict[str, object]]:
-    """Others' mean returns on `task` up to `most` environment steps, with where they come from, by method."""
+    """Return others' mean returns on `task` up to `most` steps, and their sources, by method."""
     found: dict[str, dict[str, object]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["task"] == task and int(row["env_steps"]) <= most:
-                entry = found.setdefault(
-                    row["method"],
-                    {"source": row["source"], "seeds": int(row["seeds"]), "points": []},
-                )
+                entry = {"source": row["source"], "seeds": int(row["seeds"]), "points": []}
+                entry = found.setdefault(row["method"], entry)
                 entry["points"].append((int(row["env_steps"]), float(row["mean_return"])))
     return found
 
 
 def main() -> None:
-    """Trains, prints a table and writes the curves."""
+    """Train, print a table and write the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", required=True)
     parser.add_argument("--iterations", type=int, required=True)
@@ -131,10 +112,10 @@ def main() -> None:
     args.runs.mkdir(parents=True, exist_ok=True)
     for seed in () if args.only_read else args.seeds:
         train(args, seed)
-    directories = [args.runs / f"{args.env}-{seed}" for seed in args.seeds]
-    curves = {"mjx_sac": [our_curve(path) for path in directories if path.is_dir()]}
+    directories = [path for seed in args.seeds if (path := _ours(args, seed)).is_dir()]
+    curves = {"mjx_sac": [our_curve(path) for path in directories]}
     if args.peer:
-        results = [args.runs / f"{args.peer}-{args.env}-{seed}.json" for seed in args.seeds]
+        results = [_theirs(args, seed) for seed in args.seeds]
         curves[f"{args.peer}_sac"] = [peer_curve(path) for path in results if path.exists()]
     counts = [round(args.iterations * share / 10) for share in range(2, 11)]
     others = published(args.published, args.task, args.iterations) if args.published else {}
@@ -145,16 +126,9 @@ def main() -> None:
             for method, entry in others.items()
         }
         title = f"{args.env}: deterministic evaluation"
-        plot.draw(
-            {labels[name]: runs for name, runs in curves.items()},
-            args.png,
-            title=title,
-            y_label="return",
-            points=points,
-        )
-    kwargs = [
-        json.loads((path / "kwargs.json").read_text()) for path in directories if path.is_dir()
-    ]
+        labelled = {labels[name]: runs for name, runs in curves.items()}
+        plot.draw(labelled, args.png, title=title, points=points)
+    kwargs = [json.loads((path / "kwargs.json").read_text()) for path in directories]
     configs = [{k: v for k, v in run["config"].items() if k != "logdir"} for run in kwargs]
     commits = sorted({str(run["git_commit"]) for run in kwargs})
     result = {

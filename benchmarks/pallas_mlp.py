@@ -1,10 +1,12 @@
 """A prototype: actor and critics as fused Pallas kernels, forward in one launch, backward in two.
 
-`networks.MLP` is replaced by `MLP` below, which has the same parameters under the same names; losses, autodiff, `vmap` over critics
-and checkpoints do not notice. Nobody has run it on a GPU yet: values and gradients are tested in Pallas's interpreter, and
-`gpu_launches.py --pallas` compiles it for an H200. That is why it is here and not in the package.
+`networks.MLP` is replaced by `MLP` below, which has the same parameters under the same names;
+losses, autodiff, `vmap` over critics and checkpoints do not notice. Nobody has run it on a GPU yet:
+values and gradients are tested in Pallas's interpreter, and `gpu_launches.py --pallas` compiles it
+for an H200. That is why it is here and not in the package.
 
-Two hidden layers of one width, `relu`, no layer norm, batches of a multiple of 32; anything else goes through plain products.
+Two hidden layers of one width, `relu`, no layer norm, batches of a multiple of 32; anything else
+goes through plain products.
 """
 
 from functools import partial
@@ -33,12 +35,12 @@ INTERPRET = False
 
 
 def _padded(size: int) -> int:
-    """Triton's arrays have powers of two of rows and columns, and at least 16 where they are multiplied."""
+    """Return the size that Triton wants: a power of two, at least 16 where it multiplies."""
     return max(16, 1 << (size - 1).bit_length())
 
 
 def _load(ref: Any, rows: Any, columns: Any, shape: tuple[int, int]) -> jax.Array:
-    """The part of `ref` in those slices, of which `shape` exists; the rest reads as zero."""
+    """Return the part of `ref` in those slices, of which `shape` exists; the rest is zero."""
     size = (rows.size, columns.size)
     if size == shape:
         return triton.load(ref.at[rows, columns])
@@ -58,7 +60,7 @@ def _dot(a: jax.Array, b: jax.Array, contract: tuple[int, int] = (1, 0)) -> jax.
 
 
 def _forward_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any) -> None:
-    """Output and both hidden layers of `_ROWS` rows."""
+    """Compute output and both hidden layers of `_ROWS` rows."""
     parts = refs[: len(sizes)]
     w1, b1, w2, b2, w3, b3, out_ref, h1_ref, h2_ref = refs[len(sizes) :]
     everything = pl.ds(0, width)
@@ -89,7 +91,7 @@ def _forward_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any
 
 
 def _rows_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any) -> None:
-    """Gradients of both hidden layers before their activations, and of the inputs, for `_ROWS` rows."""
+    """Compute gradients of both hidden layers before activation, and of inputs, of `_ROWS` rows."""
     g_ref, h1_ref, h2_ref, w1, w2, w3, dz1_ref, dz2_ref, *parts = refs
     g = _load(g_ref, pl.ds(0, _ROWS), pl.ds(0, _padded(outputs)), (_ROWS, outputs))
 
@@ -113,7 +115,7 @@ def _rows_kernel(sizes: tuple[int, ...], width: int, outputs: int, *refs: Any) -
 def _columns_kernel(
     sizes: tuple[int, ...], batch: int, width: int, outputs: int, *refs: Any
 ) -> None:
-    """Gradients of `COLUMNS` columns of all parameters, summed over the batch."""
+    """Compute gradients of `COLUMNS` columns of all parameters, summed over the batch."""
     parts, refs = refs[: len(sizes)], refs[len(sizes) :]
     g_ref, h1_ref, h2_ref, dz1_ref, dz2_ref, dw1, db1, dw2, db2, dw3, db3 = refs
     columns = pl.ds(0, COLUMNS)
@@ -167,7 +169,7 @@ def _columns_kernel(
 
 
 def _whole(array: Any, *padded: int) -> pl.BlockSpec:
-    """All of an array, and where `padded` is given room for slices that reach beyond its end."""
+    """Return a block of all of an array, or of `padded`, where slices reach beyond its end."""
     shape = padded or array.shape
     return pl.BlockSpec(shape, lambda i: (0,) * len(shape))
 
@@ -193,12 +195,13 @@ def _call(kernel: Any, interpret: bool, grid: int, **specs: Any) -> Any:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def mlp(interpret: bool, parts: tuple[jax.Array, ...], params: tuple[jax.Array, ...]) -> jax.Array:
-    """Two hidden layers with `relu` on `parts`, side by side.
+    """Apply two hidden layers with `relu`, and a linear one, to `parts`, side by side.
 
     Args:
       interpret: in Pallas's interpreter, on any device.
-      parts: inputs `[batch, _]`.
-      params: kernel and bias of each layer; the last kernel is transposed, as `networks.Head` keeps it.
+      parts: inputs [batch, _].
+      params: kernel and bias of each layer; the last kernel is transposed, as `networks.Head` has
+        it.
     """
     return _mlp_forward(interpret, parts, params)[0]
 

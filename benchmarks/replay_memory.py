@@ -1,4 +1,4 @@
-"""Bytes of the replay buffer for 1,000,000 transitions, allocated: ours and Brax's.
+"""Measure the replay buffer for 1,000,000 transitions, allocated: bytes of ours and of Brax's.
 
 python benchmarks/replay_memory.py --json benchmarks/results/replay_memory_ant.json
 """
@@ -10,7 +10,7 @@ import common
 
 
 def main() -> None:
-    """Allocates both buffers and adds up what their arrays occupy."""
+    """Allocate both buffers and add up what their arrays occupy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--observation_size", type=int, default=27, help="Brax's ant")
@@ -35,9 +35,8 @@ def main() -> None:
         next_observation=observation,
         extras={"state_extras": {"truncation": 0.0}, "policy_extras": {}},
     )
-    brax = nbytes(
-        replay_buffers.UniformSamplingQueue(args.rows, row, 256).init(jax.random.PRNGKey(0))
-    )
+    queue = replay_buffers.UniformSamplingQueue(args.rows, row, 256)
+    brax = nbytes(queue.init(jax.random.PRNGKey(0)))
     ours = nbytes(replay.init(args.rows, 16, args.observation_size, args.action_size))
     settings = {k: v for k, v in vars(args).items() if k != "json"}
     figures = {"mjx_sac_bytes": ours, "brax_bytes": brax, "ratio": ours / brax}

@@ -1,10 +1,12 @@
-"""SBX's SAC at our hyperparameters, as a peer. It needs torch, so it has a Python of its own:
+r"""Train SBX's SAC at our hyperparameters, as a peer. It needs torch, so it has its own Python.
 
-    python3.11 -m venv sbx && sbx/bin/pip install torch==2.13.0 && sbx/bin/pip install sbx-rl "gymnasium[mujoco]" mujoco==3.17.0
-    sbx/bin/python benchmarks/sbx_sac.py --env Hopper-v5 --iterations 100_000 --seed 0 --json hopper_sbx_0.json
+    python3.11 -m venv sbx && sbx/bin/pip install torch==2.13.0
+    sbx/bin/pip install sbx-rl "gymnasium[mujoco]" mujoco==3.17.0
+    sbx/bin/python benchmarks/sbx_sac.py --env Hopper-v5 --iterations 100_000 --seed 0 \
+        --json hopper_sbx_0.json
 
-With `--serve` it trains as many steps as each line on standard input says and answers with seconds: `gymnasium_throughput.py`
-takes turns with it that way.
+With `--serve` it trains as many steps as each line on standard input asks for and answers with
+seconds: `gymnasium_throughput.py` takes turns with it that way.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 
 def make(env: str, seed: int, num_envs: int, warm_up: int) -> SAC:
-    """One gradient step per transition; the policy's and critics' widths are ours."""
+    """Return the trainer: one gradient step per transition, networks as wide as ours."""
     return SAC(
         "MlpPolicy",
         make_vec_env(env, num_envs, seed=seed),
@@ -40,7 +42,7 @@ def make(env: str, seed: int, num_envs: int, warm_up: int) -> SAC:
 
 
 class Evaluate(BaseCallback):
-    """The deterministic policy on episodes of its own, every `interval` steps."""
+    """Evaluates the deterministic policy on separate episodes, every `interval` steps."""
 
     def __init__(self, env: str, interval: int, episodes: int) -> None:
         super().__init__()
@@ -67,7 +69,7 @@ class Evaluate(BaseCallback):
 
 
 def main() -> None:
-    """Trains once and writes the curve, or serves."""
+    """Train once and write the curve, or serve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -80,27 +82,21 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
     model = make(args.env, args.seed, args.num_envs, args.warm_up_steps)
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in ("sbx-rl", "stable-baselines3", "jax", "torch", "gymnasium")
-    }
+    packages = ("sbx-rl", "stable-baselines3", "jax", "torch", "gymnasium")
+    versions = {name: importlib.metadata.version(name) for name in packages}
     if args.serve:
         for line in sys.stdin:
             started = time.perf_counter()
             model.learn(int(line), reset_num_timesteps=False)
-            print(
-                json.dumps({"seconds": time.perf_counter() - started, "versions": versions}),
-                flush=True,
-            )
+            seconds = time.perf_counter() - started
+            print(json.dumps({"seconds": seconds, "versions": versions}), flush=True)
         return
     evaluate = Evaluate(args.env, args.interval, args.episodes)
     model.learn(args.iterations, callback=evaluate)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "serve")}
-    text = json.dumps(
-        {"peer": "SBX SAC", **settings, "versions": versions, "curve": evaluate.curve}, indent=1
-    )
+    result = {"peer": "SBX SAC", **settings, "versions": versions, "curve": evaluate.curve}
     if args.json:
-        args.json.write_text(text + "\n")
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

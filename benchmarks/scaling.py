@@ -1,6 +1,9 @@
-"""How cost grows: iterations/s of the training epoch against environments, batch size, width and buffer size, one at a time.
+r"""Measure how an epoch's cost grows with environments, batch, width and buffer, one at a time.
 
-python benchmarks/scaling.py --json benchmarks/results/scaling_ant.json --png benchmarks/results/scaling_ant.png
+    python benchmarks/scaling.py --json benchmarks/results/scaling_ant.json \
+        --png benchmarks/results/scaling_ant.png
+
+All else stays at its default.
 """
 
 import argparse
@@ -12,12 +15,9 @@ from typing import Any
 import common
 import jax
 
-from mjx_sac import envs, networks
 from mjx_sac.bench import stages
 from mjx_sac.config import Config
-from mjx_sac.losses import Losses
 from mjx_sac.training.compiled import epoch as epoch_lib
-from mjx_sac.training.host import compile
 
 VALUES: dict[str, list[Any]] = {
     "num_envs": [1, 4, 16, 64, 256, 1024],
@@ -28,15 +28,9 @@ VALUES: dict[str, list[Any]] = {
 
 
 def rates(config: Config, repeats: int) -> list[float]:
-    """Iterations/s of as many epochs, after one that only warms up, with a full replay buffer."""
-    env = envs.make(config.env, config)
-    agent = epoch_lib.make_experiment(config, env, networks.make(config, env.action_size), Losses())
-    state = jax.jit(partial(epoch_lib.init, agent))(jax.random.PRNGKey(0))
-    epoch = (
-        jax.jit(partial(epoch_lib.epoch, agent), donate_argnums=0)
-        .lower(state)
-        .compile(compile.options())
-    )
+    """Return iterations/s of epochs with a full replay buffer, after one that only warms up."""
+    experiment, state = stages.start(config)
+    epoch = stages.compiled(partial(epoch_lib.epoch, experiment), state)
     state = epoch(state)[0]
     state = state.replace(replay=stages.full(state.replay))
     found = []
@@ -48,7 +42,7 @@ def rates(config: Config, repeats: int) -> list[float]:
 
 
 def main() -> None:
-    """Measures every value with all others at their defaults; draws them."""
+    """Measure every value; draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--vary", nargs="+", choices=VALUES, default=[*VALUES])
@@ -65,35 +59,30 @@ def main() -> None:
             found = rates(Config(**size, **{name: value}), args.repeats)
             curves[name].append({"value": value, "iterations_per_second": stages.spread(found)})
             print(name, curves[name][-1], flush=True)
-    common.write(
-        {"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}, args.json
-    )
+    result = {"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}
+    common.write(result, args.json)
     if args.png:
         draw(curves, args.png, f"{args.env}: cost of the training epoch")
 
 
 def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str) -> None:
-    """One panel for each of what was varied, both axes logarithmic."""
+    """Draw one panel for each of what was varied, both axes logarithmic."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(3.2 * len(curves), 3.2), dpi=150, layout="constrained")
     figure.suptitle(title)
-    for panel, (name, rows) in zip(
-        figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], curves.items(), strict=True
-    ):
+    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for panel, (name, rows) in zip(panels, curves.items(), strict=True):
         x = [row["value"][0] if isinstance(row["value"], tuple) else row["value"] for row in rows]
         y = [row["iterations_per_second"] for row in rows]
         middle = [each["median"] for each in y]
-        spread = [
-            [each["median"] - each["min"] for each in y],
-            [each["max"] - each["median"] for each in y],
-        ]
-        panel.errorbar(x, middle, spread, marker="o", capsize=3)
+        below = [each["median"] - each["min"] for each in y]
+        above = [each["max"] - each["median"] for each in y]
+        panel.errorbar(x, middle, [below, above], marker="o", capsize=3)
         panel.set(xscale="log", yscale="log", xlabel=name)
-        panel.set_xticks(
-            x, [f"{value:,}" if value < 10_000 else EngFormatter(sep="")(value) for value in x]
-        )
+        short = EngFormatter(sep="")
+        panel.set_xticks(x, [f"{value:,}" if value < 10_000 else short(value) for value in x])
         panel.minorticks_off()
         panel.grid(alpha=0.3, which="both")
         panel.spines[["top", "right"]].set_visible(False)

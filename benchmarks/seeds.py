@@ -1,9 +1,10 @@
-"""Seeds trained in one program against the same seeds one after another: seconds of whole processes, and what takes them.
+"""Measure seeds trained in one program against the same seeds one after another, as processes.
 
     python benchmarks/seeds.py --json benchmarks/results/seeds_inverted_pendulum.json
 
-Every process is `mjx-sac train`. Each side begins with an empty compilation cache of its own, so the runs one after another compile
-once too; what they then still pay for each seed is Python's start, tracing, and reading the compiled program. Sides take turns.
+Every process is `mjx-sac train`. Each side begins with its own empty compilation cache, so the runs
+one after another compile once too; what they still pay for each seed is Python's start, tracing,
+and reading the compiled program. Sides take turns.
 """
 
 import argparse
@@ -27,18 +28,10 @@ FLAGS = [
 
 
 def train(env: str, iterations: int, cache: str, flags: list[str]) -> dict[str, float]:
-    """Seconds of one process, until its first epoch begins and in all."""
+    """Return the seconds of one process, until its first epoch begins and in all."""
     with tempfile.TemporaryDirectory() as directory:
-        command = [
-            sys.executable,
-            "-u",
-            "-m",
-            "mjx_sac",
-            "train",
-            f"--env={env}",
-            f"--iterations={iterations}",
-        ]
-        command += [f"--logdir={directory}/run", *FLAGS, *flags]
+        command = [sys.executable, "-u", "-m", "mjx_sac", "train", "--env", env, *FLAGS, *flags]
+        command += [f"--iterations={iterations}", f"--logdir={directory}/run"]
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -54,20 +47,15 @@ def train(env: str, iterations: int, cache: str, flags: list[str]) -> dict[str, 
 
 
 def turn(args: argparse.Namespace) -> dict[str, Any]:
-    """One program with all seeds, then one process for each."""
+    """Train all seeds in one program, then one process for each."""
     with tempfile.TemporaryDirectory() as cache:
-        together = train(
-            args.env,
-            args.iterations,
-            f"{cache}/together",
-            [f"--num_seeds={args.num_seeds}", *args.flags.split()],
-        )
-        alone = [
-            train(
-                args.env, args.iterations, f"{cache}/alone", [f"--seed={seed}", *args.flags.split()]
-            )
-            for seed in range(args.num_seeds)
-        ]
+
+        def run(side: str, *flags: str) -> dict[str, float]:
+            flags = (*flags, *args.flags.split())
+            return train(args.env, args.iterations, f"{cache}/{side}", [*flags])
+
+        together = run("together", f"--num_seeds={args.num_seeds}")
+        alone = [run("alone", f"--seed={seed}") for seed in range(args.num_seeds)]
     whole = sum(one["whole"] for one in alone)
     training = sum(one["whole"] - one["until_first_epoch"] for one in alone)
     found = {
@@ -81,7 +69,7 @@ def turn(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """As many turns as asked for."""
+    """Take as many turns as asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="inverted_pendulum")
     parser.add_argument("--num_seeds", type=int, default=8)

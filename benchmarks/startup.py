@@ -1,10 +1,11 @@
-"""Seconds from process start to the first gradient step, with an empty compilation cache and with a warm one.
+"""Measure from process start to the first gradient step, with a cold compilation cache and a warm.
 
     python benchmarks/startup.py --json benchmarks/results/startup_ant.json
 
-Runs `mjx-sac train` as a user would, and stops the clock at the line that announces training, printed just before the epoch with
-the first gradient step is handed to the device. What this epoch does before it is missing: ant's 63 vector steps of warm-up take
-50 ms at the rate of environment steps in `bench_ant_16.json`.
+Runs `mjx-sac train` as a user would, and stops the clock at the line that announces training,
+printed just before the device gets the epoch with the first gradient step. What this epoch does
+before it is missing: ant's 63 vector steps of warm-up take 50 ms at the rate of environment steps
+in `bench_ant_16.json`.
 """
 
 import argparse
@@ -20,28 +21,19 @@ import common
 
 
 def start(env: str, logdir: str, cache: str) -> dict[str, float]:
-    """Seconds at which each phase began."""
+    """Return the seconds at which each phase began."""
     command = [sys.executable, "-u", "-m", "mjx_sac", "train", "--env", env, "--logdir", logdir]
     started, phases = time.perf_counter(), {}
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # a warm one of the user's
-    environment.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # where set, each start compiles all packages' Python for three seconds
+    # Where set, each start compiles all packages' Python for three seconds.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout
     for line in process.stdout:
-        name = line.strip().partition("] ")[2]
-        if name in (
-            f"building {env}",
-            "compiling",
-            "warm-up",
-            "warm-up, then training",
-            "training",
-        ):
-            phases["training" if name.endswith("training") else name] = (
-                time.perf_counter() - started
-            )
+        name = line.strip().partition("] ")[2].removeprefix("warm-up, then ")
+        if name in (f"building {env}", "compiling", "warm-up", "training"):
+            phases[name] = time.perf_counter() - started
         if "training" in phases:
             break
     process.send_signal(signal.SIGKILL)
@@ -50,7 +42,7 @@ def start(env: str, logdir: str, cache: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """One cold start, then warm ones, in a fresh run directory each."""
+    """Measure cold and warm starts in turns, in a fresh run directory each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--repeats", type=int, default=3)
@@ -66,10 +58,8 @@ def main() -> None:
         kind: sorted(row["training"] for row in values)[len(values) // 2]
         for kind, values in rows.items()
     }
-    common.write(
-        {"benchmark": "startup", "env": args.env, "median_seconds": seconds, "phases": rows},
-        args.json,
-    )
+    result = {"benchmark": "startup", "env": args.env, "median_seconds": seconds, "phases": rows}
+    common.write(result, args.json)
 
 
 if __name__ == "__main__":

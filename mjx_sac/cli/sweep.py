@@ -31,9 +31,7 @@ Params = Annotated[list[str] | None, _option("param", _VARIES, metavar="NAME=VAL
 Search = Annotated[
     Literal["grid", "random", "optuna"], _option("search", "all combinations, or --trials of them")
 ]
-Trials = Annotated[
-    int | None, _option("trials", "how many not to try as a grid; auto is 16", min=1)
-]
+Trials = Annotated[int | None, _option("trials", "settings to try; auto is 16", min=1)]
 Metric = Annotated[str, _option("metric", "the mean of this curve's last quarter is the score")]
 Pruner = Annotated[Literal["none", "halving", "median"], _option("pruner", _PRUNED)]
 Population = Annotated[

@@ -77,6 +77,10 @@ class Outcome(NamedTuple):
     nonfinite: Bool[Array, " num_envs"]
 
 
+Actions = Float[Array, "num_envs action"]
+Stepped = tuple[EpisodeState, Outcome]
+
+
 @dataclasses.dataclass(frozen=True)
 class Episodes:
     """`num_envs` copies of an environment as pure functions on an `EpisodeState`.
@@ -138,9 +142,7 @@ class Episodes:
         env = jax.tree.map(renew, state.pool, state.env)
         return state.started(env=env, pool_next=pool_next.astype(jnp.int32))
 
-    def send(
-        self, state: EpisodeState, action: Float[Array, "num_envs action"]
-    ) -> tuple[EpisodeState, Array]:
+    def send(self, state: EpisodeState, action: Actions) -> tuple[EpisodeState, Array]:
         """Hand over the actions; return an order token, on which whatever comes later depends.
 
         Environments on the host step between `send` and `receive`. Those on the device step in
@@ -148,16 +150,12 @@ class Episodes:
         """
         return state, action
 
-    def receive(
-        self, state: EpisodeState, order_token: Array, after: Any = None
-    ) -> tuple[EpisodeState, Outcome]:
+    def receive(self, state: EpisodeState, order_token: Array, after: Any = None) -> Stepped:
         """Return what the sent actions led to."""
         del after
         return self.step(state, order_token)
 
-    def step(
-        self, state: EpisodeState, action: Float[Array, "num_envs action"]
-    ) -> tuple[EpisodeState, Outcome]:
+    def step(self, state: EpisodeState, action: Actions) -> Stepped:
         """Hold each action for `action_repeat` environment steps, or until the episode ends."""
         # An infinity that a reset put there is the environment's own affair. Which numbers are
         # finite is known before the step, so that no copy of the old state is kept through it.
@@ -175,9 +173,7 @@ class Episodes:
         )
         return state.stepped(env, step, valid, length), Outcome(step, valid, ~valid)
 
-    def _repeat(
-        self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]
-    ) -> tuple[Any, Step, Array]:
+    def _repeat(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
         """Return the last state, the summed step, and the episode's length."""
         new, step, length = self._step_once(state, action, length)
         for _ in range(self.action_repeat - 1):
@@ -189,9 +185,7 @@ class Episodes:
             new, step, length = jax.tree.map(partial(jnp.where, over), before, after)
         return new, step, length
 
-    def _step_once(
-        self, state: Any, action: Float[Array, " action"], length: Int32[Array, ""]
-    ) -> tuple[Any, Step, Array]:
+    def _step_once(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
         new, step = self.env.step(state, action)
         length = length + 1
         step = Step(

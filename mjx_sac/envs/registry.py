@@ -44,7 +44,7 @@ def registered() -> list[str]:
 
 
 def register_with_gymnasium(names: Iterable[str] = BRAX_TRAINABLE) -> None:
-    """Make `gymnasium.make("mjx_sac/<name>")` work."""
+    """Make `gymnasium.make("mjx_sac/<name>")` work; importing `envs.to_gymnasium` calls it."""
     from gymnasium.envs import registration
 
     for name in names:

@@ -94,10 +94,7 @@ class DeviceVectorEnv(VectorEnv):
     observation and reward.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
-        "render_modes": [],
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata: ClassVar[Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
 
     def __init__(
         self,
@@ -140,9 +137,11 @@ class DeviceVectorEnv(VectorEnv):
         terminated = np.array(step.terminated)
         truncated = np.array(step.truncated) | ~np.array(valid)
         done = terminated | truncated
-        self._pool_left -= int(done.sum())
         infos: dict[str, Any] = {}
-        for i in np.flatnonzero(done):
-            infos = self._add_info(infos, {"final_obs": np.array(step.observation[i])}, i)
+        if done.any():
+            self._pool_left -= int(done.sum())
+            final = np.array(step.observation)
+            for i in np.flatnonzero(done).tolist():
+                infos = self._add_info(infos, {"final_obs": final[i]}, i)
         reward = np.array(step.reward, np.float64)
         return np.array(observation), reward, terminated, truncated, infos

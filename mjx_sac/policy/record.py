@@ -50,7 +50,7 @@ def record(
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
 
     Returns:
-      What came of each episode.
+      Each episode's return and length.
 
     Raises:
       UsageError: the environment cannot be drawn, an extra is not installed, or `out` cannot be

@@ -1,7 +1,6 @@
 """One program of a sweep: settings trained side by side, up to some iterations."""
 
 import math
-import os
 import pathlib
 import shutil
 import time
@@ -20,13 +19,12 @@ class Job(NamedTuple):
     """What one program trains.
 
     Attributes:
-      name: unique among the programs that run at the same time.
+      name: unique in its wave.
       trials: numbers of the settings, in the order of `config.members`.
       config: trains all of them, up to `config.iterations`.
       rung: how often its settings have been judged before.
       start: iterations that were trained before.
-      parent: the run to fork from, some of whose agents continue here; None where training begins
-        or the same run continues.
+      parent: the run to fork, if any, some of whose agents continue here.
       kept: places of those agents in `parent`.
       on_host: the environment is on the host, where there are no populations: one run per agent.
     """
@@ -41,26 +39,20 @@ class Job(NamedTuple):
     on_host: bool = False
 
     def describe(self) -> str:
-        """Return such as `4 settings with 2 seeds each in one program, 0 to 1,000 iterations`."""
+        """Return such as `all: 4 settings with 2 seeds in one program, 0 to 1,000 iterations`."""
         settings = f"{len(self.trials)} setting{'s' * (len(self.trials) > 1)}"
-        seeds = self.config.num_seeds
-        each = f" with {seeds} seeds each" if seeds > 1 else ""
+        seeds = f" with {self.config.num_seeds} seeds" if self.config.num_seeds > 1 else ""
         how = "one run after another" if self.on_host else "in one program"
         span = f"{self.start:,} to {self.config.iterations:,} iterations"
-        return f"{self.name}: {settings}{each} {how}, {span}"
+        return f"{self.name}: {settings}{seeds} {how}, {span}"
 
     def smaller(
         self, survivors: Collection[int], scores: Mapping[int, float], until: int
     ) -> "Job | None":
         """Return the job in which the survivors continue until the next rung; None without any.
 
-        It has a half of this one's settings, or a quarter, ..., so that few sizes are compiled: the
-        next best fill it up.
-
-        Args:
-          survivors: numbers of trials, which need not be here.
-          scores: by number, of all trials that have one.
-          until: iterations of the next rung.
+        It has all of the settings, a half, a quarter, ..., so that few sizes are compiled: the next
+        best fill it up. `survivors` and `scores` are by trial, of the whole wave.
         """
         wanted = len({*survivors}.intersection(self.trials))
         if not wanted:
@@ -68,36 +60,32 @@ class Job(NamedTuple):
         halves = (-(-len(self.trials) // 2**i) for i in range(len(self.trials)))
         size = min(half for half in halves if half >= wanted)
         finite = [place for place, number in enumerate(self.trials) if number in scores]
-        ranked = sorted(finite, key=lambda place: -scores[self.trials[place]])
-        places = sorted(ranked[:size])
+        places = sorted(sorted(finite, key=lambda place: -scores[self.trials[place]])[:size])
+        rung, start = self.rung + 1, self.config.iterations
         changed: dict[str, Any] = {"iterations": until}
-        job = self._replace(rung=self.rung + 1, start=self.config.iterations, parent=None, kept=())
-        if len(places) < len(self.trials):
-            here, seeds = pathlib.Path(self.config.run_dir), self.config.num_seeds
-            changed["logdir"] = str(here.with_name(f"{self.name},rung_{job.rung}"))
-            changed["members"] = tuple(self.config.members[place] for place in places)
-            job = job._replace(
-                trials=tuple(self.trials[place] for place in places),
-                parent=str(here),
-                kept=tuple(place * seeds + seed for place in places for seed in range(seeds)),
-            )
-        return job._replace(config=space.apply(self.config, changed))
+        if len(places) == len(self.trials):
+            config = space.apply(self.config, changed)
+            return self._replace(config=config, rung=rung, start=start, parent=None, kept=())
+        parent, seeds = pathlib.Path(self.config.run_dir), self.config.num_seeds
+        changed["logdir"] = str(parent.with_name(f"{self.name},rung_{rung}"))
+        changed["members"] = tuple(self.config.members[place] for place in places)
+        trials = tuple(self.trials[place] for place in places)
+        kept = tuple(place * seeds + seed for place in places for seed in range(seeds))
+        config = space.apply(self.config, changed)
+        return Job(self.name, trials, config, rung, start, str(parent), kept)
 
 
 class Outcome(NamedTuple):
     """What came of a job.
 
     Attributes:
-      scores: per agent, all seeds of the first setting first: the mean over the last quarter of
-        its curve; NaN where it became non-finite.
+      scores: per agent, see `score`, all seeds of the first setting first.
       seconds: of training.
-      process: where it ran, as `host:pid`.
       error: why it ended early.
     """
 
     scores: list[float]
     seconds: float
-    process: str
     error: str | None = None
 
 
@@ -118,8 +106,8 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
             train.train(config, losses=None if config.losses else losses)
         except NonFiniteError as problem:
             error = str(problem)
-    process = f"{os.uname().nodename}:{os.getpid()}"
-    return Outcome(measure(job.config, metric), time.time() - began, process, error)
+
+    return Outcome(measure(job.config, metric), time.time() - began, error)
 
 
 def single_runs(config: Config) -> list[Config]:

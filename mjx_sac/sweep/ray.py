@@ -1,7 +1,7 @@
 """A sweep's jobs on the workers of a Ray cluster (extra `ray`), on this machine or on several.
 
-All machines must see the sweep's directory and have mjx-sac installed. Ray retries a job whose
-worker died, on another one: it resumes from its checkpoint.
+All machines must see the sweep's directory and have mjx-sac installed. A job whose worker died is
+retried on another, and resumes from its checkpoint.
 """
 
 # pyright: basic
@@ -30,44 +30,42 @@ def check(address: str) -> None:
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
-        raise UsageError(
-            f"ray = {address!r}: no address: write local, auto, HOST:PORT (6379 as a rule) or "
-            f"ray://HOST:PORT"
-        )
+        way_out = "write local, auto, HOST:PORT (6379 as a rule) or ray://HOST:PORT"
+        raise UsageError(f"ray = {address!r}: no address: {way_out}")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"ray = {address!r}: nobody answers ({error}): start a cluster with `ray start --head`"
-        ) from None
+        way_out = "start a cluster with `ray start --head`"
+        raise UsageError(f"ray = {address!r}: nobody answers ({error}): {way_out}") from None
 
 
 def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
     """Return what trains jobs on the workers at `address`, or on local ones that it starts."""
 
     def execute(todo: Sequence[Job], done: Done) -> None:
-        if not todo:
-            return
-        ray = _connect(address, workers)
-        gpus = min(1, ray.cluster_resources().get("GPU", 0))
-        task = ray.remote(
-            max_retries=_RETRIES, num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD"
-        )(_train)
+        ray: Any = _connect(address, workers) if todo else None
         waiting, running, errors = [*todo], {}, []
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.pop(0)
                 print_line(f"{job.describe()}, by a worker")
+                gpus = min(1, ray.cluster_resources().get("GPU", 0))
+                task = ray.remote(_train).options(
+                    max_retries=_RETRIES, num_gpus=gpus, scheduling_strategy="SPREAD"
+                )
                 running[task.remote(job, metric, losses, os.getcwd())] = job
             (first,), _ = ray.wait([*running])
             job = running.pop(first)
             try:
-                outcome = _result(ray, first, job)
-            except (UsageError, TrainingError) as error:
-                errors.append(error)  # raised when what else is trained is recorded
-            else:
-                done(job, outcome)
-                print_line(f"{job.name}: done by {outcome.process} in {outcome.seconds:,.0f} s")
+                outcome = ray.get(first)
+            except ray.exceptions.RayError as error:
+                errors.append(_cause(error))  # raised when what else is trained is recorded
+                continue
+            done(job, outcome)
+            print_line(f"{job.name}: done in {outcome.seconds:,.0f} s")
+            if not pathlib.Path(job.config.run_dir).is_dir():
+                problem = "a worker trained there, and it is not here: name one that all see"
+                errors.append(UsageError(f"logdir = {job.config.run_dir!r}: {problem}"))
         if errors:
             raise errors[0]
 
@@ -79,11 +77,12 @@ def _connect(address: str, workers: int) -> Any:
     os.environ.update({name: os.environ.get(name, "0") for name in _OFF})
     import ray
 
-    local = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
+    more: Any = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        more |= {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
     if not ray.is_initialized():
         try:
-            more: Any = local if address == "local" else {}
-            ray.init(address, log_to_driver=False, logging_level="ERROR", **more)
+            ray.init(address, **more)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(f"ray = {address!r}: {str(error).splitlines()[0]}") from None
     return ray
@@ -96,24 +95,9 @@ def _train(job: Job, metric: str, losses: Any, directory: str) -> Outcome:
     return jobs.run(job, metric, losses)
 
 
-def _result(ray: Any, task: Any, job: Job) -> Outcome:
-    """Return what came of a task.
-
-    Raises:
-      UsageError: the job's own, or its run cannot be seen from here.
-      TrainingError: the job's own, or its workers died again and again.
-    """
-    try:
-        outcome = ray.get(task)
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, UsageError | TrainingError):
-            raise cause from None
-        last = str(error).strip().splitlines()[-1]
-        raise TrainingError(f"{job.name}: a worker of Ray's failed: {last}") from None
-    if not pathlib.Path(job.config.run_dir).is_dir():
-        raise UsageError(
-            f"logdir = {job.config.run_dir!r}: a worker trained there, and it is not here: name "
-            f"one that all machines see"
-        )
-    return outcome
+def _cause(error: Exception) -> Exception:
+    """Return the job's own error, or that its workers died again and again."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, UsageError | TrainingError):
+        return cause
+    return TrainingError(f"a worker of Ray's failed: {str(error).strip().splitlines()[-1]}")

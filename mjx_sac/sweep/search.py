@@ -83,7 +83,8 @@ def propose(
             seen.add(name)
             found.append(trial)
     if search == "grid":  # in the order typed: Optuna shuffles
-        found.sort(key=lambda trial: [p.stored.index(trial.params[p.name]) for p in space])
+        choices = [p for p in space if isinstance(p, Choice)]
+        found.sort(key=lambda trial: [p.stored.index(trial.params[p.name]) for p in choices])
     return found
 
 

@@ -243,15 +243,22 @@ class Sweep:
 
     def summary(self) -> dict[str, Any]:
         """Return all trials, the best first, and what they cost, for people and scripts."""
-        base, rows, seconds = self.plan.base, [], 0.0
-        for trial in self._trials():
+        base, trials, rows = self.plan.base, self._trials(), []
+        for trial in trials:
             result, score = _result(trial), _score(trial)
-            ends = [None] if score is None else result["scores"]
-            row = {"trial": trial.number, "settings": search.settings(self.plan.space, trial)}
-            row |= {"state": _STATES[trial.state], "iterations": result["iterations"]}
-            row |= {"score": score, "low": min(ends), "high": max(ends)}
-            rows.append({**row, "scores": result["scores"], "run": result["run"]})
-            seconds += result["seconds"]
+            ends: list[Any] = [None] if score is None else result["scores"]
+            row = {
+                "trial": trial.number,
+                "settings": search.settings(self.plan.space, trial),
+                "state": _STATES[trial.state],
+                "iterations": result["iterations"],
+                "score": score,
+                "low": min(ends),
+                "high": max(ends),
+                "scores": result["scores"],
+                "run": result["run"],
+            }
+            rows.append(row)
         # Those that were stopped come after those that were not, those that failed last.
         rows.sort(key=lambda row: (row["score"] is None, -row["iterations"], -(row["score"] or 0)))
         return {
@@ -259,7 +266,7 @@ class Sweep:
             "trials": rows,
             "agent_iterations": base.num_seeds * sum(row["iterations"] for row in rows),
             "agent_iterations_without_pruner": base.num_seeds * len(rows) * base.iterations,
-            "seconds": seconds,
+            "seconds": sum(_result(trial)["seconds"] for trial in trials),
         }
 
     def _save(self) -> None:

@@ -1,4 +1,7 @@
-"""What `test_devices.py` asks of eight devices, answered as JSON: a process of its own, for JAX counts its devices once."""
+"""What `test_sharding.py` asks of eight devices, answered as JSON.
+
+A process of its own, because JAX counts its devices once.
+"""
 
 import json
 import os
@@ -7,8 +10,8 @@ import sys
 
 # Eight devices on a few busy cores wait for each other longer than XLA thinks right.
 os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600 "
-    "--xla_cpu_collective_timeout_seconds=600"
+    "--xla_force_host_platform_device_count=8 --xla_cpu_collective_timeout_seconds=600 "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 )
 CACHE = os.environ.get("XDG_CACHE_HOME")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -23,8 +26,8 @@ if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
 from mjx_sac.training.compiled import population  # noqa: E402
-from mjx_sac.training.host import hlo, processes
-from mjx_sac.training.host import train as train_lib
+from mjx_sac.training.host import hlo, processes  # noqa: E402
+from mjx_sac.training.host import train as train_lib  # noqa: E402
 
 SHAPE = {
     "num_envs": 8,
@@ -38,7 +41,7 @@ RUN = {**SHAPE, "iterations": 256}
 
 
 def difference(a, b) -> float:
-    """The largest, relative to the larger number, 1 at least."""
+    """The largest difference, relative to the larger number, or to 1."""
     pairs = zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)), strict=True)
     apart = [
         np.abs(x - y) / np.maximum(np.maximum(np.abs(x), np.abs(y)), 1)
@@ -48,18 +51,20 @@ def difference(a, b) -> float:
 
 
 def train(logdir, num_devices=None, **changes):
-    return train_lib.train(
-        make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices),
-        env=Counter(),
-    )
+    config = make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices)
+    return train_lib.train(config, env=Counter())
+
+
+def measured(metrics) -> dict:
+    return {k: v for k, v in metrics.items() if not k.startswith(("time/", "checkpoint/"))}
 
 
 def split(num_devices: int, **changes) -> dict:
-    """A lowered epoch: what it does in place, what its devices hold and what they exchange."""
-    agent = make_experiment(**SHAPE, **changes)
+    """A compiled epoch: what it does in place, what its devices hold and what they exchange."""
+    experiment = make_experiment(**SHAPE, **changes)
     mesh = processes.mesh(make_config(**SHAPE, **changes, num_devices=num_devices))
-    shapes = jax.eval_shape(population.init(agent, mesh))
-    compiled = population.lower(agent, shapes, mesh).compile()
+    shapes = jax.eval_shape(population.init(experiment, mesh))
+    compiled = population.lower(experiment, shapes, mesh).compile()
     memory = compiled.memory_analysis()
     return {
         "arguments": memory.argument_size_in_bytes,
@@ -78,16 +83,11 @@ def main(directory: pathlib.Path) -> dict:
     train(directory / "up", iterations=128)
     up = train(directory / "up", 2)
     seeds = {"num_seeds": 4, "num_envs": 3, "batch_size": 5}  # which need not be divisible then
-    alone, shared = (
-        train(directory / "seeds_one", **seeds),
-        train(directory / "seeds_four", 4, **seeds),
-    )
+    alone = train(directory / "seeds_one", **seeds)
+    shared = train(directory / "seeds_four", 4, **seeds)
     return {
         "eight": difference(one.state, eight.state),
-        "metrics": difference(
-            {k: v for k, v in one.metrics.items() if "time/" not in k and "checkpoint/" not in k},
-            {k: v for k, v in eight.metrics.items() if "time/" not in k and "checkpoint/" not in k},
-        ),
+        "metrics": difference(measured(one.metrics), measured(eight.metrics)),
         "buffer_parts": sorted(part.data.shape for part in buffer.addressable_shards),
         "buffer": buffer.shape,
         "down": difference(one.state, down.state),

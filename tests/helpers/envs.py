@@ -10,9 +10,9 @@ SIZE = 14
 
 
 class Counter:
-    """Counts its steps, starting from a drawn number: observation = (start, steps). Reward is the count before the step.
+    """Counts its steps, starting from a drawn number: observation = (start, steps).
 
-    Its state has an array without elements, as MJX's has.
+    Reward is the count before the step. The state has an array without elements, as MJX's has.
 
     Attributes:
       ends_at: terminates at this count.

@@ -10,7 +10,7 @@ COUNTER = "helpers.envs:Counter"
 
 
 def saved_state(logdir, step=None):
-    """Shapes and SHA-256 of everything in a checkpoint's state: equal exactly when every leaf is, bit for bit."""
+    """Shapes and SHA-256 of a checkpoint's state: equal exactly when every leaf is, bit for bit."""
     step = step or steps(logdir)[-1]
     manifest = array_store.verify(logdir / "checkpoints" / str(step) / "state")
     return manifest["leaves"], manifest["packed"]

@@ -14,7 +14,10 @@ GAMMA = 0.5
 
 
 class Probe:
-    """One observation, one action; an episode has `steps` steps unless `endless`. `reward(observation, action, count)`."""
+    """One observation, one action; episodes of `steps` steps unless `endless`.
+
+    The reward is `reward(observation, action, count)`.
+    """
 
     observation_size = 1
     action_size = 1
@@ -37,24 +40,26 @@ class Probe:
 
 
 def trained(env, **overrides):
-    """Q(observation, action) = minimum of the twin critics, and the deterministic policy, after 3,200 gradient steps."""
+    """Return the minimum of the critics as Q(observation, action), and the deterministic policy.
+
+    After 3,200 gradient steps; keyword arguments change the configuration.
+    """
     settings = {
-        "discount": GAMMA, "initial_alpha": 1e-8, "alpha_lr": 1e-8, "policy_lr": 3e-3, "q_lr": 3e-3, "tau": 0.05,
-        "normalize_observations": False, "num_envs": 8, "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048,
-        "warm_up_steps": 256, "log_interval": 3456, "iterations": 3456, "episode_length": 10,
+        "discount": GAMMA, "initial_alpha": 1e-8, "alpha_lr": 1e-8, "policy_lr": 3e-3,
+        "q_lr": 3e-3, "tau": 0.05, "normalize_observations": False, "num_envs": 8,
+        "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048, "warm_up_steps": 256,
+        "log_interval": 3456, "iterations": 3456, "episode_length": 10,
     }  # fmt: skip
-    agent = make_experiment(env, **{**settings, **overrides})
-    state, _ = jax.jit(partial(epoch.epoch, agent))(epoch.init(agent, jax.random.PRNGKey(0)))
+    experiment = make_experiment(env, **{**settings, **overrides})
+    start = epoch.init(experiment, jax.random.PRNGKey(0))
+    state, _ = jax.jit(partial(epoch.epoch, experiment))(start)
 
     def q(observation, action):
         args = (jnp.array([[observation]]), jnp.array([[action]]))
-        return float(jnp.min(agent.networks.critic.apply(state.train.critic_params, *args)))
+        return float(jnp.min(experiment.networks.critic.apply(state.train.critic_params, *args)))
 
     def policy(observation):
-        return float(
-            epoch.policy(
-                agent, state.train.actor_params, state.normalizer, jnp.array([[observation]]), None
-            )[0, 0]
-        )
+        args = (state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)
+        return float(epoch.policy(experiment, *args)[0, 0])
 
     return q, policy

@@ -55,7 +55,10 @@ def make_config(**overrides) -> Config:
 
 
 def save_run(directory, environment=None, modules=None, steps=(32,), **overrides) -> epoch.RunState:
-    """A run with a checkpoint at each of `steps`: not trained, but with statistics of observations as if it had been."""
+    """Write a run with a checkpoint at each of `steps`.
+
+    Not trained, but with statistics of observations as if it had been.
+    """
     config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
     modules = modules or networks.make(config, environment.action_size)
     agent = epoch.make_experiment(config, environment, modules, Losses())

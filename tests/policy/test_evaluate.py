@@ -65,7 +65,7 @@ def test_a_non_finite_episode_neither_terminates_nor_truncates():
     assert np.isfinite(played["return"]).all()
 
 
-def test_every_episode_has_another_start_the_same_for_all_policies():
+def test_starts_differ_and_are_the_same_for_all_policies():
     """The policies act 0 and 1 in all five steps. 130 episodes are more than are played at once."""
     policies = [constant(make_policy(Counter()), output) for output in (0.0, 100.0)]
     zero, one = evaluate_policies(policies, env="rewards", episodes=130)

@@ -184,6 +184,6 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_a_missing_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match="format = 'onnx': needs onnxruntime: .*--extra onnx"):
+    with pytest.raises(UsageError, match=r"format = 'onnx': needs onnxruntime: .*--extra onnx"):
         mjx_sac.export_policy(make_policy(Counter()), tmp_path / "policy", "onnx")
     assert not list(tmp_path.iterdir())

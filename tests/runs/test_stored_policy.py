@@ -30,7 +30,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="no checkpoint there"):
         find(tmp_path)
     save_run(tmp_path, steps=(32, 64))
-    with pytest.raises(UsageError, match="step = 48: no such checkpoint .* there are 32, 64"):
+    with pytest.raises(UsageError, match=r"step = 48: no such checkpoint .* there are 32, 64"):
         find(tmp_path, 48)
     (checkpoint_path(tmp_path, 64) / "policy" / "manifest.json").unlink()
     with pytest.raises(UsageError, match=r"cannot be read .* choose another --step \(32\)"):

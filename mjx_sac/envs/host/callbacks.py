@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 from jax.experimental.buffer_callback import buffer_callback
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array
 
-from mjx_sac.config import EPISODE_LENGTH, TrainingError, UsageError
+from mjx_sac.config import EPISODE_LENGTH, Config, TrainingError, UsageError
 from mjx_sac.envs.base import State
-from mjx_sac.envs.episodes import EpisodeState, Outcome, blank_state
+from mjx_sac.envs.episodes import Actions, EpisodeState, Outcome, Stepped, blank_state
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostEnvironment, HostStep, Simulator
 from mjx_sac.types import Key, Step
 
@@ -159,21 +159,10 @@ class HostEpisodes:
         self,
         env: HostEnvironment,
         num_envs: int,
-        episode_length: int | None,
-        action_repeat: int,
-        timeout: float,
+        config: Config,
         threads: list[SimulatorThread] | None = None,
     ) -> None:
-        """Prepare a simulator.
-
-        Args:
-          env: a kind of environment.
-          num_envs: how many of it.
-          episode_length: None leaves time limits to the environment.
-          action_repeat: environment steps for which it holds an action.
-          timeout: seconds to wait for an answer.
-          threads: of other copies, which `close` ends too.
-        """
+        """Prepare a simulator of `num_envs` environments; `close` ends those of `threads` too."""
         try:
             jax.devices("cpu")
         except (RuntimeError, AssertionError):  # the latter where there is no GPU either
@@ -182,17 +171,17 @@ class HostEpisodes:
             raise UsageError(
                 f"JAX_PLATFORMS = {given!r}: {problem}: set it to {given},cpu"
             ) from None
-        limits = filter(None, (episode_length, env.time_limit))
-        self.env, self.num_envs, self.action_repeat = env, num_envs, action_repeat
-        self.episode_length = min(limits, default=EPISODE_LENGTH)
-        self.thread = SimulatorThread(lambda: env.simulator(num_envs, self.episode_length), timeout)
+        limits = filter(None, (config.episode_length, env.time_limit))
+        self.env, self.num_envs, self.config = env, num_envs, config
+        self.action_repeat = config.action_repeat
+        self.episode_length = limit = min(limits, default=EPISODE_LENGTH)
+        self.thread = SimulatorThread(lambda: env.simulator(num_envs, limit), config.env_timeout)
         self._threads = [] if threads is None else threads
         self._threads.append(self.thread)
 
     def copies(self, num_envs: int) -> "HostEpisodes":
         """Return other environments of the same kind, as evaluation needs them."""
-        numbers = (self.episode_length, self.action_repeat, self.thread.timeout)
-        return HostEpisodes(self.env, num_envs, *numbers, self._threads)
+        return HostEpisodes(self.env, num_envs, self.config, self._threads)
 
     @property
     def failure(self) -> TrainingError | None:
@@ -225,18 +214,14 @@ class HostEpisodes:
         """Return the state with new episodes, which the host has begun already."""
         return state.started()
 
-    def send(
-        self, state: EpisodeState, action: Float[Array, "num_envs action"]
-    ) -> tuple[EpisodeState, UInt32[Array, ""]]:
+    def send(self, state: EpisodeState, action: Actions) -> tuple[EpisodeState, Array]:
         """Make the environments step; return an order token.
 
         It is zero, which the compiler cannot know: whatever uses it comes after this call.
         """
         return state, call(self.thread.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
 
-    def receive(
-        self, state: EpisodeState, order_token: UInt32[Array, ""], after: Any = 0.0
-    ) -> tuple[EpisodeState, Outcome]:
+    def receive(self, state: EpisodeState, order_token: Array, after: Any = 0.0) -> Stepped:
         """Wait for the environments, once `after` has been computed."""
         observation = self._array(jnp.float32, self.env.observation_size)
         flag = self._array(jnp.bool_)
@@ -248,8 +233,6 @@ class HostEpisodes:
         state = state.stepped(State(result.current, ()), step, valid, state.length + result.steps)
         return state, Outcome(step, valid, ~result.finite)
 
-    def step(
-        self, state: EpisodeState, action: Float[Array, "num_envs action"]
-    ) -> tuple[EpisodeState, Outcome]:
+    def step(self, state: EpisodeState, action: Actions) -> Stepped:
         """Send the actions and wait for the result."""
         return self.receive(*self.send(state, action))

@@ -93,19 +93,14 @@ class GymnasiumEnvironment:
             raise self._error(f"{type(error).__name__}: {message}") from error
 
     def simulator(self, num_envs: int, episode_length: int) -> autoreset.VectorSimulator:
-        make = partial(
-            CheckedEnv,
-            self._make,
-            expected=self._spaces,
-            episode_length=episode_length,
-            action_repeat=self._config.action_repeat,
-        )
-        makers = [partial(make, index=index) for index in range(num_envs)]
+        repeat = self._config.action_repeat
+        make = partial(CheckedEnv, self._make, self._spaces, episode_length, repeat)
+        makers = [partial(make, index) for index in range(num_envs)]
         if self._config.vectorization == "async":
             vector = WorkerVectorEnv(makers)
         else:
             vector = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        return autoreset.make(vector, episode_length, self._config.action_repeat)
+        return autoreset.make(vector, episode_length, repeat)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         """Return one environment; with `draw`, its `render` returns an image.

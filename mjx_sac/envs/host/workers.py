@@ -32,16 +32,19 @@ class CheckedEnv(gymnasium.Env):
     """
 
     def __init__(
-        self,
-        make: Callable[[], gymnasium.Env],
-        index: int,
-        expected: tuple[spaces.Space, spaces.Space],
-        episode_length: int,
-        action_repeat: int,
+        self, make: Callable[[], gymnasium.Env], expected: Any, limit: int, repeat: int, index: int
     ) -> None:
-        """`expected` are the observation and action space that it must have."""
-        self._make, self._index, self._expected = make, index, expected
-        self._limit, self._repeat = episode_length, action_repeat
+        """Do not make the environment yet.
+
+        Args:
+          make: makes it.
+          expected: the observation and action space that it must have.
+          limit: steps after which an episode is over.
+          repeat: steps for which it holds an action.
+          index: its number, for error messages.
+        """
+        self._make, self._expected, self._index = make, expected, index
+        self._limit, self._repeat = limit, repeat
         self._length = self._steps = 0  # of this episode, and of its life
         self._env: gymnasium.Env | None = None
         self.busy = False

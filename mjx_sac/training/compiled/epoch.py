@@ -103,10 +103,7 @@ def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses
             f"warm_up_steps = 0: with an environment on the host, learning starts before the "
             f"first step is there: raise it to {config.num_envs}"
         )
-    episodes = HostEpisodes(
-        env, config.num_envs, config.episode_length, config.action_repeat, config.env_timeout
-    )
-    return Experiment(config, episodes, networks, losses)
+    return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, losses)
 
 
 def init(

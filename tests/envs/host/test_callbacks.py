@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 from helpers.gymnasium_envs import walk
 
+from mjx_sac.config import Config
 from mjx_sac.envs.host import callbacks
 from mjx_sac.envs.host.callbacks import HostEpisodes
 
@@ -23,13 +24,14 @@ TESTS = pathlib.Path(__file__).parents[2]
 def test_the_shorter_of_both_time_limits_counts(asked, own, limit):
     env = walk()
     env.time_limit = own
-    assert HostEpisodes(env, 1, asked, 1, 60.0).episode_length == limit
+    assert HostEpisodes(env, 1, Config(episode_length=asked)).episode_length == limit
 
 
 USED = """
 from helpers.gymnasium_envs import walk
+from mjx_sac.config import Config
 from mjx_sac.envs.host.callbacks import HostEpisodes
-HostEpisodes(walk(), 1, None, 1, 60.0)
+HostEpisodes(walk(), 1, Config())
 """
 
 

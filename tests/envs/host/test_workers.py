@@ -178,8 +178,9 @@ simulator.step(np.zeros((2, 1), np.float32))
 def test_an_environment_that_never_answers_ends_the_run(vectorization, fault, who, start):
     process = start(f"""
 import jax, jax.numpy as jnp
+from mjx_sac.config import Config
 from mjx_sac.envs.host.callbacks import HostEpisodes
-episodes = HostEpisodes(walk("{vectorization}", fault={fault}, at=(1,)), 2, None, 1, 60.0)
+episodes = HostEpisodes(walk("{vectorization}", fault={fault}, at=(1,)), 2, Config())
 state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
 print("ready", flush=True)
 episodes.thread.timeout = 0.5

@@ -11,7 +11,6 @@ from helpers.runs import make_experiment
 
 from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.training.compiled import epoch as epoch_lib
-from mjx_sac.training.compiled import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +135,3 @@ def test_several_updates_per_iteration_and_less_than_one():
         experiment = make_experiment(updates_per_iteration=ratio, warm_up_steps=0, log_interval=4)
         state, _ = run_epoch(experiment)
         assert int(state.train.critic_optimizer[0].count) == updates
-
-
-def test_evaluation_plays_whole_episodes_and_no_more():
-    experiment = make_experiment(env=Counter(ends_at=3), episode_length=7)
-    state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
-    run = jax.jit(partial(evaluate.evaluate, experiment, episodes=6))
-    result = run(state.train.actor_params, state.normalizer, jax.random.PRNGKey(1))
-    assert result["return"].tolist() == [0 + 1 + 2] * 6
-    assert result["length"].tolist() == [3] * 6
-    summary = evaluate.summary(result)
-    assert (float(summary["eval/mean_reward"]), float(summary["eval/std_ep_length"])) == (3.0, 0.0)

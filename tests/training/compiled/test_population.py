@@ -1,4 +1,4 @@
-"""Several agents in one program are what they would be alone, and all that is done with a run is done with them."""
+"""Several agents in one program are what they would be in one each."""
 
 import json
 from functools import partial
@@ -7,29 +7,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.cli import run
 from helpers.runs import make_config, make_experiment
-from typer.testing import CliRunner
 
 from mjx_sac import load_policy
-from mjx_sac.cli import app
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.runs import event_files
 from mjx_sac.runs.directory import clear, steps, write_kwargs
-from mjx_sac.runs.resolve import attach, resolve
+from mjx_sac.runs.resolve import resolve
 from mjx_sac.training.compiled import epoch, population
+from mjx_sac.training.compiled.epoch import RunState
 from mjx_sac.training.host import train
+from mjx_sac.types import named_leaves
 
 SEEDS = (3, 4, 5)
 
 
 def leaves(state, agent=None):
     """Everything that an agent has for itself, by name."""
-    own = state.replace(warm_up_left=None, numbers={})
-    return {
-        jax.tree_util.keystr(p): np.asarray(x if agent is None else x[agent])
-        for p, x in jax.tree.leaves_with_path(own)
-    }
+    own = state.replace(warm_up_left=None, hyperparameters={})
+    return {name: np.asarray(x if agent is None else x[agent]) for name, x in named_leaves(own)}
 
 
 def assert_alike(many, one, agent, rtol=1e-5, atol=1e-5):
@@ -42,15 +40,12 @@ def seeds(tmp_path_factory):
     """Three seeds trained side by side, and the same one after another."""
     where = tmp_path_factory.mktemp("seeds")
     many = train.train(make_config(logdir=str(where / "many"), seed=3, num_seeds=3))
-    return (
-        where,
-        many,
-        [train.train(make_config(logdir=str(where / f"one-{seed}"), seed=seed)) for seed in SEEDS],
-    )
+    configs = [make_config(logdir=str(where / f"one-{seed}"), seed=seed) for seed in SEEDS]
+    return where, many, [train.train(config) for config in configs]
 
 
 def test_each_agent_is_the_run_with_its_seed(seeds):
-    """The same draws: rewards, actions while warming up and what is stored are equal; what is learned to the order of sums."""
+    """The same draws, so what is stored is equal; what is learned, up to the order of sums."""
     _, many, alone = seeds
     for i, one in enumerate(alone):
         assert_alike(many, one, i)
@@ -65,21 +60,19 @@ def test_each_agent_has_its_curves_and_its_configuration(seeds):
     where, _, alone = seeds
     assert not list((where / "many").glob("events*"))
     for seed, one in zip(SEEDS, alone, strict=True):
-        found, wanted = (
-            event_files.read(where / "many" / f"seed_{seed}"),
-            event_files.read(where / f"one-{seed}"),
-        )
+        found = event_files.read(where / "many" / f"seed_{seed}")
+        wanted = event_files.read(where / f"one-{seed}")
         same = [tag for tag in wanted if not tag.startswith(("time/", "checkpoint/"))]
         for tag in same:
             assert list(found[tag]) == list(wanted[tag])
-            np.testing.assert_allclose(
-                [*found[tag].values()], [*wanted[tag].values()], 1e-3, 1e-5, err_msg=tag
-            )
+            values = [[*curves[tag].values()] for curves in (found, wanted)]
+            np.testing.assert_allclose(*values, 1e-3, 1e-5, err_msg=tag)
         stored = json.loads((where / "many" / f"seed_{seed}" / "kwargs.json").read_text())["config"]
-        assert stored == {**one.agent.config.model_dump(mode="json"), "logdir": stored["logdir"]}
+        config = one.experiment.config.model_dump(mode="json")
+        assert stored == {**config, "logdir": stored["logdir"]}
 
 
-def test_a_run_that_goes_on_is_the_uninterrupted_one(seeds, tmp_path):
+def test_a_resumed_run_is_the_uninterrupted_one(seeds, tmp_path):
     _, many, _ = seeds
     config = make_config(logdir=str(tmp_path / "run"), seed=3, num_seeds=3)
     train.train(config, callbacks=[lambda iterations, *_: iterations < 64])
@@ -89,14 +82,14 @@ def test_a_run_that_goes_on_is_the_uninterrupted_one(seeds, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_numbers_differ_inside_one_program(tmp_path):
-    """Each member equals the run that has its numbers as constants; tau and the discount show in the targets."""
+def test_hyperparameters_differ_inside_one_program(tmp_path):
+    """Each member equals the run with its hyperparameters; tau and discount show in the targets."""
     members = (
         {"tau": 0.5, "discount": 0.5, "target_entropy": -1.0},
         {"policy_lr": 0.1, "initial_alpha": 0.25, "target_entropy": -3.0},
     )
     many = train.train(make_config(logdir=str(tmp_path / "many"), members=members))
-    assert many.agent.config.agent_names() == (
+    assert many.experiment.config.agent_names() == (
         "discount=0.5,target_entropy=-1,tau=0.5",
         "initial_alpha=0.25,policy_lr=0.1,target_entropy=-3",
     )
@@ -106,37 +99,51 @@ def test_numbers_differ_inside_one_program(tmp_path):
 
 
 @pytest.mark.smoke
-def test_one_branch_for_all_agents():
-    """A predicate for each agent would turn `cond` into a `select` that runs both branches: then even warming up would cost."""
-    agent = make_experiment(num_seeds=3)
-    shapes = jax.eval_shape(population.init(agent))
-    program = str(jax.make_jaxpr(population.epoch(agent))(shapes))
-    assert " cond[" in program
-    compiled = jax.jit(population.epoch(agent), donate_argnums=0).lower(shapes).compile()
-    assert compiled.memory_analysis().alias_size_in_bytes >= sum(
-        x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.replay)
-    )
+def test_no_agent_learns_while_all_warm_up():
+    """A predicate per agent would turn `cond` into a `select` that runs both branches."""
+    updates = []
+
+    def counted(params, state, *args, **kwargs):
+        jax.debug.callback(lambda: updates.append(1))
+        return critic_loss(params, state, *args, **kwargs)
+
+    experiment = make_experiment(num_seeds=3, losses=Losses(critic=counted))
+    state, run = population.init(experiment)(), jax.jit(population.epoch(experiment))
+    state, _ = run(state)
+    jax.effects_barrier()
+    assert not updates
+    run(state)
+    jax.effects_barrier()
+    assert updates
+
+
+def test_the_replay_buffers_are_updated_in_place():
+    experiment = make_experiment(num_seeds=3)
+    shapes = jax.eval_shape(population.init(experiment))
+    compiled = population.lower(experiment, shapes).compile()
+    buffers = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.replay))
+    assert compiled.memory_analysis().alias_size_in_bytes >= buffers
 
 
 def test_an_agent_without_data_waits_while_others_learn():
-    agent = make_experiment(num_seeds=2, warm_up_steps=0)
-    state = population.init(agent)()
+    experiment = make_experiment(num_seeds=2, warm_up_steps=0)
+    state = population.init(experiment)()
     has, none = 0, 1
     size = state.replay.size.at[has].set(4)
-    state = state.replace(
-        replay=state.replay.replace(size=size, next=size), warm_up_left=jnp.int32(0)
-    )
-    keys = jax.random.split(jax.random.PRNGKey(0), (2, 2))
-    axes = population._AXES
+    filled = state.replay.replace(size=size, next=size)
+    state = state.replace(replay=filled, warm_up_left=jnp.int32(0))
+    axes, keys = RunState.vmap_axes(), jax.random.split(jax.random.PRNGKey(0), (2, 2))
     learn = jax.vmap(
-        lambda state, key: epoch.learn(agent, state, key[0], key[1], state.warm_up_left == 0),
-        in_axes=(axes, 0), out_axes=(axes, 0, 0), axis_name=epoch.AGENTS,
-    )  # fmt: skip
+        lambda state, keys: epoch.learn(experiment, state, *keys, state.warm_up_left == 0),
+        in_axes=(axes, 0),
+        out_axes=(axes, 0, 0),
+        axis_name=epoch.AGENT_VMAP_AXIS,
+    )
     new, _, trained = jax.jit(learn)(state, keys)
     assert trained.tolist() == [True, False]
     before, after = leaves(state.replace(replay=None), none), leaves(new.replace(replay=None), none)
     assert all((before[name] == after[name]).all() for name in before)
-    assert (leaves(state, has)[".train.log_alpha"] != leaves(new, has)[".train.log_alpha"]).all()
+    assert (leaves(state, has)["train.log_alpha"] != leaves(new, has)["train.log_alpha"]).all()
 
 
 def diverging(at, params, state, batch, key, *, networks, config):
@@ -149,29 +156,16 @@ def test_an_agent_that_is_lost_does_not_stop_the_others(tmp_path, capsys):
     config = make_config(logdir=str(tmp_path / "run"), members=({"q_lr": 0.5}, {"q_lr": 0.001}))
     result = train.train(config, losses=Losses(critic=partial(diverging, jnp.float32(0.5))))
     out = capsys.readouterr().out
-    assert out.count("q_lr=0.5 is lost, the others go on: train/") == 1
+    assert out.count("q_lr=0.5 is lost, the others continue: train/") == 1
     assert "without q_lr=0.5" in out
     assert np.isnan(result.metrics["eval/mean_reward"][0])
     assert np.isfinite(result.metrics["eval/mean_reward"][1])
-    assert max(event_files.read(tmp_path / "run" / "q_lr=0.5")["replay/size"]) == 32, (
-        "until it was lost"
-    )
+    lost = event_files.read(tmp_path / "run" / "q_lr=0.5")
+    assert max(lost["replay/size"]) == 32, "until it was lost"
     assert load_policy(tmp_path / "run").config.q_lr == 0.001, "the best is one that is left"
+    never = Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {}))
     with pytest.raises(TrainingError, match="all 2 agents are lost"):
-        train.train(
-            config,
-            overwrite=True,
-            losses=Losses(critic=lambda *a, **k: (jnp.nan * critic_loss(*a, **k)[0], {})),
-        )
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(
-        app.make_app(), [str(argument) for argument in arguments], standalone_mode=False
-    )
-    if result.exception:
-        raise result.exception
-    return result.stdout
+        train.train(config, overwrite=True, losses=never)
 
 
 def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
@@ -180,9 +174,8 @@ def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
     for i, one in enumerate(alone):
         policy = load_policy(where / "many", seed_index=i)
         assert policy.config.seed == SEEDS[i]
-        action = epoch.policy(
-            one.agent, one.state.train.actor_params, one.state.normalizer, observation, None
-        )
+        actor = (one.state.train.actor_params, one.state.normalizer)
+        action = epoch.policy(one.experiment, *actor, observation, None)
         np.testing.assert_allclose(policy.predict(observation)[0], action, 1e-4, 1e-5)
     best = int(np.argmax(many.metrics["eval/mean_reward"]))
     assert load_policy(where / "many").config.seed == SEEDS[best]
@@ -192,38 +185,39 @@ def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
         load_policy(where / "one-3", seed_index=1)
 
 
-def test_commands_take_all_agents(seeds, tmp_path):
+def test_commands_take_all_agents(seeds, tmp_path, capsys):
     where, *_ = seeds
-    result = json.loads(invoke("eval", where / "many", "--episodes", 4, "--json"))
+
+    def out(*arguments):
+        code, out, err = run(capsys, *arguments)
+        assert code == 0, err
+        return out
+
+    evaluate = ("eval", where / "many", "--episodes", 4)
+    result = json.loads(out(*evaluate, "--json"))
     assert [*result["agents"]] == ["seed_3", "seed_4", "seed_5"]
     means = [agent["return"]["mean"] for agent in result["agents"].values()]
     assert result["return"]["mean"] == pytest.approx(np.mean(means))
     assert result["return"]["iqm_low"] <= result["return"]["iqm"] <= result["return"]["iqm_high"]
-    assert "interval over agents" in invoke("eval", where / "many", "--episodes", 4)
-    assert (
-        json.loads(invoke("eval", where / "many", "--episodes", 4, "--json", "--seed_index", 1))[
-            "return"
-        ]["mean"]
-        == means[1]
-    )
-    out = tmp_path / "curves.json"
-    assert "3 runs in 1 group" in invoke("plot", where / "many", "--out", out)
-    assert "6 runs in 1 group" in invoke(
-        "plot", where / "many", *(where / f"one-{seed}" for seed in SEEDS), "--out", out
-    )
-    assert invoke("info", where / "many").count("seed_") == 3
-    invoke("export", where / "many", "--seed_index", 2, "--out", tmp_path / "policy.npz")
+    assert "interval over agents" in out(*evaluate)
+    second = json.loads(out(*evaluate, "--json", "--seed_index", 1))
+    assert second["return"]["mean"] == means[1]
+    curves = ("--out", tmp_path / "curves.json")
+    assert "3 runs in 1 group" in out("plot", where / "many", *curves)
+    single = [where / f"one-{seed}" for seed in SEEDS]
+    assert "6 runs in 1 group" in out("plot", where / "many", *single, *curves)
+    assert out("info", where / "many").count("seed_") == 3
+    out("export", where / "many", "--seed_index", 2, "--out", tmp_path / "policy.npz")
 
 
-def test_overwrite_removes_the_agents_of_the_older_run_only(tmp_path):
+def test_overwrite_removes_the_older_runs_agents_only(tmp_path):
     logdir = tmp_path / "run"
     (logdir / "seed_9").mkdir(parents=True)
     (logdir / "seed_9" / "mine").touch()
-    run = attach(make_config(logdir=str(logdir), num_seeds=2))
-    write_kwargs(run)
+    write_kwargs(make_config(logdir=str(logdir), num_seeds=2), logdir)
     assert (logdir / "seed_1" / "kwargs.json").exists()
     clear(logdir)
-    assert sorted(path.name for path in logdir.iterdir()) == ["seed_9"]
+    assert [path.name for path in logdir.iterdir()] == ["seed_9"]
 
 
 @pytest.mark.parametrize(

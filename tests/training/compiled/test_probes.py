@@ -1,4 +1,4 @@
-"""Probe environments: each isolates one thing that can go wrong in learning, and its Q values are known.
+"""Probe environments: each isolates one thing that can go wrong, and its Q values are known.
 
 The temperature is next to nothing, so the entropy bonus does not show in the values.
 """
@@ -35,8 +35,8 @@ def test_action_dependent_reward_is_found():
 
 @pytest.mark.parametrize(("endless", "value"), [(True, 1 / (1 - GAMMA)), (False, 1.0)])
 def test_a_time_limit_bootstraps_and_a_termination_does_not(endless, value):
-    # Reward 1, one step per episode, the same observation throughout: cut off by the limit it is worth 1 + gamma + ... = 2,
-    # ended by the task it is worth 1.
+    # Reward 1, one step per episode, the same observation throughout: cut off by the limit it is
+    # worth 1 + gamma + ... = 2, ended by the task it is worth 1.
     env = Probe(
         lambda o, a, n: jnp.float32(1.0), endless=endless, observe=lambda start, n: 0.0 * start
     )
@@ -44,10 +44,11 @@ def test_a_time_limit_bootstraps_and_a_termination_does_not(endless, value):
     assert q(0.0, 0.0) == pytest.approx(value, abs=0.1)
 
 
-def test_a_time_limit_bootstraps_from_the_true_final_observation():
-    # Observed as 0, then 1, 2 ... until cut off after two steps; reward is the observation, worth sum gamma^i (o + i) to an
-    # agent that never stops. Q(0) = 0 + gamma Q(1), and Q(1) bootstraps from Q(2), which is only ever seen as a final
-    # observation and so is what the critic extrapolates. From the observation after the reset it would be Q(0) instead.
+def test_a_time_limit_bootstraps_from_the_final_observation():
+    # Observed as 0, then 1, 2 ... until cut off after two steps; reward is the observation, worth
+    # sum gamma^i (o + i) to an agent that never stops. Q(0) = 0 + gamma Q(1), and Q(1) bootstraps
+    # from Q(2), which is only ever seen as a final observation and so is what the critic
+    # extrapolates. From the observation after the reset it would be Q(0) instead.
     env = Probe(lambda o, a, n: o, endless=True, observe=lambda start, n: jnp.float32(n))
     q, _ = trained(env, episode_length=2)
     assert q(1.0, 0.0) == pytest.approx(1 + GAMMA * q(2.0, 0.0), abs=0.1)

@@ -1,4 +1,4 @@
-"""The replay buffer against a NumPy deque that keeps every next observation, as a table of (s, a, r, d, s') would."""
+"""The replay buffer against a deque that keeps every next observation, as a table would."""
 
 import collections
 from functools import partial
@@ -84,11 +84,9 @@ def as_set(rows: list[tuple[float, ...]]) -> set[tuple[float, ...]]:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), num_envs=st.sampled_from([1, 3]), steps=st.integers(1, 60))
 def test_every_row_is_a_transition_that_happened(data, num_envs, steps):
-    """Any pattern of episode ends and invalid steps, through several wrap-arounds of an eight-row ring."""
+    """Any pattern of episode ends and invalid steps, round an eight-row ring several times."""
     oracle = Oracle(8 * num_envs, num_envs, episode_length=4)
-    flags = st.lists(
-        st.sampled_from("..... t T x".replace(" ", "")), min_size=num_envs, max_size=num_envs
-    )
+    flags = st.lists(st.sampled_from(".....tTx"), min_size=num_envs, max_size=num_envs)
     for _ in range(steps):
         marks = np.array(data.draw(flags))
         valid = marks != "x"
@@ -103,7 +101,7 @@ def test_every_row_is_a_transition_that_happened(data, num_envs, steps):
 
 @pytest.mark.parametrize("steps", [1, 5, 8, 9, 16, 27])
 def test_filling_and_wrapping_keeps_the_newest(steps):
-    """Episodes that never end: exactly the last eight of each environment, all of which are drawn."""
+    """Episodes that never end: exactly the last eight of each environment, all drawn."""
     oracle = Oracle(16, 2)
     for _ in range(steps):
         oracle.insert(np.zeros(2, bool), np.zeros(2, bool), np.ones(2, bool))
@@ -119,7 +117,7 @@ def test_time_limits_of_the_declared_length_cost_no_transition():
     assert as_set(oracle.sampled(2000)) == as_set(oracle.rows())
 
 
-def test_a_truncated_row_bootstraps_from_its_final_observation_and_a_terminated_one_not_at_all():
+def test_truncated_rows_bootstrap_and_terminated_ones_do_not():
     oracle = Oracle(8, 1)
     for ended, terminated in [
         (False, False),
@@ -131,7 +129,8 @@ def test_a_truncated_row_bootstraps_from_its_final_observation_and_a_terminated_
         oracle.insert(np.array([ended]), np.array([terminated]), np.array([True]))
     rows = sorted(as_set(oracle.sampled(500)))
     assert [discount for *_, discount, _ in rows] == [0.9, 0.9, 0.9, 0.0, 0.9]
-    # Step i numbers a first observation 4i + 1 and what follows 4i + 2, so by hand: no next row is the next episode's.
+    # Step i numbers a first observation 4i + 1 and what follows 4i + 2, so by hand: no next
+    # observation is the next episode's.
     assert [(o, following) for o, _, _, _, following in rows] == [
         (1, 2),
         (2, 6),
@@ -141,8 +140,8 @@ def test_a_truncated_row_bootstraps_from_its_final_observation_and_a_terminated_
     ]
 
 
-def test_sampling_is_uniform_over_transitions_of_unequal_environments():
-    """One environment holds 8 rows and the other, which lost steps, 2: a chi-squared test over the ten."""
+def test_sampling_is_uniform_over_unequal_environments():
+    """One environment holds 8 rows, the other, which lost steps, 2: chi-squared over the ten."""
     oracle = Oracle(16, 2)
     for step in range(8):
         oracle.insert(np.zeros(2, bool), np.zeros(2, bool), np.array([True, step < 2]))
@@ -153,8 +152,8 @@ def test_sampling_is_uniform_over_transitions_of_unequal_environments():
     assert chi_squared < 27.9, "the 99.9 % quantile at nine degrees of freedom"
 
 
-def test_memory_is_a_little_over_half_of_a_table_with_next_observations():
-    """Brax's ant: 27 observations, 8 actions, 1,000,000 rows. Brax's queue holds 27 + 8 + 1 + 1 + 27 + 1 floats per row."""
+def test_memory_is_a_little_over_half_of_a_table():
+    """Brax's ant, 1,000,000 rows, each of 27 + 8 + 1 + 1 + 27 + 1 floats in Brax's queue."""
     shapes = jax.eval_shape(partial(replay.init, 1_000_000, 16, 27, 8))
     nbytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     assert nbytes < 0.6 * 65 * 4 * 1_000_000

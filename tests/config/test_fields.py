@@ -1,0 +1,42 @@
+"""What a flag or a TOML file may say."""
+
+import pytest
+
+from mjx_sac.config import Config, UsageError, build, mark
+
+
+@pytest.mark.parametrize("text", ["1e6", "1_000_000", "1000000", "1000000.0", "1E+6"])
+def test_whole_numbers_as_people_write_them(text):
+    assert build(Config, {"iterations": text}).iterations == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("256,256", (256, 256)),
+        ("64x32", (64, 32)),
+        ("64", (64,)),
+        ("[512, 256, 128]", (512, 256, 128)),
+        ([1e2, "64"], (100, 64)),
+    ],
+)
+def test_hidden_sizes(text, sizes):
+    assert build(Config, {"hidden_sizes": text}).hidden_sizes == sizes
+
+
+@pytest.mark.parametrize("text", ["auto", "none", "None"])
+def test_auto_is_none(text):
+    config = build(Config, {"target_entropy": text, "episode_length": text, "losses": text})
+    assert (config.target_entropy, config.episode_length, config.losses) == (None, None, None)
+
+
+def test_members_are_json():
+    members = build(Config, {"members": '[{"tau": 0.1}, {"tau": 0.2}]'}).members
+    assert members == ({"tau": 0.1}, {"tau": 0.2})
+    with pytest.raises(UsageError, match="not JSON"):
+        build(Config, {"members": "tau=1"})
+
+
+def test_marks_say_what_a_field_means_for_a_run():
+    assert (mark(Config, "tau", "traced"), mark(Config, "tau", "fixed")) == (True, False)
+    assert (mark(Config, "num_envs", "traced"), mark(Config, "num_envs", "fixed")) == (False, True)

@@ -1,0 +1,39 @@
+"""Rules between fields, and one line for what breaks them."""
+
+import pytest
+
+from mjx_sac.config import Config, UsageError, build
+
+BAD = [
+    ({"tau": "2"}, ["tau", "'2'", "1"]),
+    ({"discount": -0.1}, ["discount", "-0.1", "0"]),
+    ({"policy_lr": "fast"}, ["policy_lr", "'fast'", "number"]),
+    ({"q_lr": "nan"}, ["q_lr", "finite"]),
+    ({"seed": -1}, ["seed", "-1", "0"]),
+    ({"iterations": "1.5"}, ["iterations", "1.5"]),
+    ({"hidden_sizes": "0"}, ["hidden_sizes", "0"]),
+    ({"hidden_sizes": ""}, ["hidden_sizes"]),
+    ({"activation": "swish2"}, ["activation", "swish2", "relu"]),
+    ({"polcy_lr": 1}, ["polcy_lr", "did you mean policy_lr?"]),
+    ({"buffer_size": 100, "batch_size": 256}, ["buffer_size 100", "batch_size 256"]),
+    ({"buffer_size": 300, "num_envs": 512}, ["buffer_size 300", "num_envs 512"]),
+    ({"iterations": 10_000}, ["iterations 10000", "warm_up_steps 10000"]),
+    ({"iterations": 10_100, "num_envs": 2048}, ["iterations 10100", "warm_up_steps 10000"]),
+    ({"updates_per_iteration": 0.3}, ["updates_per_iteration 0.3", "num_envs 16", "4.8"]),
+    ({"num_seeds": 0}, ["num_seeds = 0", "greater than 0"]),
+    ({"seed": 2**32 - 1, "num_seeds": 2}, ["seeds end at 4294967295"]),
+    ({"members": [{"batch_size": 8}]}, ["batch_size is no number that agents can differ in"]),
+    ({"members": [{"tau": 2.0}]}, ["tau = 2.0", "less than or equal to 1"]),
+    ({"members": [{"tau": 0.1}, {"tau": 0.1}]}, ["tau=0.1 is there twice"]),
+    ({"members": [{"target_entropy": -1.0}, {"tau": 0.1}]}, ["target_entropy is auto for one"]),
+    ({"num_processes": 2}, ["coordinator"]),
+]
+
+
+@pytest.mark.parametrize(("values", "words"), BAD, ids=str)
+def test_a_bad_value_is_one_line_with_its_bound(values, words):
+    with pytest.raises(UsageError) as error:
+        build(Config, values)
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
