@@ -6,6 +6,7 @@ result = mjx_sac.train(mjx_sac.resolve({"env": "ant", "iterations": 200_000}))
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,3 +57,9 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'mjx_sac' has no attribute {name!r}")
     return getattr(importlib.import_module(f"mjx_sac.{_MODULES[name]}"), name)
+
+
+if "gymnasium" in sys.modules:  # which reads no entry points: names are registered by an import
+    from mjx_sac.envs.registry import register_with_gymnasium
+
+    register_with_gymnasium()

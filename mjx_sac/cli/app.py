@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -54,25 +54,24 @@ def main(
     A script that passes a `Config` subclass or losses is a trainer with flags of its own.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        arguments = sys.argv[1:] if arguments is None else arguments
         command = typer.main.get_command(make_app(arguments, config_class, losses))
         code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
-        # A newer parser returns 130 from Ctrl-C.
-        sys.exit(_print_error("interrupted", 130) if code == 130 else code)
     except (UsageError, TrainingError) as error:
-        _exit(_print_error(str(error), 2 if isinstance(error, UsageError) else 3))
+        _exit(2 if isinstance(error, UsageError) else 3, str(error))
     except Exception as error:  # the parser's own: Typer's copy of click, or click, by version
-        if type(error).__name__ == "Abort":  # Ctrl-C in an older one
-            sys.exit(_print_error("interrupted", 130))
-        if not hasattr(error, "format_message"):  # a bug
+        if hasattr(error, "format_message"):
+            _exit(2, _parser_message(error))
+        if type(error).__name__ != "Abort":  # a bug
             if _joined():  # other processes must not wait for this one
                 traceback.print_exc()
                 _exit(1)
             raise
-        message = _parser_message(error)
-        # Empty where there are no arguments at all: the help has been shown.
-        sys.exit(_print_error(message, 2) if message else 2)
+        code = 130
+    if code == 130:  # Ctrl-C, for which older parsers raise Abort
+        _exit(code, _interrupted(arguments))
+    sys.exit(code)
 
 
 def make_app(
@@ -95,7 +94,7 @@ def make_app(
     )
     app.callback()(_root)
     for name, command in COMMANDS.items():
-        app.command(name)(bind(command, config_class, found, losses, _interrupted))
+        app.command(name)(bind(command, config_class, found, losses))
     return app
 
 
@@ -137,9 +136,11 @@ def _look_ahead(
     return found.config_class, found
 
 
-def _interrupted(overwrite: bool) -> None:
-    again = "the same command without --overwrite" if overwrite else "the same command"
-    _exit(_print_error(f"interrupted; {again} resumes from the newest checkpoint", 130))
+def _interrupted(arguments: Sequence[str]) -> str:
+    if not {*arguments[:1]} & {"train", "sweep"}:
+        return "interrupted"
+    without = " without --overwrite" if "--overwrite" in arguments else ""
+    return f"interrupted; the same command{without} resumes from the newest checkpoint"
 
 
 def _joined() -> bool:
@@ -148,8 +149,10 @@ def _joined() -> bool:
     return bool(processes and processes.joined())
 
 
-def _exit(code: int) -> None:
+def _exit(code: int, message: str = "") -> NoReturn:
     """Exit at once: waiting for the compiler takes up to a minute, for other processes for ever."""
+    if message:
+        print(f"mjx-sac: {' '.join(message.split())}", file=sys.stderr)
     compile = sys.modules.get("mjx_sac.training.host.compile")
     if _joined() or (compile and compile.busy()):
         sys.stdout.flush()
@@ -157,13 +160,11 @@ def _exit(code: int) -> None:
     sys.exit(code)
 
 
-def _print_error(message: str, code: int) -> int:
-    print(f"mjx-sac: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
 def _parser_message(error: Any) -> str:
-    """Return the parser's message in one line, with the nearest flag or command there is."""
+    """Return the parser's message in one line, with the nearest flag or command there is.
+
+    Empty where there are no arguments at all: the help has been shown.
+    """
     message = error.format_message().replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     if context is None or not message:

@@ -29,12 +29,9 @@ def bench(
     iterations: Annotated[str, option("iterations per timed epoch")] = "1600",
     device: Annotated[str, _field("device")] = "auto",
     repeats: Annotated[int, option("timings of each stage", min=1)] = 5,
-    peers: Annotated[
-        str, option("brax, sbx, flashbax: measured in turns with ours", metavar="NAME,...")
-    ] = "",
+    peers: Annotated[str, option("brax, sbx, flashbax: measured in turns with ours")] = "",
     peer_python: Annotated[
-        str | None,
-        option("a Python that has sbx-rl, for --peers sbx", "--peer_python", metavar="FILE"),
+        str | None, option("a Python that has sbx-rl, for --peers sbx", "--peer_python")
     ] = None,
     out: Annotated[pathlib.Path | None, option("write the figures there", "--json")] = None,
 ) -> None:
@@ -71,10 +68,7 @@ def _measure(
     if names:
         directory = pathlib.Path(__file__).parents[2] / "benchmarks"
         if not (directory / "peers.py").is_file():
-            raise UsageError(
-                "peers: they are in a clone of the repository, not in the installed package: run "
-                "`mjx-sac bench` there"
-            )
+            raise UsageError("peers: only a clone of the repository has them: run this in one")
         sys.path.insert(0, str(directory))
         peers = importlib.import_module("peers").load(names, config, repeats, peer_python)
     figures = stages.run(config, repeats, peers)

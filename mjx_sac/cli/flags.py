@@ -54,12 +54,8 @@ def bind(
     config_class: type[Config],
     found: Found | None,
     losses: "Losses | None",
-    interrupted: Callable[[bool], None],
 ) -> Callable[..., None]:
-    """Return `command` as Typer wants it: its parameter `flags` becomes an option per field.
-
-    Such a command trains; on Ctrl-C `interrupted` is called with whether it was to `--overwrite`.
-    """
+    """Return `command` as Typer wants it: its parameter `flags` becomes an option per field."""
     own = inspect.signature(command).parameters
     if "flags" not in own:
         return command
@@ -68,10 +64,7 @@ def bind(
         flags = {name: values.pop(name) for name in config_class.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
         assert found
-        try:
-            command(Flags(given, found, losses), **values)
-        except KeyboardInterrupt:
-            interrupted(values["overwrite"])
+        command(Flags(given, found, losses), **values)
 
     parameters = [
         *(p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags"),

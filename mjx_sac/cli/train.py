@@ -12,10 +12,7 @@ def train(
     config: ConfigFile = None,
     overwrite: Overwrite = False,
     fallback: Annotated[
-        bool,
-        option(
-            "resume from an older checkpoint if the newest is damaged", "--fallback", panel="Run"
-        ),
+        bool, option("resume from the checkpoint before a damaged one", "--fallback", panel="Run")
     ] = False,
 ) -> None:
     """Train, resuming the run that is there.
@@ -26,15 +23,13 @@ def train(
     resolved = resolve.configure(found, flags.given)
     run = resolve.attach_at(resolved, found.step, found.manifest)
     if run.latest is not None and run.latest >= resolved.iterations:
-        print(
-            f"{run.directory} is finished: {run.latest:,} of {resolved.iterations:,} iterations "
-            f"are done. A larger --iterations resumes it; --overwrite restarts."
-        )
+        done = f"{run.latest:,} of {resolved.iterations:,} iterations are done"
+        way_on = "A larger --iterations resumes it; --overwrite restarts."
+        print_line(f"{run.directory} is finished: {done}. {way_on}")
         return
     if not resolved.process_id:  # one of several processes speaks
-        print_line(
-            f"training {resolved.env} for {resolved.iterations:,} iterations into {run.directory}"
-        )
+        count = f"{resolved.iterations:,} iterations"
+        print_line(f"training {resolved.env} for {count} into {run.directory}")
     from mjx_sac.training.host import train as host
 
     losses = None if resolved.losses else flags.losses

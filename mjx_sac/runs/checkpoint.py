@@ -12,7 +12,7 @@ import pathlib
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,15 +33,9 @@ Arrays = dict[str, np.ndarray]
 
 
 class _Handler(ocp.AsyncCheckpointHandler):
-    """Writes one part of a checkpoint in the background.
-
-    Attributes:
-      older: the same part of an older checkpoint, to link unchanged files from.
-      written: sizes and seconds of the last write.
-    """
+    """Writes one part of a checkpoint in the background; `written`: sizes and seconds."""
 
     def __init__(self) -> None:
-        self.older: pathlib.Path | None = None
         self.written: tuple[array_store.Written, float] | None = None
         self._pool = ThreadPoolExecutor(1)
 
@@ -50,8 +44,7 @@ class _Handler(ocp.AsyncCheckpointHandler):
 
     def save(self, directory: Any, args: "_Save") -> None:
         started = time.perf_counter()
-        path = pathlib.Path(directory)
-        written = array_store.write(path, args.arrays, args.header, self.older)
+        written = array_store.write(pathlib.Path(directory), args.arrays, args.header, args.older)
         self.written = (written, time.perf_counter() - started)
 
     def restore(self, directory: Any, args: Any = None) -> Arrays:
@@ -66,6 +59,7 @@ class _Handler(ocp.AsyncCheckpointHandler):
 class _Save(ocp.args.CheckpointArgs):
     arrays: Arrays
     header: dict[str, Any]
+    older: pathlib.Path | None  # an older checkpoint's part, to link unchanged files from
 
 
 @ocp.args.register_with_handler(_Handler, for_restore=True)
@@ -103,21 +97,19 @@ class Checkpoints:
 
     def _make_manager(self) -> ocp.CheckpointManager:
         self._path.mkdir(parents=True, exist_ok=True)
+        first_only = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         options = ocp.CheckpointManagerOptions(
             create=False,
             cleanup_tmp_directories=True,
             lightweight_initialize=True,
             # Otherwise our handler would have to wait for the directory it writes into.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                primary_host=0, active_processes={0}
-            ),
+            multiprocessing_options=first_only,
         )
         for left in self._path.glob(f"{_DELETING}*"):  # by a process killed while deleting
             shutil.rmtree(left, ignore_errors=True)
-        return ocp.CheckpointManager(
-            self._path, options=options, item_handlers=dict(self._handlers)
-        )
+        handlers = dict(self._handlers)
+        return ocp.CheckpointManager(self._path, options=options, item_handlers=handlers)
 
     def save(
         self, iterations: int, items: Mapping[str, Any], returns: Iterable[float] = ()
@@ -138,15 +130,12 @@ class Checkpoints:
         self.wait()
         known = [x if np.isfinite(x) else None for x in map(float, returns)]
         header = {"iterations": iterations, "returns": known or None, **self._header}
-        saves = {name: _Save(self._fetch(named_leaves(items[name])), header) for name in ITEMS}
+        arrays = {name: self._fetch(named_leaves(items[name])) for name in ITEMS}
         if self._manager is None:
             return
-        for name, handler in self._handlers.items():
-            handler.older = self._older(name)
-        try:
+        saves = {name: _Save(arrays[name], header, self._older(name)) for name in ITEMS}
+        with self._failing():
             self._manager.save(iterations, args=ocp.args.Composite(**saves))
-        except OSError as error:
-            raise self._failed(error) from error
         self._stalled = time.perf_counter() - started
 
     def _older(self, item: str) -> pathlib.Path | None:
@@ -184,25 +173,22 @@ class Checkpoints:
         """
         if self._manager is None:
             return
-        try:
+        with self._failing():
             self._manager.wait_until_finished()
-        except OSError as error:
-            raise self._failed(error) from error
-        self._delete_oldest()
-
-    def _delete_oldest(self) -> None:
-        """Rename first, as Orbax does not: a kill then leaves nothing like a checkpoint."""
         for step in steps(self._directory)[: -self._max_to_keep]:
+            # Renamed first, as Orbax does not: a kill then leaves nothing like a checkpoint.
             leaving = self._path / f"{_DELETING}{step}"
             with contextlib.suppress(OSError):  # the next save tries again
                 (self._path / str(step)).replace(leaving)
                 shutil.rmtree(leaving)
 
-    def _failed(self, error: OSError) -> TrainingError:
-        reason = error.strerror or error
-        return TrainingError(
-            f"checkpoint in {self._path} cannot be written ({reason}); those before are intact"
-        )
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror or error}); those before are intact"
+            raise TrainingError(f"checkpoint in {self._path} {problem}") from error
 
     def close(self) -> None:
         """Stop background threads. Write errors were already raised by `save` or `wait`."""

@@ -16,6 +16,8 @@ from mjx_sac.config import PLACES, Config, UsageError, build, mark, nearest
 from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import ITEMS, check_writable, checkpoint_path, steps
 
+_OTHERWISE = "choose another --logdir, or restart with --overwrite"
+
 
 class Found(NamedTuple):
     """What there is before hyperparameters are known.
@@ -170,10 +172,8 @@ def attach_at(
         if mark(type(config), k, "fixed")
     ]
     if fixed:
-        raise UsageError(
-            f"{directory} holds a run with {', '.join(fixed)}: leave that as it is, choose another "
-            f"--logdir, or restart with --overwrite"
-        )
+        run = f"{directory} holds a run with {', '.join(fixed)}"
+        raise UsageError(f"{run}: leave that as it is, {_OTHERWISE}")
     same_losses = manifest.get("losses_sha256") == loader.sha256(config.losses)
     edited = "losses" not in changed and not same_losses
     return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
@@ -203,19 +203,13 @@ def newest(
                 raise damaged(error) from None
             first = first or error
     if first or before is not None:
-        raise UsageError(
-            f"{first or directory}, and no older checkpoint is whole: choose another --logdir, "
-            f"or restart with --overwrite"
-        )
+        raise UsageError(f"{first or directory}, and no older checkpoint is whole: {_OTHERWISE}")
     return None, None
 
 
 def damaged(error: array_store.DamagedError) -> UsageError:
     """Return `error` with what to do about it."""
-    return UsageError(
-        f"{error}: resume from the checkpoint before it with --fallback, choose another --logdir, "
-        f"or restart with --overwrite"
-    )
+    return UsageError(f"{error}: resume from the one before with --fallback, {_OTHERWISE}")
 
 
 def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:

@@ -44,16 +44,10 @@ def find(
     """
     directory = pathlib.Path(run)
     if not directory.is_dir():
-        raise UsageError(
-            f"run = {str(run)!r}: no such directory; `mjx-sac train` makes one, runs/<env> unless "
-            f"--logdir names another"
-        )
+        raise UsageError(f"run = {str(run)!r}: no such directory: `mjx-sac train` makes one")
     there = steps(directory)
     if not there:
-        raise UsageError(
-            f"run = {str(run)!r}: no checkpoint there: name a directory that `mjx-sac train` has "
-            f"saved one in"
-        )
+        raise UsageError(f"run = {str(run)!r}: no checkpoint there: `mjx-sac train` saves one")
     iterations = there[-1] if step is None else step
     if iterations not in there:
         listed = ", ".join(map(str, there))

@@ -218,7 +218,8 @@ class Sweep:
                 continue  # a killed process wrote some of them
             scores = outcome.scores[place * seeds : (place + 1) * seeds]
             trial = optuna.trial.Trial(self.study, trials[number]._trial_id)
-            if all(map(math.isfinite, scores)):
+            new = until not in trials[number].intermediate_values
+            if new and all(map(math.isfinite, scores)):
                 trial.report(float(np.mean(scores)), until)
             result = {
                 "iterations": until,

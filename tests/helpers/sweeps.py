@@ -1,6 +1,10 @@
-"""Sweeps in which nothing is trained: every agent's score is made up from its configuration."""
+"""Sweeps in which nothing is trained, and sweeps in a process of their own."""
 
-from helpers.runs import make_config
+import pathlib
+import subprocess
+import sys
+
+from helpers.runs import COUNTER, flags, make_config
 from mjx_sac.sweep import space, sweep
 from mjx_sac.sweep.job import Outcome
 
@@ -11,7 +15,10 @@ def make_plan(directory, *params, iterations=320, num_seeds=1, **how):
 
 
 def play(plan, *, score=lambda config: config.tau, stop_after=None):
-    """Return the sweep and the jobs that were executed, all or up to a Ctrl-C."""
+    """Return the sweep, with every agent's score made up from its configuration, and its jobs.
+
+    `stop_after` so many jobs it is interrupted.
+    """
     executed = []
 
     def execute(todo, done):
@@ -28,3 +35,15 @@ def play(plan, *, score=lambda config: config.tau, stop_after=None):
     except KeyboardInterrupt:
         assert stop_after is not None
     return played, executed
+
+
+def sweep_process(out, *arguments, **overrides):
+    """Start the command, in the directory from which other processes find the environment."""
+    command = ["-m", "mjx_sac", "sweep", *flags(env=COUNTER, **overrides), "--logdir", str(out)]
+    return subprocess.Popen(
+        [sys.executable, *command, *arguments],
+        cwd=pathlib.Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

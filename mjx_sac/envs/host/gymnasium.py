@@ -84,7 +84,7 @@ class GymnasiumEnvironment:
         raise self._error(f"observations are {_short(space)}: {SUPPORTED}")
 
     def _call(self, make: Callable[[], Any]) -> Any:
-        """Return `make()`, or say in one line why not; most likely a package is missing."""
+        """Return `make()`; where it fails, most likely for a missing package, raise one line."""
         try:
             return make()
         except Exception as error:

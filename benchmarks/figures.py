@@ -1,0 +1,265 @@
+"""Tables of what was measured, read off `results/`; `python docs/generate.py` writes them."""
+
+import functools
+import itertools
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+Result = dict[str, Any]
+
+
+def table(*rows: Iterable[str]) -> str:
+    """Return rows as a Markdown table; the first is its head."""
+    head, *others = [[*row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
+
+
+class Row(NamedTuple):
+    """A figure.
+
+    Attributes:
+      what: was measured.
+      figure: reads it off the result.
+      aim: what we want it to be.
+      file: the result.
+      short: its name in README; empty where it is not there.
+    """
+
+    what: str
+    figure: Callable[[Result], str]
+    aim: str
+    file: str
+    short: str = ""
+
+
+def number(form: str, *keys: str) -> Callable[[Result], str]:
+    """Return a reader of the number that lies under `keys`."""
+    return lambda result: form.format(functools.reduce(dict.__getitem__, keys, result))
+
+
+def ratio(*keys: str) -> Callable[[Result], str]:
+    """Return a reader of a ratio with its spread."""
+
+    def read(result: Result) -> str:
+        found = functools.reduce(dict.__getitem__, keys, result)
+        return "{median:.2f} times ({min:.2f} to {max:.2f})".format(**found)
+
+    return read
+
+
+def returns(peer: str, at: int | None = None) -> Callable[[Result], str]:
+    """Return a reader of the mean return beside a peer's: at a count, or over all there are."""
+
+    def read(result: Result) -> str:
+        rows = [row for row in result["table"] if at in (None, row["iterations"])]
+        names = ("mjx_sac", f"{peer.lower()}_sac")
+        ours, theirs = (sum(row[name]["mean"] for row in rows) / len(rows) for name in names)
+        return f"{ours:,.0f} ({peer}: {theirs:,.0f})"
+
+    return read
+
+
+def stall(result: Result) -> str:
+    """Return the share of an epoch for which a checkpoint holds up training."""
+    rates = dict(map(tuple, result["scalars"]["time/fps"]))
+    interval = min(b - a for a, b in itertools.pairwise(rates))
+    stalls = result["scalars"]["checkpoint/stall_seconds"]
+    shares = [seconds * rates[step] / interval for step, seconds in stalls]
+    return f"{min(shares):.2%} to {max(shares):.2%} of the time"
+
+
+def environments(result: Result) -> str:
+    """Return how many of others' environments train."""
+    answers = [answer for group in result["table"].values() for answer in group.values()]
+    train = answers.count("trains")
+    broken = sum("AssertionError" in answer for answer in answers)  # their own
+    refused = len(answers) - train - broken
+    return f"{train} of {len(answers)} train, {refused} are refused, {broken} fails by itself"
+
+
+LEARNING = [
+    Row(
+        "`ant`, 4 seeds (Brax: 3): mean return over 40,000 to 200,000 iterations",
+        returns("Brax"),
+        "Brax's",
+        "learning_ant_packaged.json",
+    ),
+    Row(
+        "the same at 200,000 iterations",
+        returns("Brax", 200_000),
+        "Brax's",
+        "learning_ant_packaged.json",
+        "`ant`: mean return at 200,000 iterations, 4 seeds (Brax's SAC: 3)",
+    ),
+    Row(
+        "`HalfCheetah-v5`, 3 seeds each, at 150,000 iterations",
+        returns("SBX", 150_000),
+        "SBX's",
+        "learning_HalfCheetah-v5.json",
+        "`HalfCheetah-v5`: mean return at 150,000 iterations, 3 seeds each",
+    ),
+    Row(
+        "`Hopper-v5`, 3 seeds each, at 100,000 iterations",
+        returns("SBX", 100_000),
+        "SBX's",
+        "learning_Hopper-v5.json",
+    ),
+]
+SPEED = [
+    Row(
+        "`ant`, 16 environments: iterations/s beside Brax's SAC",
+        ratio("ratios", "epoch_to_brax"),
+        "1.3 times",
+        "bench_ant_16.json",
+    ),
+    Row(
+        "the same with 128 environments",
+        ratio("ratios", "epoch_to_brax"),
+        "1.3 times",
+        "bench_ant_128.json",
+        "`ant`, 128 environments: iterations/s beside Brax's SAC",
+    ),
+    Row(
+        "`Ant-v5`, 1 environment: iterations/s beside SBX's SAC",
+        ratio("ratio", "to_sbx"),
+        "1.6 times",
+        "throughput_Ant-v5_1.json",
+        "`Ant-v5`, 1 environment: iterations/s beside SBX's SAC",
+    ),
+    Row(
+        "the same with 8 environments",
+        ratio("ratio", "to_sbx"),
+        "more than with 1",
+        "throughput_Ant-v5_8.json",
+    ),
+    Row(
+        "the same beside mjx-sac without overlap of host and device",
+        ratio("ratio", "to_mjx_sac_serial"),
+        "",
+        "throughput_Ant-v5_8.json",
+    ),
+    Row(
+        "`inverted_pendulum`, small networks: 8 seeds side by side beside one after another",
+        ratio("ratio_of_whole"),
+        "more than 1",
+        "seeds_inverted_pendulum.json",
+    ),
+    Row(
+        "the same without start and compilation",
+        ratio("ratio_of_training"),
+        "",
+        "seeds_inverted_pendulum.json",
+    ),
+]
+COST = [
+    Row(
+        "`ant`: process start to first gradient step, nothing cached",
+        number("{:.0f} s", "median_seconds", "cold"),
+        "30 s",
+        "startup_ant.json",
+        "`ant`: start of the process to the first gradient step, nothing cached",
+    ),
+    Row(
+        "the same with a warm compilation cache",
+        number("{:.0f} s", "median_seconds", "warm"),
+        "8 s",
+        "startup_ant.json",
+    ),
+    Row(
+        "gradient steps/s, as a share of what dense products on this machine allow",
+        number("{:.0%}", "roofline", "fraction"),
+        "75%",
+        "bench_ant_16.json",
+    ),
+    Row(
+        "share of an epoch: environments, replay",
+        lambda r: ", ".join(f"{r['share_of_an_epoch'][n]:.1%}" for n in ("environment", "replay")),
+        "5%, 3%",
+        "bench_ant_16.json",
+    ),
+    Row(
+        "drawing from the replay buffer beside flashbax",
+        ratio("ratios", "replay_sample_to_flashbax_sample"),
+        "",
+        "bench_ant_16.json",
+    ),
+    Row(
+        "replay memory for 1,000,000 transitions of `ant` beside Brax's",
+        number("{:.2f} times", "ratio"),
+        "0.6 times",
+        "replay_memory_ant.json",
+        "replay memory for 1,000,000 transitions of `ant` beside Brax's",
+    ),
+    Row(
+        "`ant`: training waits for a checkpoint, at the default interval",
+        stall,
+        "5%",
+        "checkpoint_ant.json",
+        "`ant`: training waits for checkpoints",
+    ),
+    Row("environments of others", environments, "", "gymnasium_table.json"),
+]
+LAUNCHES = [
+    Row("per gradient step", number("{:g}", "launches_per_update"), "50", "gpu_launches_ant.json"),
+    Row(
+        "per gradient step and agent, 10 seeds side by side",
+        number("{:g}", "launches_per_update"),
+        "as for one",
+        "gpu_launches_ant_10_seeds.json",
+    ),
+    Row(
+        "per gradient step, networks as Pallas kernels (prototype `benchmarks/pallas_mlp.py`)",
+        number("{:g}", "launches_per_update"),
+        "50",
+        "gpu_launches_pallas.json",
+    ),
+    Row(
+        "per vector step of 128 ants: physics alone",
+        number("{:,}", "launches_per_vector_step_of_bare_physics"),
+        "",
+        "gpu_launches_ant.json",
+    ),
+    Row(
+        "the same with everything about episodes",
+        number("{:,}", "launches_per_vector_step_of_physics_and_episodes"),
+        "1.05 times physics",
+        "gpu_launches_ant.json",
+    ),
+    Row(
+        "the same with policy, replay and statistics",
+        number("{:,}", "launches_per_vector_step_beside_updates"),
+        "",
+        "gpu_launches_ant.json",
+    ),
+]
+
+
+def read(row: Row) -> str:
+    """Return a row's figure."""
+    return row.figure(json.loads((RESULTS / row.file).read_text()))
+
+
+def figures(rows: list[Row]) -> str:
+    """Return rows as a table."""
+    lines = ([row.what, read(row), row.aim, f"`{row.file}`"] for row in rows)
+    return table(["what", "figure", "aim", "file"], *lines)
+
+
+def measured() -> str:
+    """Return README's rows."""
+    rows = [row for row in (*LEARNING, *SPEED, *COST) if row.short]
+    return table(["what, on 2 CPU cores", "figure"], *([row.short, read(row)] for row in rows))
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "learning": lambda: figures(LEARNING),
+    "speed": lambda: figures(SPEED),
+    "cost": lambda: figures(COST),
+    "launches": lambda: figures(LAUNCHES),
+    "measured": measured,
+}
+"""Tables by the name of the block that they stand in."""
