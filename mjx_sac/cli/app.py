@@ -51,7 +51,7 @@ def main(
 ) -> None:
     """Run the command line and exit: 0 done, 2 bad input, 3 training failed, 130 interrupted.
 
-    A script that passes a `Config` subclass or losses is a trainer with flags of its own.
+    A script that passes a `Config` subclass or losses is a trainer with more flags.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -10,6 +10,7 @@ from mjx_sac.cli.flags import Device, Json, RunDirectory, Step, option
 from mjx_sac.cli.output import table
 from mjx_sac.runs import stored_policy
 from mjx_sac.runs.resolve import check_device
+from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.host.console import print_line
 
 
@@ -42,31 +43,31 @@ def evaluate(
     if not as_json:
         slow = "; compiling takes half a minute and more" if envs.by_brax(where) else ""
         print_line(f"playing {episodes} episodes of {where}{slow}")
+    how = {"env": env, "backend": backend, "episodes": episodes}
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
-        from mjx_sac.policy import statistics
-        from mjx_sac.policy.evaluate import evaluate_policies
-        from mjx_sac.policy.policy import load_policy
-        from mjx_sac.training.host.device import set_up
-
-        set_up(device, stored.config.deterministic)
-        chosen = range(stored.config.num_agents) if seed_index is None else [seed_index]
-        played = evaluate_policies(
-            [load_policy(run, step, seed_index=index) for index in chosen],
-            env=env,
-            backend=backend,
-            episodes=episodes,
-            deterministic=not stochastic,
-            seed=seed,
-        )
-    described = [statistics.describe(one) for one in played]
+        agents = _play(stored, seed_index, device, **how, deterministic=not stochastic, seed=seed)
     result: dict[str, Any] = {"run": run, "iterations": stored.iterations, "env": where}
-    result |= {"deterministic": not stochastic, "seed": seed, "episodes": episodes}
-    if len(described) == 1:
-        result |= described[0]
-    else:
-        agents = dict(zip(stored.config.agent_names(), described, strict=True))
-        result |= {**statistics.across(agents), "agents": agents}
+    result |= {"deterministic": not stochastic, "seed": seed, "episodes": episodes, **agents}
     print_line(json.dumps(result) if as_json else _report(result))
+
+
+def _play(stored: StoredPolicy, seed_index: int | None, device: str, **how: Any) -> dict[str, Any]:
+    """Return statistics of one agent's episodes, or of all agents' and each agent's."""
+    from mjx_sac.policy import statistics
+    from mjx_sac.policy.evaluate import evaluate_policies
+    from mjx_sac.policy.policy import load_policy
+    from mjx_sac.training.host.device import set_up
+
+    config = stored.config
+    set_up(device, config.deterministic)
+    chosen = range(config.num_agents) if seed_index is None else [seed_index]
+    where = (stored.directory, stored.iterations)
+    policies = [load_policy(*where, seed_index=index) for index in chosen]
+    described = [statistics.describe(one) for one in evaluate_policies(policies, **how)]
+    if len(described) == 1:
+        return described[0]
+    agents = dict(zip(config.agent_names(), described, strict=True))
+    return {**statistics.across(agents), "agents": agents}
 
 
 def _report(result: dict[str, Any]) -> str:

@@ -134,16 +134,18 @@ def _on_host(base: Config) -> bool:
     return hasattr(envs.make(base.env, base), "simulator")
 
 
+_COLUMNS = ("score", "low", "high", "iterations", "state", "run")
+
+
 def _write(found: "Sweep") -> None:
     """Write `sweep.csv` and `sweep.png` beside `sweep.json`."""
     plan, rows = found.plan, found.summary()["trials"]
-    columns = ("score", "low", "high", "iterations", "state", "run")
     with (plan.directory / "sweep.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", *(p.name for p in plan.space), *columns])
+        writer.writerow(["trial", *(p.name for p in plan.space), *_COLUMNS])
         for row in rows:
-            settings = [show(row["settings"][p.name]) for p in plan.space]
-            writer.writerow([row["trial"], *settings, *(row[name] for name in columns)])
+            settings = map(show, row["settings"].values())
+            writer.writerow([row["trial"], *settings, *(row[name] for name in _COLUMNS)])
     if importlib.util.find_spec("matplotlib") is None:
         way_out = "install the extra, as in `uv run --extra plot mjx-sac ...`"
         print_line(f"sweep.png is left out: it needs matplotlib: {way_out}")
@@ -158,15 +160,15 @@ def _write(found: "Sweep") -> None:
 def _lines(found: "Sweep") -> str:
     """Return the table, the best first, and what to do with it."""
     plan, summary = found.plan, found.summary()
-    scores = {"score": plan.metric, "low": "from", "high": "to"}
-    shown = [*scores][: 3 if plan.base.num_seeds > 1 else 1]
-    header = ["trial", *(p.name for p in plan.space), *map(scores.get, shown), "iterations", ""]
-    table: list[Any] = [header]
+    columns = _COLUMNS[:-1] if plan.base.num_seeds > 1 else ("score", "iterations", "state")
+    header = ["trial", *(p.name for p in plan.space), *columns]
+    table = [[plan.metric if name == "score" else name for name in header]]
     for row in summary["trials"]:
-        settings = [show(row["settings"][p.name]) for p in plan.space]
-        figures = ["" if row[name] is None else output.number(row[name]) for name in shown]
+        settings = map(show, row["settings"].values())
+        figures = [row[name] for name in columns[:-2]]
+        shown = ["" if figure is None else output.number(figure) for figure in figures]
         state = row["state"].replace("completed", "")
-        table.append([str(row["trial"]), *settings, *figures, f"{row['iterations']:,}", state])
+        table.append([str(row["trial"]), *settings, *shown, f"{row['iterations']:,}", state])
     saved = 1 - summary["agent_iterations"] / summary["agent_iterations_without_pruner"]
     pruned = f", {saved:.0%} saved by the pruner" if saved else ""
     best = summary["trials"][0]

@@ -119,7 +119,7 @@ def clear(directory: pathlib.Path) -> None:
 def write_kwargs(config: Config, directory: pathlib.Path) -> None:
     """Write `kwargs.json`, `provenance.description` for people and scripts.
 
-    A run resumes from its checkpoints alone. Each agent of a population has a file of its own.
+    A run resumes from its checkpoints alone. Each agent of a population has its own.
     """
     described = provenance.description(config)
     _write_json(directory, described)

@@ -186,9 +186,9 @@ class Sweep:
         programs: dict[str, list[Any]] = {}
         for number in wave:
             settings = search.settings(plan.space, trials[number])
-            names = [k for k, v in settings.items() if v is not None and _is_traced(plan, k)]
-            fixed = {k: v for k, v in settings.items() if k not in names}
-            member = {name: settings[name] for name in names}
+            traced = [name for name in settings if mark(type(plan.base), name, "traced")]
+            member = {name: settings[name] for name in traced if settings[name] is not None}
+            fixed = {name: value for name, value in settings.items() if name not in member}
             programs.setdefault(label(fixed), []).append((number, member, fixed))
         size = 1 if plan.on_host else plan.population or -(-len(wave) // plan.workers)
         index = trials[wave[0]].user_attrs["wave"]["index"]
@@ -234,32 +234,22 @@ class Sweep:
 
     def _tell(self, numbers: Iterable[int], state: TrialState) -> None:
         """End trials that run; one that is non-finite with one of its seeds has failed."""
-        for trial in (self._trials()[number] for number in sorted(numbers)):
-            score = _score(trial)
-            if trial.state == TrialState.RUNNING and score is None:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            elif trial.state == TrialState.RUNNING:
-                value = score if state == TrialState.COMPLETE else None  # else the last reported
-                self.study.tell(trial.number, value, state)
+        trials = self._trials()
+        for number in sorted(numbers):
+            score = _score(trials[number])
+            end = TrialState.FAIL if score is None else state
+            if trials[number].state == TrialState.RUNNING:
+                self.study.tell(number, score if end == TrialState.COMPLETE else None, end)
 
     def summary(self) -> dict[str, Any]:
         """Return all trials, the best first, and what they cost, for people and scripts."""
-        base, trials, rows = self.plan.base, self._trials(), []
-        for trial in trials:
+        base, rows = self.plan.base, []
+        for trial in self._trials():
             result, score = _result(trial), _score(trial)
+            settings, state = search.settings(self.plan.space, trial), _STATES[trial.state]
+            row = {"trial": trial.number, "settings": settings, "state": state, "score": score}
             ends: list[Any] = [None] if score is None else result["scores"]
-            row = {
-                "trial": trial.number,
-                "settings": search.settings(self.plan.space, trial),
-                "state": _STATES[trial.state],
-                "iterations": result["iterations"],
-                "score": score,
-                "low": min(ends),
-                "high": max(ends),
-                "scores": result["scores"],
-                "run": result["run"],
-            }
-            rows.append(row)
+            rows.append({**row, "low": min(ends), "high": max(ends), **result})
         # Those that were stopped come after those that were not, those that failed last.
         rows.sort(key=lambda row: (row["score"] is None, -row["iterations"], -(row["score"] or 0)))
         return {
@@ -267,7 +257,7 @@ class Sweep:
             "trials": rows,
             "agent_iterations": base.num_seeds * sum(row["iterations"] for row in rows),
             "agent_iterations_without_pruner": base.num_seeds * len(rows) * base.iterations,
-            "seconds": sum(_result(trial)["seconds"] for trial in trials),
+            "seconds": sum(row["seconds"] for row in rows),
         }
 
     def _save(self) -> None:
@@ -276,11 +266,6 @@ class Sweep:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.summary(), indent=1) + "\n")
         temporary.replace(path)
-
-
-def _is_traced(plan: Plan, name: str) -> bool:
-    """Return whether agents of one program may differ in a hyperparameter."""
-    return mark(type(plan.base), name, "traced")
 
 
 def _result(trial: FrozenTrial) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import typer
-from helpers.cli import run, run_alone
+from helpers.cli import run, run_in_new_process
 from pydantic import Field
 
 from mjx_sac.cli import app
@@ -16,7 +16,7 @@ COMMANDS = [*app.COMMANDS]
 
 
 def test_help_comes_without_importing_jax():
-    code, out, heavy = run_alone("train", "--help")
+    code, out, heavy = run_in_new_process("train", "--help")
     assert (code, heavy) == (0, [])
     assert "Example" in out
 
@@ -105,7 +105,7 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, monkeypatch, tmp_path,
     "arguments", [["--env", "atn"], ["--tau", "2"], ["--iterations", "1e3"], ["--env", "swimmer"]]
 )
 def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
-    code, _, heavy = run_alone("train", *arguments, cwd=tmp_path)
+    code, _, heavy = run_in_new_process("train", *arguments, cwd=tmp_path)
     assert (code, heavy) == (2, [])
     assert not list(tmp_path.iterdir())
 

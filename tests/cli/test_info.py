@@ -3,7 +3,7 @@
 import json
 import re
 
-from helpers.cli import run, run_alone
+from helpers.cli import run, run_in_new_process
 from helpers.runs import save_logged_run
 
 
@@ -21,7 +21,7 @@ def test_progress_returns_checkpoints_and_configuration(capsys, tmp_path):
 
 
 def test_json_comes_without_importing_jax(saved):
-    code, out, heavy = run_alone("info", saved, "--json")
+    code, out, heavy = run_in_new_process("info", saved, "--json")
     assert (code, heavy) == (0, [])
     assert json.loads(out)["iterations"] == {"saved": 32, "logged": 0, "total": 128}
 

@@ -27,7 +27,7 @@ except SystemExit as stop:
 """
 
 
-def run_alone(*arguments, cwd=None):
+def run_in_new_process(*arguments, cwd=None):
     """Run in a new process; return exit code, standard output and the heavy imports."""
     command = [sys.executable, "-c", HEAVY, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd)

@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_written_is_refused(out, words, tmp_path, monkeypa
         plot.write(CURVES, tmp_path / out, "return")
 
 
-def test_pictures_alone_need_the_extra(monkeypatch, tmp_path):
+def test_only_pictures_need_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
     with pytest.raises(UsageError, match="--extra plot"):
         plot.check(tmp_path / "c.png")

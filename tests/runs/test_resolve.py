@@ -115,7 +115,7 @@ def test_a_resumed_run_reads_and_hashes_each_file_once(capsys, monkeypatch, tmp_
     state = checkpoint_path(tmp_path / "run", 64) / "state"
     body = array_store.manifest(state)
     pieces = {name for leaf in body["leaves"].values() for name in leaf.get("pieces", ()) if name}
-    assert pieces, "the replay buffer has files of its own"
+    assert pieces, "some files hold nothing but the replay buffer"
     counts = collections.Counter()
 
     def counting(function):

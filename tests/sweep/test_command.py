@@ -95,7 +95,6 @@ BAD = [
     (["--param", "tau=0.1", "--trials", "3"], "a grid tries all"),
     (["--param", "tau=0.1", "--members", '[{"tau": 0.1}]'], "a sweep makes them itself"),
     (["--param", "tau=0.1", "--episodes_per_eval", "0"], "--metric rollout/ep_rew_mean"),
-    (["--param", "num_envs=4,8", "--param", "buffer_size=4,64"], "buffer_size 4 is smaller"),
     (["--param", "tau=0.1", "--pruner", "halving", "--iterations", "64"], "in the first half"),
     (["--param", "tau=0.1", "--workers", "2"], "say --ray local"),
     (["--param", "tau=0.1", "--ray", "nowhere"], "no address"),

@@ -31,7 +31,7 @@ def test_workers_train_and_another_retries(tmp_path):
     assert [row["state"] for row in found["trials"]] == ["completed", "completed"]
     kept = [path.stat().st_mtime_ns for path in (out / "part_0" / "checkpoints").glob("32/state")]
     assert saved == kept != []
-    assert len(list((out / "part_0").glob("events.*"))) == 2, "two workers logged there"
+    assert len(list((out / "part_0").rglob("events.*"))) == 2, "two workers logged there"
     assert "best: --policy_lr" in output
 
 

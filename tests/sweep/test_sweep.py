@@ -183,6 +183,13 @@ def test_more_trials_resume_and_anything_else_is_refused(tmp_path):
     assert len(play(make_plan(tmp_path, "tau=0.1..0.3", trials=4, **params))[1]) == 2
 
 
+def test_settings_that_do_not_fit_end_it_before_training(tmp_path):
+    plan = make_plan(tmp_path, "batch_size=8,64", "buffer_size=16,64")
+    with pytest.raises(UsageError, match="buffer_size 16 is smaller than batch_size 64"):
+        play(plan)
+    assert not sweep.Sweep(plan).study.trials
+
+
 def test_a_sweep_without_results_can_still_change(tmp_path):
     play(make_plan(tmp_path, "tau=0.1,0.2"), stop_after=0)
     assert len(play(make_plan(tmp_path, "tau=0.1,0.2,0.3"))[0].study.trials) == 3

@@ -22,7 +22,6 @@ from mjx_sac.runs.directory import steps
 from mjx_sac.runs.resolve import resolve
 from mjx_sac.training.host import train
 
-
 pytestmark = pytest.mark.smoke
 
 

@@ -1,0 +1,212 @@
+"""`--losses`: what is found under a name, what a run remembers of it, and what is refused."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from helpers.cli import run
+from helpers.runs import SMALL, flags, scalars
+
+from mjx_sac.algorithms import PACKAGED, loader
+from mjx_sac.config import Config, UsageError
+from mjx_sac.policy.policy import load_policy
+from mjx_sac.runs import stored_policy
+from mjx_sac.runs.resolve import attach, resolve
+from mjx_sac.training.host import train as train_lib
+
+MINE = """
+import mjx_sac
+from mjx_sac import networks as parts
+from mjx_sac.losses import critic_loss
+
+class Config(mjx_sac.Config):
+    weight: float = 2.0
+    tau: float = 0.25
+
+def networks(config, action_size):
+    return parts.make(config.model_copy(update={"hidden_sizes": (3, 5)}), action_size)
+
+def critic(params, state, batch, key, *, networks, config):
+    loss, metrics = critic_loss(params, state, batch, key, networks=networks, config=config)
+    return config.weight * loss, {**metrics, "train/weight": config.weight}
+
+losses = mjx_sac.Losses(critic)
+"""
+
+
+def edit(old, new):
+    assert old in MINE
+    return MINE.replace(old, new)
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    """A directory to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(capsys, *more):
+    return run(capsys, "train", *flags(logdir="run"), *more)
+
+
+def test_a_run_resumes_with_the_losses_it_began_with(directory, capsys):
+    mine = pathlib.Path("mine.py")
+    mine.write_text(MINE)
+    assert train(capsys, "--iterations=64", "--losses=mine.py", "--weight=3")[0] == 0
+    kwargs = json.loads(pathlib.Path("run/kwargs.json").read_text())
+    config = kwargs["config"]
+    assert (config["losses"], config["weight"], config["tau"]) == ("mine.py", 3.0, 0.25)
+    assert kwargs["losses_sha256"] == hashlib.sha256(MINE.encode()).hexdigest()
+
+    longer = {"logdir": "run", "env": "counter", "iterations": 96}
+    assert not attach(resolve(longer)).edited
+    mine.write_text(MINE + "# a thought\n")
+    code, out, err = train(capsys, "--iterations=96", "--weight=4")
+    assert code == 0, err
+    assert "mine.py has changed since run was saved" in out
+    assert "weight 3.0 -> 4.0" in out
+    assert scalars("run")["train/weight"] == {64: 3.0, 96: 4.0}
+    assert not attach(resolve(longer)).edited
+
+    policy = load_policy("run")
+    assert policy.config.weight == 4.0
+    assert policy.networks.actor.hidden_sizes == (3, 5)
+    assert policy.predict(np.zeros((7, 2)))[0].shape == (7, 1)
+
+    mine.unlink()
+    code, _, err = train(capsys, "--iterations=128")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "losses = 'mine.py': No such file" in err
+    assert all(name in err for name in PACKAGED)
+    assert stored_policy.find("run").iterations == 96  # which does not need the file
+    with pytest.raises(UsageError, match=r"'mine.py': No such file"):
+        load_policy("run")
+
+
+def test_a_module_and_an_attribute(directory):
+    text = MINE.replace("losses = mjx", "heavy = mjx")
+    pathlib.Path("my_module.py").write_text(text)
+    config = resolve({**SMALL, "losses": "my_module:heavy"})
+    assert (config.weight, config.tau) == (2.0, 0.25)
+    assert loader.load(config).losses.critic.__name__ == "critic"
+    assert loader.sha256("my_module:heavy") == hashlib.sha256(text.encode()).hexdigest()
+    assert resolve(SMALL, config_class=type(config)).losses is None
+
+
+def test_a_toml_file_names_losses_and_hyperparameters(directory):
+    pathlib.Path("mine.py").write_text(MINE)
+    pathlib.Path("mine.toml").write_text('losses = "mine.py"\nweight = 7.0\n')
+    assert resolve(SMALL, config_file="mine.toml").weight == 7.0
+    pathlib.Path("mine.toml").write_text('losses = "mine.py"\nwieght = 7.0\n')
+    with pytest.raises(UsageError, match=r"wieght: no such hyperparameter; did you mean weight\?"):
+        resolve(SMALL, config_file="mine.toml")
+
+
+def test_a_files_defaults_come_before_packaged_ones(directory):
+    pathlib.Path("mine.py").write_text(edit("tau: float = 0.25", "warm_up_steps: int = 123"))
+    config = resolve({"env": "ant", "losses": "mine.py", "logdir": "new"})
+    assert (config.warm_up_steps, config.target_entropy) == (123, -4.0)
+
+
+def test_a_mistyped_flag_of_an_algorithm_has_a_hint(directory, capsys):
+    code, _, err = run(capsys, "train", "--losses=redq", "--target_critic", "3")
+    assert code == 2
+    assert "did you mean --target_critics?" in err
+
+
+def test_a_configuration_without_the_fields_is_refused(directory):
+    message = r"losses = 'td3': needs a configuration with exploration_noise, .*mjx_sac.resolve"
+    with pytest.raises(UsageError, match=message):
+        train_lib.train(Config(**SMALL, losses="td3"))
+    assert not list(directory.glob("*"))
+
+
+BAD = {
+    "missing": (None, ["No such file"]),
+    "no_python": ("import mjx_sac\nlosses = (\n", ["line 2: SyntaxError: '(' was never closed"]),
+    "no_module": (
+        "\n\nimport nosuchmodule\n",
+        ["line 3: ModuleNotFoundError: No module named 'nosuchmodule'"],
+    ),
+    "exits": ("import sys\nsys.exit(7)\n", ["line 2: SystemExit: 7"]),
+    "raises": (
+        "def f():\n    return 1 / 0\nf()\n",
+        ["line 2: ZeroDivisionError: division by zero"],
+    ),
+    "no_losses": ("import mjx_sac\n", ["`losses` is no such name", "losses = mjx_sac.Losses("]),
+    "our_module": ("from mjx_sac import losses\n", ["`losses` is no such name"]),
+    "a_tuple": (edit("mjx_sac.Losses(critic)", "(critic,)"), ["`losses` is a tuple"]),
+    "misses_one": (
+        edit("Losses(critic)", "Losses(critic, None)"),
+        ["actor: None is not a callable object"],
+    ),
+    "signature": (
+        edit("batch, key, *", "batch, *"),
+        ["critic: too many positional arguments", "(params, state, batch, key, *,"],
+    ),
+    "no_config": (
+        edit("*, networks, config", "*, networks"),
+        ["critic: got an unexpected keyword argument 'config'"],
+    ),
+    "config": (
+        edit("class Config(mjx_sac.Config)", "class Config"),
+        ["`Config` is no subclass of mjx_sac.Config"],
+    ),
+    "networks": (
+        edit("networks(config, action_size)", "networks(config)"),
+        ["networks: too many positional arguments"],
+    ),
+    "factory": (
+        edit("parts.make(", "parts.build("),
+        ["line 11: AttributeError", "no attribute 'build'"],
+    ),
+    "no_networks": (
+        edit(
+            "networks(config, action_size):\n    return",
+            "networks(config, action_size):\n    return 0,",
+        ),
+        ["returns a tuple"],
+    ),
+    "actions": (
+        edit("(3, 5)}), action_size", "(3, 5)}), 2"),
+        ["the actor's actions have shape (8, 2), not (8, 1)"],
+    ),
+    "inside": (
+        edit("config.weight * loss", "config.wieght * loss"),
+        ["line 15: AttributeError", "wieght"],
+    ),
+    "vector": (
+        edit("config.weight * loss", "batch.reward"),
+        ["Gradient only defined for scalar-output"],
+    ),
+    "no_metrics": (edit(', {**metrics, "train/weight": config.weight}', ""), ["TypeError"]),
+    "metric": (
+        edit('"train/weight": config.weight', '"train/weight": "heavy"'),
+        ["TypeError", "train/weight"],
+    ),
+    "empty_metric": (
+        edit('"train/weight": config.weight', '"train/weight": batch.reward[:0]'),
+        ["metric train/weight has shape (0,)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_one_line_and_nothing_is_written(directory, capsys, name):
+    text, words = BAD[name]
+    if text is not None:
+        pathlib.Path(f"{name}.py").write_text(text)
+    code, _, err = train(capsys, f"--losses={name}.py")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert all(word in err for word in [f"losses = '{name}.py': ", *words]), err
+    assert {path.name for path in directory.iterdir()} <= {f"{name}.py"}
+
+
+@pytest.mark.parametrize("name", ["no.such.module:losses", "nothing_like_it:losses", "json:losses"])
+def test_a_bad_module_is_one_line(directory, capsys, name):
+    code, _, err = train(capsys, f"--losses={name}")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"losses = '{name}': " in err
