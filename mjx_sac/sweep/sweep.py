@@ -283,7 +283,7 @@ def clear(directory: pathlib.Path) -> None:
     """Remove an older sweep: its files and its runs, and nothing else that lies there."""
     files = [directory / name for name in (search.FILE, "sweep.json", "sweep.csv", "sweep.png")]
     if any(path.is_file() for path in files[:2]):
-        for path in directory.rglob("kwargs.json"):
+        for path in [*directory.rglob("kwargs.json")]:
             shutil.rmtree(directory / path.relative_to(directory).parts[0], ignore_errors=True)
         for path in files:
             path.unlink(missing_ok=True)

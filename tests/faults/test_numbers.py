@@ -16,18 +16,16 @@ pytestmark = pytest.mark.slow
 
 
 def test_nan_in_the_state_of_some_environments(run, tmp_path, outcome):
-    """Its observations and rewards look well: only a number inside is NaN. The environment is reset, the others go on."""
+    """Observations and rewards look well: a number inside is NaN, and the environment is reset."""
     logdir = tmp_path / "run"
     code, _, _, err = run(logdir, {"nan": "state"})
     assert code == 0, err
     steps = curves(logdir)["health/nonfinite_steps"]
     assert all(0 < count < 32 for _, count in steps)
-    state = dict(array_store.read(logdir / "checkpoints" / "128" / "state"))
-    assert all(
-        np.isfinite(x).all()
-        for name, x in state.items()
-        if name.startswith("replay.") and x.dtype.kind == "f"
-    )
+    state = array_store.read(logdir / "checkpoints" / "128" / "state")
+    stored = [x for name, x in state if name.startswith("replay.") and x.dtype.kind == "f"]
+    assert len(stored) == 3, "observations, actions, rewards"
+    assert all(np.isfinite(x).all() for x in stored)
     outcome(
         "NaN in some environments: state, observation or reward",
         "those steps",
@@ -46,6 +44,7 @@ def test_nan_in_the_reward_alone(run, tmp_path):
 def test_nan_in_all_environments(run, tmp_path, outcome):
     code, _, last, err = run(tmp_path / "run", {"nan": "all"})
     assert code == 3, err
+    assert "no environment step was finite" in last
     outcome("NaN in every environment", "nothing was there to lose", last)
 
 
@@ -53,6 +52,7 @@ def test_nan_in_the_loss(run, tmp_path, outcome):
     logdir = tmp_path / "run"
     code, _, last, err = run(logdir, {"nan": "loss"})
     assert code == 3, err
+    assert "is nan after 96 iterations" in last
     assert steps(logdir) == [32, 64]
     state = dict(array_store.read(logdir / "checkpoints" / "64" / "state"))
     assert all(np.isfinite(x).all() for x in state.values() if x.dtype.kind == "f")
@@ -60,7 +60,7 @@ def test_nan_in_the_loss(run, tmp_path, outcome):
 
 
 def test_counters_past_two_to_the_31(whole, tmp_path):
-    """A run that has come so far is made by renaming a checkpoint: iterations are counted nowhere but in its name."""
+    """Such a run is a renamed checkpoint: iterations are counted nowhere but in its name."""
     logdir, far = tmp_path / "run", 2**31 + 32
     shutil.copytree(whole, logdir)
     (logdir / "checkpoints" / "128").rename(logdir / "checkpoints" / str(far))
@@ -72,14 +72,10 @@ def test_counters_past_two_to_the_31(whole, tmp_path):
 
 def test_more_memory_than_there_is(tmp_path, outcome):
     config = make_config(logdir=str(tmp_path / "run"), buffer_size=10**12)
-    with pytest.raises(
-        UsageError,
-        match=r"buffer_size = 1000000000000: the run needs about [\d,.]+ GB.* has [\d,.]+ GB",
-    ) as refusal:
+    message = r"buffer_size = 10+: the run needs about [\d,.]+ GB.*replay buffer.* has [\d,.]+ GB"
+    with pytest.raises(UsageError, match=message):
         train.train(config)
     assert not (tmp_path / "run").exists()
-    words = str(refusal.value)
-    assert "replay buffer" in words
     outcome(
         "the run needs more memory than the device has",
         "nothing",

@@ -1,17 +1,13 @@
 """Several processes that train together: real ones, on this machine, with real signals."""
 
-import json
-import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from helpers.envs import Counter
+from helpers.evidence import COUNTER
 from helpers.runs import make_config
 
 from mjx_sac.config import UsageError
@@ -23,8 +19,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
-    """Runs two processes to their ends: `together(logdir, faults)` gives exit code, last error line, and seconds of each."""
+def together(start, tmp_path_factory):
+    """Run two processes to their ends: `together(logdir, faults)`.
+
+    Returns exit code, last line of standard error, standard output and time of the end of each.
+    """
     cache = tmp_path_factory.mktemp("cache")
 
     def together(logdir, faults=({}, {}), num_processes=(2, 2)):
@@ -33,28 +32,14 @@ def together(tmp_path_factory):
             address = f"127.0.0.1:{free.getsockname()[1]}"
         running = []
         for i in (0, 1):
-            flags = [
-                "--coordinator",
-                address,
-                "--num_processes",
-                str(num_processes[i]),
-                "--process_id",
-                str(i),
-            ]
-            request = json.dumps(
-                {"config": {"logdir": str(logdir)}, "fault": faults[i], "flags": flags}
-            )
-            command = [
-                sys.executable,
-                str(pathlib.Path(__file__).parents[1] / "helpers" / "faulty_training.py"),
-                request,
-            ]
-            env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-            running.append(
-                subprocess.Popen(
-                    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-                )
-            )
+            where = {
+                "coordinator": address,
+                "num_processes": num_processes[i],
+                "process_id": i,
+                "logdir": str(logdir),
+            }
+            environment = {"XDG_CACHE_HOME": str(cache)}
+            running.append(start(fault=faults[i], environment=environment, **where))
         ends = [None, None]
         while None in ends:
             for i, process in enumerate(running):
@@ -84,7 +69,7 @@ def close(a, b):
 def whole(tmp_path_factory):
     """A run of one process that nothing befell."""
     logdir = tmp_path_factory.mktemp("whole") / "run"
-    train.train(make_config(env="helpers.envs:Counter", logdir=str(logdir)), env=Counter())
+    train.train(make_config(env=COUNTER, logdir=str(logdir)), env=Counter())
     return logdir
 
 
@@ -95,10 +80,10 @@ def interrupted(together, tmp_path_factory):
     return logdir, together(logdir, ({}, {"signal": signal.SIGTERM, "phase": "training"}))
 
 
-def test_sigterm_to_one_ends_all_after_the_epoch_and_one_checkpoint(interrupted, whole):
+def test_sigterm_to_one_ends_all_after_the_epoch(interrupted, whole):
     logdir, ends = interrupted
     assert [code for code, *_ in ends] == [130, 130], ends
-    assert all("goes on from the newest checkpoint" in line for _, line, *_ in ends)
+    assert all("resumes from the newest checkpoint" in line for _, line, *_ in ends)
     assert steps(logdir) == [32, 64]
     close(arrays(logdir, 64), arrays(whole, 64))
 
@@ -110,9 +95,9 @@ def test_one_of_them_speaks_evaluates_and_logs(interrupted):
     assert len(list(logdir.glob("events.out.tfevents.*"))) == 1
 
 
-def test_one_process_goes_on_from_what_two_have_saved(interrupted, whole):
+def test_one_process_resumes_what_two_have_saved(interrupted, whole):
     logdir, _ = interrupted
-    train.train(make_config(env="helpers.envs:Counter", logdir=str(logdir)), env=Counter())
+    train.train(make_config(env=COUNTER, logdir=str(logdir)), env=Counter())
     close(arrays(logdir, 128), arrays(whole, 128))
 
 
@@ -134,18 +119,17 @@ def test_when_one_is_killed_the_other_says_so_and_ends(together, whole, tmp_path
 def test_processes_that_count_differently_are_refused(together, tmp_path):
     ends = together(tmp_path / "run", num_processes=(2, 3))
     assert [code for code, *_ in ends] == [2, 2], ends
-    assert all("num_processes = 2 in process 0, 3 in process 1" in line for _, line, *_ in ends), (
-        ends
-    )
+    message = "num_processes = 2 in process 0, 3 in process 1"
+    assert all(message in line for _, line, *_ in ends), ends
     assert not (tmp_path / "run").exists()
 
 
-def test_a_coordinator_that_does_not_answer_and_a_port_that_is_taken(monkeypatch):
+def test_a_silent_coordinator_and_a_taken_port_are_refused(monkeypatch):
     monkeypatch.setattr(processes, "JOIN_SECONDS", 0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        for process_id, told in ((1, "no answer"), (0, "cannot be listened on")):
+        for process_id, message in ((1, "no answer"), (0, "cannot be listened on")):
             config = make_config(coordinator=address, num_processes=2, process_id=process_id)
-            with pytest.raises(UsageError, match=f"coordinator = '{address}'.*{told}"):
+            with pytest.raises(UsageError, match=f"coordinator = '{address}'.*{message}"):
                 processes.start(config)

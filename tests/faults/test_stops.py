@@ -1,4 +1,4 @@
-"""Runs that are stopped, by their own end, by signals and by others: real processes, and what was lost."""
+"""Runs that end, by themselves, by signals and by others: real processes, and what was lost."""
 
 import random
 import signal
@@ -11,22 +11,23 @@ from mjx_sac.runs.directory import steps
 pytestmark = pytest.mark.slow
 
 
-def test_stopped_halfway_and_gone_on_in_a_new_process(run, whole, tmp_path, outcome):
+def test_a_run_resumed_by_a_new_process(run, whole, tmp_path, outcome):
     logdir = tmp_path / "run"
     assert run(logdir, iterations=64)[0] == 0
     code, out, _, _ = run(logdir)
     assert code == 0
     assert saved_state(logdir) == saved_state(whole)
     assert curves(logdir) == curves(whole)
-    told = next(line for line in out.splitlines() if "going on from" in line).split("] ")[1]
+    line = next(line for line in out.splitlines() if "at 64 iterations" in line)
+    assert "resuming" in line
     outcome(
-        "a run ends, and the same command with more iterations goes on",
+        "a run ends, and the same command with more iterations resumes it",
         "nothing: every bit as in one run",
-        told,
+        line.split("] ")[1],
     )
 
 
-def test_ant_stopped_halfway_and_gone_on_in_a_new_process(run, tmp_path):
+def test_ant_resumed_by_a_new_process(run, tmp_path):
     """MJX physics: one process against two."""
     ant = {
         "env": "ant",
@@ -47,6 +48,7 @@ def test_sigterm_in_every_phase(run, whole, tmp_path, outcome, phase):
     logdir = tmp_path / "run"
     code, _, last, err = run(logdir, {"signal": signal.SIGTERM, "phase": phase})
     assert code == 130, err
+    assert "interrupted" in last
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
     lost = "the compilation" if phase == "compiling" else "nothing: the epoch is finished and saved"
@@ -67,18 +69,15 @@ def test_sigkill_in_the_middle_of_writing_a_file(run, whole, tmp_path, write):
     logdir = tmp_path / "run"
     code, *_ = run(logdir, {"kill_write": write})
     assert code == -signal.SIGKILL
-    assert steps(logdir) == list(range(32, 32 * (1 + (write - 1) // 4), 32)), (
-        "four files a checkpoint"
-    )
+    complete = (write - 1) // 4  # four files a checkpoint
+    assert steps(logdir) == [32 * (i + 1) for i in range(complete)]
     assert run(logdir)[0] == 0
     assert saved_state(logdir) == saved_state(whole)
     assert curves(logdir) == curves(whole)
 
 
 def test_sigkill_at_random_moments(run, tmp_path, outcome):
-    """Two runs that are killed eight times each, gone on with after every kill, and let go to the end. With the four kills
-    above that makes twenty.
-    """
+    """Two runs that are killed and resumed eight times each: twenty kills with the four above."""
     moments = random.Random(0)
     long = {"iterations": 6400}
     assert run(tmp_path / "whole", **long)[0] == 0

@@ -16,6 +16,7 @@ def test_a_disk_quota_that_is_used_up(run, whole, tmp_path, outcome):
     logdir = tmp_path / "run"
     code, _, last, _ = run(logdir, {"quota": 2})
     assert code == 3
+    assert "cannot be written" in last
     assert steps(logdir) == [32]
     outcome("no file can grow any more: a quota", "what came after the last checkpoint", last)
     assert run(logdir)[0] == 0
@@ -24,12 +25,11 @@ def test_a_disk_quota_that_is_used_up(run, whole, tmp_path, outcome):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own, of one megabyte."""
+    """A file system of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
     yield disk
     subprocess.run(["umount", disk], check=True)
@@ -39,6 +39,7 @@ def test_a_disk_that_is_full(run, whole, small_disk, outcome):
     logdir = small_disk / "run"
     code, out, last, _ = run(logdir, {"disk_full": 2})
     assert code == 3
+    assert "cannot be written" in last
     there = steps(logdir)
     assert there in ([32], [32, 64]), "the second may be on disk already, or just being written"
     for step in there:
@@ -51,9 +52,10 @@ def test_a_disk_that_is_full(run, whole, small_disk, outcome):
 
 
 def test_a_directory_that_cannot_be_written(run, outcome):
-    """/proc, where not even root may write: a directory's own permissions stop nobody who tests as root."""
+    """/proc, where not even root may write: permissions would not stop a test run as root."""
     code, _, last, _ = run("/proc/run")
     assert code == 2
+    assert "choose another --logdir" in last
     outcome("the run's directory cannot be made or written to", "nothing", last)
 
 

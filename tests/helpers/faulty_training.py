@@ -1,12 +1,12 @@
-"""A training process that a fault befalls at a chosen moment: `python driver.py '<JSON>'`.
+"""A training process that a fault befalls: `python faulty_training.py '<JSON>'`.
 
 The JSON holds `config` (changes to SMALL) and one fault:
 
-    {"signal": 15, "phase": "training"}    the signal when that phase begins; "times": 2 sends it again at once
-    {"kill_write": 3}                       SIGKILL in the middle of the third file that a checkpoint writes
-    {"kill_after": 0.7}                     SIGKILL so many seconds after the first checkpoint began to be written
-    {"quota": 2}                            no file can grow any more from the second checkpoint on
-    {"disk_full": 2}                        another file takes what is left of the disk from the second training epoch on
+    {"signal": 15, "phase": "training"}   the signal when that phase begins; "times": 2 sends two
+    {"kill_write": 3}      SIGKILL in the middle of the third file that a checkpoint writes
+    {"kill_after": 0.7}    SIGKILL so many seconds after the first checkpoint began to be written
+    {"quota": 2}           no file can grow any more from the second checkpoint on
+    {"disk_full": 2}       another file fills the disk from the second training epoch on
     {"nan": "state" | "reward" | "all" | "loss"}
 """
 
@@ -25,20 +25,21 @@ CACHE = os.environ.get("XDG_CACHE_HOME")  # conftest would make a fresh one for 
 
 import jax.numpy as jnp  # noqa: E402
 
+from helpers import runs  # noqa: E402
 from helpers.envs import Counter  # noqa: E402
-from helpers.runs import SMALL  # noqa: E402
+from helpers.runs import COUNTER  # noqa: E402
 
 if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
-from mjx_sac.cli import app
+from mjx_sac.cli import app  # noqa: E402
 from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 from mjx_sac.runs import array_store  # noqa: E402
 from mjx_sac.training.host.console import Console  # noqa: E402
 
 
 class Breaking(Counter):
-    """Environment whose `part` turns NaN in the episodes that start in the upper half ("all": in every one)."""
+    """Its `part` turns NaN in episodes that start in the upper half ("all": in every one)."""
 
     part = os.environ.get("NAN_IN", "")
 
@@ -75,7 +76,7 @@ def fill(logdir: pathlib.Path) -> None:
 
 
 def befall(fault: dict, name: str, counts: collections.Counter) -> None:
-    """What is to happen when the phase `name` begins."""
+    """Do what is to happen when the phase `name` begins."""
     if name == fault.get("phase"):
         del fault["phase"]  # once
         for _ in range(fault.get("times", 1)):
@@ -84,15 +85,14 @@ def befall(fault: dict, name: str, counts: collections.Counter) -> None:
         fill(pathlib.Path(fault["logdir"]))
     if counts["saving"] == fault.get("quota"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(
-            resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-        )
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     if name == "saving" and counts["saving"] == 1 and "kill_after" in fault:
         threading.Timer(fault["kill_after"], kill).start()
 
 
 def arm(fault: dict) -> None:
-    """Puts the fault in its place."""
+    """Put the fault in its place."""
     phase, write = Console.phase, array_store._write
     counts = collections.Counter()
 
@@ -115,23 +115,16 @@ def arm(fault: dict) -> None:
 
 
 def main() -> None:
-    """Trains from the command line, as users do."""
+    """Train from the command line, as users do."""
     request = json.loads(sys.argv[1])
     fault = request.get("fault", {})
     arm({**fault, "logdir": request["config"]["logdir"]})
     nan = fault.get("nan")
     os.environ["NAN_IN"] = nan or ""  # for the environment, which is imported by name
-    env = (
-        "helpers.faulty_training:Breaking"
-        if nan in ("state", "reward", "all")
-        else "helpers.envs:Counter"
-    )
-    config = {**SMALL, "env": env, **request["config"]}
-    flags = [
-        f"--{name}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}"
-        for name, v in config.items()
-    ]
+    breaking = nan in ("state", "reward", "all")
+    env = "helpers.faulty_training:Breaking" if breaking else COUNTER
     losses = Losses(critic=breaking_loss) if nan == "loss" else None
+    flags = runs.flags(**{"env": env, **request["config"]})
     app.main(["train", *flags, *request.get("flags", [])], losses=losses)
 
 
