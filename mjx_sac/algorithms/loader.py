@@ -5,7 +5,6 @@ Importing this imports no JAX; a losses file does.
 
 import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
 import inspect
 import pathlib
@@ -88,7 +87,10 @@ def find(losses: str) -> Algorithm:
     if found and (found.sha256 == digest or module_name):
         return found
     try:
-        module = importlib.import_module(module_name) if module_name else _import_file(file)
+        if module_name:
+            module = importlib.import_module(module_name)
+        else:
+            module = _run_file(file, source)
     except (Exception, SystemExit) as error:
         raise usage_error_at(losses, error, file) from error
     found = _read(losses, module, attribute, digest)
@@ -142,23 +144,15 @@ def _split(losses: str) -> tuple[str | None, str]:
     return (module, attribute) if colon and not losses.endswith(".py") else (None, "losses")
 
 
-class _FreshLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the source as it is now: a cached one is as new only to the second."""
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def _import_file(file: str) -> types.ModuleType:
+def _run_file(file: str, source: bytes) -> types.ModuleType:
+    """Return a module of what was read: Python's import would take cached code of a second ago."""
     path = pathlib.Path(file).absolute()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for modules beside it
     name = f"losses_{path.stem}"
-    loader = _FreshLoader(name, file)
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__file__ = str(path)
+    exec(compile(source, file, "exec"), module.__dict__)
     return module
 
 

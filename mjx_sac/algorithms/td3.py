@@ -5,6 +5,8 @@ References:
   arXiv:1802.09477.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -91,17 +93,8 @@ def actor(
     return loss, {"train/actor_loss": loss}
 
 
-def temperature(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
-) -> tuple[Scalar, Metrics]:
+def temperature(params: Params, *_: Any, **__: Any) -> tuple[Scalar, Metrics]:
     """Return zero: TD3 has no entropy bonus."""
-    del state, batch, key, networks, config
     return 0.0 * params, {}
 
 

@@ -5,41 +5,32 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from mjx_sac import __version__
 from mjx_sac.algorithms import loader
-from mjx_sac.cli.bench import bench
-from mjx_sac.cli.doctor import doctor
-from mjx_sac.cli.envs import envs
-from mjx_sac.cli.eval import evaluate
-from mjx_sac.cli.export import export
-from mjx_sac.cli.flags import bind
-from mjx_sac.cli.info import info
-from mjx_sac.cli.plot import plot
-from mjx_sac.cli.record import record
-from mjx_sac.cli.sweep import sweep
-from mjx_sac.cli.train import train
+from mjx_sac.cli import bench, doctor, envs, eval, export, info, plot, record, sweep, train
+from mjx_sac.cli.flags import Command, bind, option
 from mjx_sac.config import Config, TrainingError, UsageError, nearest
 from mjx_sac.runs import resolve
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train,
-    "sweep": sweep,
-    "eval": evaluate,
-    "record": record,
-    "plot": plot,
-    "export": export,
-    "info": info,
-    "envs": envs,
-    "doctor": doctor,
-    "bench": bench,
+COMMANDS: dict[str, Command] = {
+    "train": train.train,
+    "sweep": sweep.sweep,
+    "eval": eval.evaluate,
+    "record": record.record,
+    "plot": plot.plot,
+    "export": export.export,
+    "info": info.info,
+    "envs": envs.envs,
+    "doctor": doctor.doctor,
+    "bench": bench.bench,
 }
 
 
@@ -104,12 +95,10 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _root(
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None: ...
+_VERSION = option("Show the version.", "--version", callback=_show_version, is_eager=True)
+
+
+def _root(_version: Annotated[bool, _VERSION] = False) -> None: ...
 
 
 def _look_ahead(
@@ -165,17 +154,17 @@ def _parser_message(error: Any) -> str:
 
     Empty where there are no arguments at all: the help has been shown.
     """
-    message = error.format_message().replace("Value error, ", "")
+    message = error.format_message()
     context = getattr(error, "ctx", None)
     if context is None or not message:
         return message
     help_command = f"`{context.command_path} --help`"
     if type(error).__name__ == "NoSuchOption":
-        option = error.option_name
+        given = error.option_name
         flags = context.command.get_params(context)
         known = [name.lstrip("-") for flag in flags for name in (*flag.opts, *flag.secondary_opts)]
-        match = nearest(option.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
-        return f"{option}: no such flag{match or f'; {help_command} lists them'}"
+        match = nearest(given.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
+        return f"{given}: no such flag{match or f'; {help_command} lists them'}"
     if unknown := re.match("No such command '(.*?)'", message):
         names = list(context.command.commands)
         match = nearest(unknown[1], names)

@@ -3,8 +3,8 @@
 import contextlib
 import importlib
 import json
-import pathlib
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from mjx_sac import envs
@@ -30,10 +30,8 @@ def bench(
     device: Annotated[str, _field("device")] = "auto",
     repeats: Annotated[int, option("timings of each stage", min=1)] = 5,
     peers: Annotated[str, option("brax, sbx, flashbax: measured in turns with ours")] = "",
-    peer_python: Annotated[
-        str | None, option("a Python that has sbx-rl, for --peers sbx", "--peer_python")
-    ] = None,
-    out: Annotated[pathlib.Path | None, option("write the figures there", "--json")] = None,
+    peer_python: Annotated[str | None, option("a Python that has sbx-rl", "--peer_python")] = None,
+    out: Annotated[Path | None, option("write the figures there", "--json")] = None,
 ) -> None:
     """Measure every stage of training by itself, the whole, and others' trainers beside it.
 
@@ -66,7 +64,7 @@ def _measure(
 
     peers: Any = {}
     if names:
-        directory = pathlib.Path(__file__).parents[2] / "benchmarks"
+        directory = Path(__file__).parents[2] / "benchmarks"
         if not (directory / "peers.py").is_file():
             raise UsageError("peers: only a clone of the repository has them: run this in one")
         sys.path.insert(0, str(directory))

@@ -5,11 +5,10 @@ import importlib.util
 import json
 import math
 import os
-import pathlib
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -32,13 +31,9 @@ def doctor(as_json: Json = False) -> None:
     Example: mjx-sac doctor
     """
     found = facts()
-    if as_json:
-        print_line(
-            json.dumps({**found, "problems": problems(found), "notes": notes(found)}, indent=1)
-        )
-    else:
-        print_line(_report(found))
-    if problems(found):
+    found |= {"problems": problems(found), "notes": notes(found)}
+    print_line(json.dumps(found, indent=1) if as_json else _report(found))
+    if found["problems"]:
         raise typer.Exit(2)
 
 
@@ -53,8 +48,8 @@ def _report(found: dict[str, Any]) -> str:
         f"cache     {cache['directory']}, {size(cache['bytes'])}",
         f"memory    {'?' if memory is None else size(memory)} free",
         f"disk      {size(found['disk_free'])} free here",
-        *(f"note: {note}" for note in notes(found)),
-        *(f"problem: {problem}" for problem in problems(found) or ["none"]),
+        *(f"note: {note}" for note in found["notes"]),
+        *(f"problem: {problem}" for problem in found["problems"] or ["none"]),
     ]
     return "\n".join(lines)
 
@@ -71,7 +66,7 @@ def facts() -> dict[str, Any]:
     except RuntimeError as failure:
         error = str(failure).partition("\n")[0]
     chosen, plugins = os.environ.get("MUJOCO_GL"), ("jax_cuda12_plugin", "jax_cuda13_plugin")
-    backends = dict.fromkeys((*([chosen] if chosen else []), *opengl.BACKENDS))
+    backends = dict.fromkeys(filter(None, (chosen, *opengl.BACKENDS)))
     return {
         "versions": {"python": platform.python_version(), **provenance.versions()},
         "unmet": list(unmet(provenance.versions())),
@@ -94,10 +89,12 @@ def problems(found: dict[str, Any]) -> list[str]:
     error, gpu, plugins = (found[name] for name in ("device_error", "nvidia_gpu", "cuda_plugins"))
     idle, gl = gpu and found["platform"] == "cpu", found["gl"].get(found["gl_chosen"])
     disk, memory = found["disk_free"], found["memory_free"] or math.inf
+    mujoco, mjx = (found["versions"][name] for name in ("mujoco", "mujoco-mjx"))
     checks = [
         (error, f"JAX finds no device ({error}): unset JAX_PLATFORMS, or install what it names"),
         (idle and plugins, f"{gpu} is not used by JAX's plugin: see JAX_PLATFORMS and the driver"),
         (idle and not plugins, f"{gpu} is not used: uv run --extra cuda12 (or cuda13) mjx-sac ..."),
+        (mujoco != mjx, f"mujoco is {mujoco}, mujoco-mjx {mjx}: pip install 'mujoco=={mjx}'"),
         (len(plugins) > 1, "both CUDA plugins are installed: keep one extra, cuda12 or cuda13"),
         (gl, f"MUJOCO_GL={found['gl_chosen']} does not work ({gl}): unset it, or choose another"),
         (disk < _LITTLE, f"{size(disk)} of disk are free here: make room, or change --logdir"),
@@ -134,19 +131,14 @@ def unmet(packages: Iterable[str]) -> Iterator[tuple[str, str, str]]:
 
 def nvidia_gpu() -> str | None:
     """Return the first GPU's name from the driver's own tool; None without a driver."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.partition("\n")[0].strip() or None
+    return provenance.first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 
 
 def _cache(configured: str | None) -> dict[str, Any]:
     from mjx_sac.training.host import device
 
     try:
-        directory = pathlib.Path(configured or device.cache())
+        directory = Path(configured or device.cache())
     except RuntimeError as error:
         return {"directory": f"({error})", "bytes": 0, "writable": False}
     existing = next(path for path in (directory, *directory.parents) if path.exists())

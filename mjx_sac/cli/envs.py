@@ -24,12 +24,9 @@ def envs(
 
     found = catalog.rows(search)
     if as_json:
-        print_line(json.dumps([row._asdict() for row in found], indent=1))
-        return
+        return print_line(json.dumps([row._asdict() for row in found], indent=1))
     if not found:
-        raise UsageError(
-            f"search = {search!r}: no environment's name contains it; `mjx-sac envs` lists all"
-        )
+        raise UsageError(f"search = {search!r}: no environment's name contains it: leave it out")
     rows = [("env", "observation", "action", "engine", "missing")]
     for row in found:
         sizes = ["-" if n is None else str(n) for n in (row.observation_size, row.action_size)]

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from mjx_sac import envs
 from mjx_sac.cli.flags import Device, Json, RunDirectory, Step, option
 from mjx_sac.cli.output import table
-from mjx_sac.runs import stored_policy
-from mjx_sac.runs.resolve import check_device
+from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.host.console import print_line
 
@@ -18,9 +17,7 @@ def evaluate(
     run: RunDirectory,
     episodes: Annotated[int, option("how many, each from another initial state", min=1)] = 100,
     step: Step = None,
-    seed_index: Annotated[
-        int | None, option("which of several agents, from 0; auto is all", "--seed_index")
-    ] = None,
+    seed_index: Annotated[int | None, option("which agent; auto is all", "--seed_index")] = None,
     env: Annotated[str | None, option("another of the same sizes; auto is the run's")] = None,
     backend: Annotated[str | None, option("another engine of Brax; auto is the run's")] = None,
     stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,
@@ -39,7 +36,7 @@ def evaluate(
     stored_policy.choose_agent(stored, seed_index)
     where = env or stored.config.env
     envs.check(where, "jax" if env else stored.config.impl)
-    check_device(device)
+    resolve.check_device(device)
     if not as_json:
         slow = "; compiling takes half a minute and more" if envs.by_brax(where) else ""
         print_line(f"playing {episodes} episodes of {where}{slow}")

@@ -1,6 +1,6 @@
 """`mjx-sac export`: a trained policy for where there is no mjx-sac."""
 
-import pathlib
+from pathlib import Path
 from typing import Annotated, Literal
 
 from mjx_sac.cli.flags import BestAgent, RunDirectory, Step, option
@@ -18,10 +18,9 @@ _USE = {
 def export(
     run: RunDirectory,
     form: Annotated[
-        Literal["stablehlo", "npz", "onnx"],
-        option("what for: JAX, NumPy, onnxruntime", "--format"),
+        Literal["stablehlo", "npz", "onnx"], option("what for: JAX, NumPy, onnxruntime", "--format")
     ] = "npz",
-    out: Annotated[pathlib.Path | None, option("the file; auto is policy.<format>")] = None,
+    out: Annotated[Path | None, option("the file; auto is policy.<format>")] = None,
     step: Step = None,
     seed_index: BestAgent = None,
 ) -> None:
@@ -41,7 +40,7 @@ def export(
     from mjx_sac.training.host.device import set_up
 
     set_up("cpu")
-    path = out or pathlib.Path(f"policy.{form}")
+    path = out or Path(f"policy.{form}")
     difference = export_policy(load_policy(run, step, seed_index=seed_index), path, form)
     print_line(
         f"{path}: {path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at "

@@ -1,8 +1,8 @@
 """Flags that several commands have, and those made from `Config` for commands that train."""
 
-import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from mjx_sac.losses import Losses
 
 
+Command = Callable[..., None]
+
+
 class Flags(NamedTuple):
     """What a command that trains gets beside its own options.
 
     Attributes:
-      given: the hyperparameters on the command line, as typed: `Config` knows types and bounds,
-        and its messages name them.
+      given: hyperparameters as typed: `Config` knows types and bounds, and its messages name them.
       found: what lies where they point.
       losses: those that a script of the user's passed to `cli.main`.
     """
@@ -38,25 +40,17 @@ RunDirectory = Annotated[str, typer.Argument(help="the run's directory", metavar
 Step = Annotated[int | None, option("iterations of the checkpoint; auto is the newest")]
 Device = Annotated[str, option("where to compute: auto, cpu, gpu or tpu")]
 Json = Annotated[bool, option("print JSON and nothing else", "--json")]
-BestAgent = Annotated[
-    int | None, option("which of several agents, from 0; auto is the best", "--seed_index")
-]
-ConfigFile = Annotated[
-    str | None, option("TOML file of hyperparameters; flags override it", "--config", panel="Run")
-]
-Overwrite = Annotated[
-    bool, option("restart where a run exists, deleting it", "--overwrite", panel="Run")
-]
+BestAgent = Annotated[int | None, option("which agent, from 0; auto is the best", "--seed_index")]
+ConfigFile = Annotated[str | None, option("TOML file of hyperparameters; flags win", panel="Run")]
+Overwrite = Annotated[bool, option("restart, deleting the run there", "--overwrite", panel="Run")]
+Fallback = Annotated[bool, option("pass over damaged checkpoints", "--fallback", panel="Run")]
 
 
 def bind(
-    command: Callable[..., None],
-    config_class: type[Config],
-    found: Found | None,
-    losses: "Losses | None",
-) -> Callable[..., None]:
+    command: Command, config_class: type[Config], found: Found | None, losses: "Losses | None"
+) -> Command:
     """Return `command` as Typer wants it: its parameter `flags` becomes an option per field."""
-    own = inspect.signature(command).parameters
+    own = signature(command).parameters
     if "flags" not in own:
         return command
 
@@ -66,38 +60,29 @@ def bind(
         assert found
         command(Flags(given, found, losses), **values)
 
-    parameters = [
-        *(p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags"),
-        *_parameters(config_class),
-    ]
-    bound.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    kept = (p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags")
+    parameters = [*kept, *_parameters(config_class)]
+    bound.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     bound.__annotations__ = {p.name: p.annotation for p in parameters}
     bound.__doc__ = command.__doc__
     return bound
 
 
-def _parameters(config_class: type[Config]) -> list[inspect.Parameter]:
-    """Return one option per field. Values stay strings here."""
-    parameters: list[inspect.Parameter] = []
+def _parameters(config_class: type[Config]) -> Iterator[Parameter]:
+    """Yield one option per field. Values stay strings here, but a bool is a pair of flags."""
     for name, field in config_class.model_fields.items():
         text = f"{field.description or name.replace('_', ' ')} (default {show(field.default)})"
-        panel = mark(config_class, name, "group")
+        flag, kind, metavar = f"--{name}", str, _metavar(field.annotation)
         if field.annotation is bool:
-            kind: Any = Annotated[bool | None, option(text, f"--{name}/--no_{name}", panel=panel)]
-        else:
-            metavar = _metavar(field.annotation)
-            kind = Annotated[str | None, option(text, f"--{name}", panel=panel, metavar=metavar)]
-        parameters.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        )
-    return parameters
+            flag, kind, metavar = f"--{name}/--no_{name}", bool, None
+        panel = mark(config_class, name, "group")
+        annotation: Any = Annotated[kind | None, option(text, flag, panel=panel, metavar=metavar)]
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _metavar(annotation: Any) -> str:
     text = str(annotation)
     if "Literal" in text:
-        return text.partition("[")[2].rstrip("]").replace("'", "").replace(", ", "|")
-    for part, metavar in (("tuple", "N,N,..."), ("int", "INT"), ("float", "FLOAT")):
-        if part in text:
-            return metavar
-    return "TEXT"
+        return "|".join(get_args(annotation))
+    kinds = {"tuple": "N,N,...", "int": "INT", "float": "FLOAT"}
+    return next((metavar for kind, metavar in kinds.items() if kind in text), "TEXT")

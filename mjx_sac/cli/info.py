@@ -19,8 +19,7 @@ def info(run: RunDirectory, as_json: Json = False) -> None:
 
     found = inspect(run)
     if as_json:
-        print_line(json.dumps(found))
-        return
+        return print_line(json.dumps(found))
     before = ""
     for label, text in _lines(found):
         print_line(f"{label if label != before else '':<12} {text}")
@@ -44,15 +43,12 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "agents", f"{name}   {returns or 'nothing logged yet'}"
     for checkpoint in found["checkpoints"]:
         damage = f"   damaged: {checkpoint['damaged']}" if checkpoint["damaged"] else ""
-        text = f"{checkpoint['iterations']:,}   {size(checkpoint['bytes'])}{damage}"
-        yield "checkpoints", text
-    on_disk = size(found["bytes_on_disk"])
-    yield "on disk", f"{on_disk}, files that checkpoints share counted once"
+        yield "checkpoints", f"{checkpoint['iterations']:,}   {size(checkpoint['bytes'])}{damage}"
+    yield "on disk", f"{size(found['bytes_on_disk'])}, files that checkpoints share counted once"
     defaults = Config().model_dump(mode="json")
     for name, value in found["not_default"].items():
         if name not in ("env", "logdir", "iterations"):  # shown above
             default = f"   (default {show(defaults[name])})" if name in defaults else ""
             yield "configured", f"{name} = {show(value)}{default}"
-    versions = [f"{name} {version}" for name, version in found["versions"].items() if version]
-    yield "versions", ", ".join(versions)
+    yield "versions", ", ".join(f"{name} {x}" for name, x in found["versions"].items() if x)
     yield "git commit", found["git_commit"] or "unknown"

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-import pathlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,13 +15,11 @@ from mjx_sac.training.host.console import print_line
 
 
 def plot(
-    runs: Annotated[
-        list[pathlib.Path], typer.Argument(help="runs' directories", metavar="RUN [RUN ...]")
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="runs' directories", metavar="RUN [RUN ...]")],
     metric: Annotated[str, option("which curve, as TensorBoard calls it")] = "eval/mean_reward",
-    out: Annotated[
-        pathlib.Path, option("the file; its suffix says what: png, pdf, svg, csv, json")
-    ] = pathlib.Path("curves.png"),
+    out: Annotated[Path, option("the file; its suffix says what: png, pdf, svg, csv, json")] = Path(
+        "curves.png"
+    ),
 ) -> None:
     """Draw learning curves, or write them as numbers.
 
@@ -38,7 +36,7 @@ def plot(
     for run in runs:
         for agent in agent_names(_describe(run)["config"]) or ("",):
             described[str(run / agent)] = _describe(run / agent)
-    curves = _choose({run: event_files.read(pathlib.Path(run)) for run in described}, metric)
+    curves = _choose({run: event_files.read(Path(run)) for run in described}, metric)
     configs = [described[run]["config"] for run in curves]
     groups: dict[str, dict[str, Any]] = {}
     for label, (run, curve) in zip(plots.group(configs), curves.items(), strict=True):
@@ -55,34 +53,28 @@ def plot(
     print_line(f"{out}: {metric}, {plural(len(curves), 'run')} in {plural(len(groups), 'group')}")
 
 
-def _describe(run: pathlib.Path) -> dict[str, Any]:
+def _describe(run: Path) -> dict[str, Any]:
     """Return a run's `kwargs.json`, which it has before its first checkpoint."""
+    name = f"run = {str(run)!r}"
     try:
         found = json.loads((run / "kwargs.json").read_text())
         return {**found, "config": dict(found["config"], logdir=str(run))}
     except OSError:
-        below = len([*run.glob("*/kwargs.json")])
-        if below:
-            raise UsageError(
-                f"run = {str(run)!r}: no run itself, {plural(below, 'run')} below it: say {run}/*"
-            ) from None
+        if below := len([*run.glob("*/kwargs.json")]):
+            there = f"{plural(below, 'run')} below it"
+            raise UsageError(f"{name}: no run itself, {there}: say {run}/*") from None
         return {"config": stored_policy.find(run).config.model_dump(mode="json")}
     except (ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"run = {str(run)!r}: its kwargs.json is damaged: resuming the run writes it again"
-        ) from None
+        way_out = "resuming the run writes it again"
+        raise UsageError(f"{name}: its kwargs.json is damaged: {way_out}") from None
 
 
-def _choose(
-    found: dict[str, dict[str, dict[int, float]]], metric: str
-) -> dict[str, list[tuple[int, float]]]:
+def _choose(found: dict[str, dict[str, Any]], metric: str) -> dict[str, list[tuple[int, float]]]:
     """Return each run's curve; a run without one yet is named and left out."""
     known = {tag for curves in found.values() for tag in curves}
     if not known:
-        raise UsageError(
-            f"run = {next(iter(found))!r}: no curves there: a run writes its first entry after "
-            f"log_interval iterations"
-        )
+        way_out = "a run writes its first entry after log_interval iterations"
+        raise UsageError(f"run = {next(iter(found))!r}: no curves there: {way_out}")
     if metric not in known:
         near = sorted(known, key=lambda tag: -difflib.SequenceMatcher(None, metric, tag).ratio())
         raise UsageError(f"metric = {metric!r}: no run has it; the nearest are {', '.join(near)}")

@@ -1,7 +1,7 @@
 """`mjx-sac record`: a film of a trained policy, or a page."""
 
-import pathlib
 import time
+from pathlib import Path
 from typing import Annotated
 
 from mjx_sac import envs
@@ -9,21 +9,16 @@ from mjx_sac.cli.flags import BestAgent, Device, RunDirectory, Step, option
 from mjx_sac.cli.output import size
 from mjx_sac.config import UsageError
 from mjx_sac.policy import opengl, video
-from mjx_sac.runs import stored_policy
-from mjx_sac.runs.resolve import check_device
+from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.training.host.console import print_line
 
 
 def record(
     run: RunDirectory,
-    out: Annotated[
-        pathlib.Path | None, option("ends in .mp4, .gif or .html; auto is the run's name .mp4")
-    ] = None,
+    out: Annotated[Path | None, option("an .mp4, .gif or .html; auto is <run's name>.mp4")] = None,
     episodes: Annotated[int, option("how many, one after the other", min=1)] = 1,
     seconds: Annotated[float, option("of each episode at most", min=0.1)] = 10.0,
-    camera: Annotated[
-        str | None, option("one that the model names; auto is one that follows")
-    ] = None,
+    camera: Annotated[str | None, option("one that the model names; auto follows")] = None,
     step: Step = None,
     seed_index: BestAgent = None,
     device: Device = "auto",
@@ -35,10 +30,10 @@ def record(
 
     Example: mjx-sac record runs/ant --out ant.mp4
     """
-    out = out or pathlib.Path(f"{pathlib.Path(run).resolve().name}.mp4")
+    out = out or Path(f"{Path(run).resolve().name}.mp4")
     config, _ = stored_policy.choose_agent(stored_policy.find(run, step), seed_index)
     envs.check(config.env, config.impl)
-    check_device(device)
+    resolve.check_device(device)
     video.check(out)
     # Before anything imports MuJoCo, which settles it.
     problem = None if out.suffix == ".html" else opengl.choose()

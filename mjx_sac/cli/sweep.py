@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import importlib.util
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -146,10 +145,10 @@ def _write(found: "Sweep") -> None:
         for row in rows:
             settings = map(show, row["settings"].values())
             writer.writerow([row["trial"], *settings, *(row[name] for name in _COLUMNS)])
-    if importlib.util.find_spec("matplotlib") is None:
-        way_out = "install the extra, as in `uv run --extra plot mjx-sac ...`"
-        print_line(f"sweep.png is left out: it needs matplotlib: {way_out}")
-        return
+    try:
+        require(["matplotlib"], "plot", "sweep.png")
+    except UsageError as error:
+        return print_line(f"no picture: {error}")
     from mjx_sac.sweep import plot
 
     seeds = f", mean of {plan.base.num_seeds} seeds" if plan.base.num_seeds > 1 else ""

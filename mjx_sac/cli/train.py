@@ -1,8 +1,6 @@
 """`mjx-sac train`."""
 
-from typing import Annotated
-
-from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite, option
+from mjx_sac.cli.flags import ConfigFile, Fallback, Flags, Overwrite
 from mjx_sac.runs import resolve
 from mjx_sac.training.host.console import print_line
 
@@ -11,9 +9,7 @@ def train(
     flags: Flags,
     config: ConfigFile = None,
     overwrite: Overwrite = False,
-    fallback: Annotated[
-        bool, option("resume from the checkpoint before a damaged one", "--fallback", panel="Run")
-    ] = False,
+    fallback: Fallback = False,
 ) -> None:
     """Train, resuming the run that is there.
 
@@ -25,8 +21,7 @@ def train(
     if run.latest is not None and run.latest >= resolved.iterations:
         done = f"{run.latest:,} of {resolved.iterations:,} iterations are done"
         way_on = "A larger --iterations resumes it; --overwrite restarts."
-        print_line(f"{run.directory} is finished: {done}. {way_on}")
-        return
+        return print_line(f"{run.directory} is finished: {done}. {way_on}")
     if not resolved.process_id:  # one of several processes speaks
         count = f"{resolved.iterations:,} iterations"
         print_line(f"training {resolved.env} for {count} into {run.directory}")

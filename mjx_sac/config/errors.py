@@ -24,15 +24,9 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def require(modules: Iterable[str], extra: str, what: str) -> None:
-    """Raise if a module that is installed with an extra only is missing.
+    """Raise UsageError if one of the modules that come with an extra of this package is missing.
 
-    Args:
-      modules: names to import.
-      extra: of this package, as in `pyproject.toml`.
-      what: the field and its value that need them, such as `out = 'ant.mp4'`.
-
-    Raises:
-      UsageError: one is missing.
+    `what` is the field and its value that need them, such as `out = 'ant.mp4'`.
     """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:

@@ -20,14 +20,10 @@ def _whole_number(value: Any) -> Any:
 
 
 def _widths(value: Any) -> Any:
-    """Read `256,256` as the tuple (256, 256)."""
+    """Split `256,256`; take a single number as a list of one."""
     if isinstance(value, str):
-        value = [part for part in re.split(r"[,\sx()\[\]]+", value) if part]
-    if isinstance(value, int):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple(_whole_number(part) for part in value)
+        return re.findall(r"[^,\sx()\[\]]+", value)
+    return [value] if isinstance(value, int) else value
 
 
 def _auto(value: Any) -> Any:
@@ -65,15 +61,11 @@ def field(
     traced: bool = False,
     **bounds: Any,
 ) -> Any:
-    """Declare a hyperparameter.
+    """Declare a hyperparameter, with pydantic's `bounds`, such as `gt=0`.
 
-    Args:
-      default: its value unless something else is said.
-      description: its help text.
-      group: the heading it stands under in `--help`.
-      fixed: it shapes the saved state, so a resumed run must keep it.
-      traced: it decides no shape and no branch, so agents of one compiled program may differ in it.
-      **bounds: pydantic's, such as `gt=0`.
+    `group` is its heading in `--help`. A `fixed` one shapes the saved state, so a resumed run must
+    keep it. A `traced` one decides no shape and no branch, so agents of one compiled program may
+    differ in it.
     """
     marks: Any = {"group": group, "fixed": fixed, "traced": traced}
     return Field(default, description=description, json_schema_extra=marks, **bounds)

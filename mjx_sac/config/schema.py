@@ -4,6 +4,7 @@ A field added here (or in a subclass) is a command-line flag, a TOML key and a l
 `kwargs.json`, with no other edit.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -20,8 +21,7 @@ EPISODE_LENGTH = 1000
 PLACES = ("num_devices", "coordinator", "num_processes", "process_id")
 """Fields that say where a run is computed, not what: a resumed run does not inherit them."""
 
-
-_run, _env, _algorithm, _networks, _devices, _output = (
+_run, _env, _algo, _nets, _place, _out = (
     partial(field, group=group)
     for group in ("Run", "Environment", "Algorithm", "Networks", "Devices", "Output")
 )
@@ -73,74 +73,64 @@ class Config(BaseModel):
         128, "initial states drawn in every epoch for its new episodes", fixed=True, gt=0
     )
 
-    losses: AutoStr = _algorithm(
+    losses: AutoStr = _algo(
         None, "another algorithm: td3, redq, cql, a file, or module:attribute; auto is SAC"
     )
-    policy_lr: float = _algorithm(3e-4, "learning rate of the actor", traced=True, gt=0)
-    q_lr: float = _algorithm(3e-4, "learning rate of the critics", traced=True, gt=0)
-    alpha_lr: float = _algorithm(3e-4, "learning rate of the temperature", traced=True, gt=0)
-    initial_alpha: float = _algorithm(
-        1.0, "temperature at the start", fixed=True, traced=True, gt=0
-    )
-    target_entropy: AutoFloat = _algorithm(
+    policy_lr: float = _algo(3e-4, "learning rate of the actor", traced=True, gt=0)
+    q_lr: float = _algo(3e-4, "learning rate of the critics", traced=True, gt=0)
+    alpha_lr: float = _algo(3e-4, "learning rate of the temperature", traced=True, gt=0)
+    initial_alpha: float = _algo(1.0, "temperature at the start", fixed=True, traced=True, gt=0)
+    target_entropy: AutoFloat = _algo(
         None, "entropy the temperature aims at; auto is minus the action size", traced=True
     )
-    reward_scale: float = _algorithm(
+    reward_scale: float = _algo(
         1.0, "factor on every reward the critics learn from", traced=True, gt=0
     )
-    discount: float = _algorithm(0.99, "gamma", traced=True, ge=0, le=1)
-    tau: float = _algorithm(
+    discount: float = _algo(0.99, "gamma", traced=True, ge=0, le=1)
+    tau: float = _algo(
         5e-3, "step of the target critics towards the critics", traced=True, gt=0, le=1
     )
-    target_delay: Int = _algorithm(1, "gradient steps between target updates", gt=0)
-    policy_delay: Int = _algorithm(
+    target_delay: Int = _algo(1, "gradient steps between target updates", gt=0)
+    policy_delay: Int = _algo(
         1, "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0
     )
-    batch_size: Int = _algorithm(256, "transitions per gradient step", gt=0)
-    updates_per_iteration: float = _algorithm(
+    batch_size: Int = _algo(256, "transitions per gradient step", gt=0)
+    updates_per_iteration: float = _algo(
         1.0, "gradient steps per transition collected", fixed=True, gt=0
     )
-    warm_up_steps: Int = _algorithm(
+    warm_up_steps: Int = _algo(
         10_000, "iterations of uniform actions before the first update", fixed=True, ge=0
     )
-    buffer_size: Int = _algorithm(
-        1_000_000, "transitions the replay buffer holds", fixed=True, gt=0
-    )
+    buffer_size: Int = _algo(1_000_000, "transitions the replay buffer holds", fixed=True, gt=0)
 
-    hidden_sizes: Widths = _networks(
+    hidden_sizes: Widths = _nets(
         (256, 256), "widths of the hidden layers, such as 256,256", fixed=True
     )
-    activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = _networks(
+    activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = _nets(
         "relu", "activation of the hidden layers", fixed=True
     )
-    num_critics: Int = _networks(2, "critics, of which the smallest value counts", fixed=True, gt=0)
-    critic_layer_norm: bool = _networks(
-        False, "layer norm in the critics' hidden layers", fixed=True
-    )
-    normalize_observations: bool = _networks(
+    num_critics: Int = _nets(2, "critics, of which the smallest value counts", fixed=True, gt=0)
+    critic_layer_norm: bool = _nets(False, "layer norm in the critics' hidden layers", fixed=True)
+    normalize_observations: bool = _nets(
         True, "subtract the running mean, divide by the running deviation", fixed=True
     )
-    matmul_precision: Literal["default", "high", "highest"] = _networks(
+    matmul_precision: Literal["default", "high", "highest"] = _nets(
         "default", "precision of the learner's matrix products; physics always runs at highest"
     )
 
-    num_devices: AutoInt = _devices(
+    num_devices: AutoInt = _place(
         None, "devices, of all processes, that share the work; auto is 1, or all there are", gt=0
     )
-    coordinator: AutoStr = _devices(
+    coordinator: AutoStr = _place(
         None, "host:port of process 0, or `cluster` (SLURM, MPI or the cloud says); auto is none"
     )
-    num_processes: AutoInt = _devices(
-        None, "processes that train together, with a coordinator", gt=0
-    )
-    process_id: AutoInt = _devices(None, "which of them this one is, from 0", ge=0)
+    num_processes: AutoInt = _place(None, "processes that train together, with a coordinator", gt=0)
+    process_id: AutoInt = _place(None, "which of them this one is, from 0", ge=0)
 
-    log_interval: Int = _output(10_000, "iterations per epoch: one log entry, one evaluation", gt=0)
-    episodes_per_eval: Int = _output(10, "episodes per evaluation; 0 turns it off", ge=0)
-    checkpoint_interval: Int = _output(
-        10_000, "iterations between checkpoints, in whole epochs", gt=0
-    )
-    max_to_keep: Int = _output(5, "checkpoints kept", gt=0)
+    log_interval: Int = _out(10_000, "iterations per epoch: one log entry, one evaluation", gt=0)
+    episodes_per_eval: Int = _out(10, "episodes per evaluation; 0 turns it off", ge=0)
+    checkpoint_interval: Int = _out(10_000, "iterations between checkpoints, in whole epochs", gt=0)
+    max_to_keep: Int = _out(5, "checkpoints kept", gt=0)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -211,18 +201,12 @@ def agent_names(config: Mapping[str, Any]) -> tuple[str, ...]:
 
     Such as `seed_3` or `tau=0.01`: the names of their directories. Empty for a single agent.
     """
-    members, first = config.get("members", ()), config.get("seed", 0)
-    num_seeds = config.get("num_seeds", 1)
+    members, num_seeds = config.get("members", ()), config.get("num_seeds", 1)
     if not members and num_seeds == 1:
         return ()
-    settings = [
-        ",".join(f"{name}={value:g}" for name, value in sorted(member.items()))
-        for member in members
-    ]
-    some = num_seeds > 1 or not members
-    seeds = [f"seed_{first + i}" for i in range(num_seeds)] if some else [""]
-    return tuple(
-        ",".join(filter(None, (setting, seed))) or "defaults"
-        for setting in settings or [""]
-        for seed in seeds
-    )
+    names: list[str] = []
+    for member, i in itertools.product(members or ({},), range(num_seeds)):
+        settings = [f"{name}={value:g}" for name, value in sorted(member.items())]
+        seed = [f"seed_{config.get('seed', 0) + i}"] if num_seeds > 1 else []
+        names.append(",".join(settings + seed) or "defaults")
+    return tuple(names)

@@ -26,7 +26,7 @@ def build(config_class: "type[Config]", values: dict[str, Any]) -> "Config":
         return config_class(**values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][:1])
+        field = "".join(map(str, first["loc"][:1]))
         message = first["msg"].removeprefix("Value error, ")
         given = repr(first["input"])
         given = given if len(given) < 60 else given[:57] + "..."
@@ -36,11 +36,10 @@ def build(config_class: "type[Config]", values: dict[str, Any]) -> "Config":
 def check_sizes(config: "Config") -> None:
     """Raise ValueError where buffer, iterations or updates do not fit each other."""
     for field in ("num_envs", "batch_size"):
-        size = getattr(config, field)
-        if config.buffer_size < size:
+        size, held = getattr(config, field), config.buffer_size
+        if held < size:
             raise ValueError(
-                f"buffer_size {config.buffer_size} is smaller than {field} {size}: "
-                f"raise buffer_size to at least {size}"
+                f"buffer_size {held} is smaller than {field} {size}: raise buffer_size"
             )
     vector_steps = -(-config.iterations // config.epoch_iterations) * config.epoch_vector_steps
     if config.iterations <= config.warm_up_steps or vector_steps <= config.warm_up_vector_steps:
@@ -89,42 +88,29 @@ def check_even_split(config: "Config", num_devices: int) -> None:
     else:
         shared = {"num_envs": config.num_envs, "batch_size": config.batch_size}
     for field, value in shared.items():
-        if value % num_devices:
-            near = {
-                max(value // num_devices, 1) * num_devices,
-                -(-value // num_devices) * num_devices,
-            }
+        if rest := value % num_devices:
+            near = filter(None, (value - rest, value - rest + num_devices))
             raise ValueError(
                 f"{field} {value} cannot be shared evenly by num_devices {num_devices}: "
-                f"make it {' or '.join(map(str, sorted(near)))}"
+                f"make it {' or '.join(map(str, near))}"
             )
 
 
 def check_members(config: "Config") -> None:
     """Raise ValueError where agents of one program cannot differ as `members` says."""
-    last = 2**32 - 1
-    if config.seed + config.num_seeds > last + 1:
-        raise ValueError(
-            f"num_seeds {config.num_seeds} from seed {config.seed} on: seeds end at {last}: "
-            f"lower seed"
-        )
+    if config.seed + config.num_seeds > 2**32:
+        seeds = f"num_seeds {config.num_seeds} from seed {config.seed} on"
+        raise ValueError(f"{seeds}: seeds end at {2**32 - 1}: lower seed")
     config_class = type(config)
-    own = {name: getattr(config, name) for name in config_class.model_fields}
-    traced = [name for name in own if mark(config_class, name, "traced")]
-    for member in config.members:
-        for name in member:
-            if name not in traced:
-                raise ValueError(
-                    f"members: {name} is no number that agents can differ in; "
-                    f"{', '.join(traced)} are"
-                )
-        build(config_class, {**own, "members": (), "num_devices": None, **member})
-    for name in {name for member in config.members for name in member}:
+    traced = [name for name in config_class.model_fields if mark(config_class, name, "traced")]
+    for name in sorted(set[str]().union(*config.members)):
+        if name not in traced:
+            known = ", ".join(traced)
+            raise ValueError(f"members: {name} is no number that agents can differ in; {known} are")
         if any(getattr(agent, name) is None for agent in config.population()):
-            raise ValueError(
-                f"members: {name} is auto for one of them, which is no number: "
-                f"give it to every member"
-            )
+            raise ValueError(f"members: {name} is auto for one of them: give it to every member")
+    for member in config.members:
+        build(config_class, {**dict(config), "members": (), "num_devices": None, **member})
     names = config.agent_names()
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -13,12 +13,7 @@ from mjx_sac.types import Key, Step
 
 
 class State(struct.PyTreeNode):
-    """A ready-made environment state.
-
-    Attributes:
-      observation: what the policy sees, flat.
-      inner: everything else, as any pytree of arrays.
-    """
+    """A ready-made environment state: what the policy sees, flat, and any pytree of the rest."""
 
     observation: Float[Array, " observation"]
     inner: Any

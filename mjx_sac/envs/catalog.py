@@ -16,14 +16,9 @@ FEW = 3
 
 
 class Row(NamedTuple):
-    """An environment.
+    """An environment: its name for `--env`, what simulates it and where, sizes if they are known.
 
-    Attributes:
-      env: its name for `--env`.
-      engine: what simulates it, and where.
-      observation_size: None where it is not known (yet).
-      action_size: likewise.
-      missing: what must be installed first, or why it cannot be used; empty if it can.
+    `missing` is what must be installed first, or why it cannot be used; empty if it can.
     """
 
     env: str

@@ -42,7 +42,7 @@ class EpisodeState(struct.PyTreeNode):
         )
 
     def stepped(self, env: Any, step: Step, valid: Array, length: Array) -> "EpisodeState":
-        """Return the state after a vector step, after which the episodes have those lengths."""
+        """Return the state after a vector step, which leaves the episodes at those lengths."""
         return self.replace(
             env=env,
             ended=step.terminated | step.truncated | ~valid,
@@ -67,8 +67,8 @@ class Outcome(NamedTuple):
     """The result of one vector step.
 
     Attributes:
-      step: with the true next observation; zeros where not `valid`.
-      valid: false where that step must not be learned from.
+      step: zeros where not `valid`.
+      valid: false where the step must not be learned from.
       nonfinite: why not: the observation acted on, or anything that came back, is not finite.
     """
 
@@ -103,7 +103,7 @@ class Episodes:
         return dataclasses.replace(self, num_envs=num_envs, pool_size=num_envs)
 
     def close(self) -> None:
-        """Do nothing: only environments on the host hold anything outside the state."""
+        """Do nothing: environments on the host alone hold anything outside the state."""
 
     def init(self) -> EpisodeState:
         """Return a state without episodes or initial states: `refill` before the first `start`."""
@@ -151,8 +151,7 @@ class Episodes:
         return state, action
 
     def receive(self, state: EpisodeState, order_token: Array, after: Any = None) -> Stepped:
-        """Return what the sent actions led to."""
-        del after
+        """Return what the sent actions led to; `after` matters on the host alone."""
         return self.step(state, order_token)
 
     def step(self, state: EpisodeState, action: Actions) -> Stepped:
@@ -175,15 +174,15 @@ class Episodes:
 
     def _repeat(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
         """Return the last state, the summed step, and the episode's length."""
-        new, step, length = self._step_once(state, action, length)
+        last = self._step_once(state, action, length)
         for _ in range(self.action_repeat - 1):
+            state, step, length = last
             # An episode that is over stays where it ended, and earns nothing more.
             over = step.terminated | step.truncated
-            later, more, later_length = self._step_once(new, action, length)
+            new, more, longer = self._step_once(state, action, length)
             more = more._replace(reward=step.reward + more.reward)
-            before, after = (new, step, length), (later, more, later_length)
-            new, step, length = jax.tree.map(partial(jnp.where, over), before, after)
-        return new, step, length
+            last = jax.tree.map(partial(jnp.where, over), last, (new, more, longer))
+        return last
 
     def _step_once(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
         new, step = self.env.step(state, action)
@@ -207,18 +206,12 @@ def _finite(state: Any) -> Bool[Array, " numbers"]:
 
 
 def _cast(new: Any, old: Any) -> Any:
-    """Return `new` with the types of `old`, so that a loop's state never changes type.
-
-    Raises:
-      UsageError: the environment returned a state of another structure or shape.
-    """
+    """Return `new` with the types of `old`: a loop's state changes neither those nor its shapes."""
     if jax.tree.structure(new) != jax.tree.structure(old):
         problem = "step returns a state of another structure than reset does"
         raise UsageError(f"env: {problem}: make them equal")
     for (path, a), b in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
         if jnp.shape(a) != jnp.shape(b):
-            name, shapes = jax.tree_util.keystr(path), (jnp.shape(a), jnp.shape(b))
-            raise UsageError(
-                f"env: state{name} has shape {shapes[0]} after step, {shapes[1]} after reset"
-            )
+            shapes = f"shape {jnp.shape(a)} after step, {jnp.shape(b)} after reset"
+            raise UsageError(f"env: state{jax.tree_util.keystr(path)} has {shapes}")
     return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), new, old)

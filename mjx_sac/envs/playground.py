@@ -61,17 +61,12 @@ def _without_iteration_warnings(model: Any) -> Any:
 
 
 def make(name: str, impl: str) -> BraxEnvironment:
-    """Return Playground's `name`, as it configures it, on MJX's implementation `impl`.
-
-    Raises:
-      UsageError: Playground has no such environment, or it does not run on `impl`.
-    """
+    """Return Playground's `name`, as it configures it, on MJX's implementation `impl`."""
     from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
 
     if name not in registry.ALL_ENVS:
         hint = nearest(name, list(registry.ALL_ENVS))
-        problem = f"MuJoCo Playground has no such environment{hint}"
-        raise UsageError(f"env = 'playground/{name}': {problem}")
+        raise UsageError(f"env = 'playground/{name}': Playground has no such environment{hint}")
     chooses = "impl" in registry.get_default_config(name)
     if impl == "warp" and not chooses:
         raise UsageError(f"impl = 'warp': playground/{name} has no choice of it: leave --impl out")

@@ -69,11 +69,7 @@ def by_brax(name: str) -> bool:
 
 
 def check(name: str, impl: str = "jax") -> None:
-    """Refuse a name that cannot be an environment on that MJX implementation, without JAX.
-
-    Raises:
-      UsageError: one line with the way out.
-    """
+    """Refuse, without JAX, a name that cannot be an environment on that MJX implementation."""
     if name == "swimmer":  # its fluid forces call jnp.clip with an argument that JAX dropped
         problem = "Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10"
         raise UsageError(f"env = 'swimmer': {problem} and newer")
@@ -133,21 +129,18 @@ def _check_module(name: str) -> None:
 
 
 def make(name: str, config: Config | None = None) -> "Environment | HostEnvironment":
-    """Return the environment `name`.
+    """Return the environment `name`, as in `--env`.
 
-    Args:
-      name: as in `--env`.
-      config: for the physics engine, and how environments on the host are stepped.
+    `config` says on what physics engine it is, and how environments on the host are stepped.
 
     Raises:
       UsageError: there is none, or the user's factory failed or returned something else.
     """
-    check(name)
     config = config or Config()
+    check(name, config.impl if name.startswith("playground/") else "jax")
     if name in _registry:
         return _adapt(name, _registry[name], config)
     if name.startswith("playground/"):
-        _check_installed(name, config.impl)
         from mjx_sac.envs import playground
 
         return playground.make(name.partition("/")[2], config.impl)
@@ -170,9 +163,7 @@ def _call_factory(name: str, **arguments: Any) -> Any:
         raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
 
 
-def _adapt(
-    name: str, factory: Callable[[], Any], config: Config
-) -> "Environment | HostEnvironment":
+def _adapt(name: str, factory: Callable[[], Any], config: Config) -> Any:
     """Return our environments as they are, Gymnasium's and Brax's through their adapters."""
     env = factory()
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one

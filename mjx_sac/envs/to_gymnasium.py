@@ -67,11 +67,7 @@ class DeviceEnv(gymnasium.Env):
         return np.array(step.observation), float(step.reward), *ends, {}
 
     def render(self) -> Any:
-        """Return an image [height, width, 3] of bytes, or None unless made to render.
-
-        Raises:
-          RuntimeError: no OpenGL; one line with what to set.
-        """
+        """Return an image [height, width, 3] of bytes, or None unless made to render."""
         if self.render_mode != "rgb_array":
             return None
         from brax.io import image
@@ -80,10 +76,8 @@ class DeviceEnv(gymnasium.Env):
             physics = self._state.inner.pipeline_state
             return image.render_array(self._env.env.sys, physics, *self._size, self._camera)
         except Exception as error:
-            cure = "set MUJOCO_GL to egl or osmesa before Python starts"
-            raise RuntimeError(
-                f"cannot render ({error}): {cure}, and install libegl1 or libosmesa6"
-            ) from error
+            cure = "set MUJOCO_GL=egl or osmesa before Python starts; install libegl1 or libosmesa6"
+            raise RuntimeError(f"cannot render ({error}): {cure}") from error
 
 
 class DeviceVectorEnv(VectorEnv):

@@ -8,14 +8,11 @@ import jax
 import numpy as np
 
 from mjx_sac import envs
-from mjx_sac.config import Config, UsageError, build
+from mjx_sac.config import UsageError, build
 from mjx_sac.losses import Losses
 from mjx_sac.policy.policy import Policy
 from mjx_sac.training.compiled import epoch
 from mjx_sac.training.compiled.evaluate import evaluate
-
-_AT_ONCE = {True: 16, False: 128}
-"""Episodes played in parallel, by `on_host`: there each needs an environment built."""
 
 
 def evaluate_policy(policy: Policy, **how: Any) -> dict[str, np.ndarray]:
@@ -53,17 +50,23 @@ def evaluate_policies(
     policy = policies[0]
     changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
     config = build(type(policy.config), {**policy.config.model_dump(), **changes})
-    environment = _environment(policy, config)
+    environment = envs.make(config.env, config)
+    here, trained = ((x.observation_size, x.action_size) for x in (environment, policy))
+    if here != trained:
+        raise UsageError(
+            f"env = {config.env!r}: {here[0]} numbers in an observation and {here[1]} in an action,"
+            f" the policy was trained with {trained[0]} and {trained[1]}: choose another --env of "
+            f"the same task"
+        )
     experiment = epoch.make_experiment(config, environment, policy.networks, Losses())
-    at_once = min(episodes, _AT_ONCE[experiment.episodes.on_host])
+    # On the host an environment must be built for each that is played at once.
+    at_once = min(episodes, 16 if experiment.episodes.on_host else 128)
     play = jax.jit(partial(evaluate, experiment, episodes=at_once, deterministic=deterministic))
     keys = jax.random.split(jax.random.PRNGKey(seed), -(-episodes // at_once))
 
     def play_all(policy: Policy) -> dict[str, np.ndarray]:
         parts = [jax.device_get(play(policy.actor_params, policy.normalizer, key)) for key in keys]
-        return {
-            name: np.concatenate([part[name] for part in parts])[:episodes] for name in parts[0]
-        }
+        return jax.tree.map(lambda *values: np.concatenate(values)[:episodes], *parts)
 
     try:
         return [play_all(policy) for policy in policies]
@@ -71,15 +74,3 @@ def evaluate_policies(
         raise experiment.episodes.failure or error from None
     finally:
         experiment.episodes.close()
-
-
-def _environment(policy: Policy, config: Config) -> Any:
-    env = envs.make(config.env, config)
-    if (env.observation_size, env.action_size) != (policy.observation_size, policy.action_size):
-        raise UsageError(
-            f"env = {config.env!r}: {env.observation_size} numbers in an observation and "
-            f"{env.action_size} in an action, the policy was trained with "
-            f"{policy.observation_size} and {policy.action_size}: choose another --env of the same "
-            f"task"
-        )
-    return env

@@ -21,8 +21,7 @@ from mjx_sac.policy import numpy_policy
 from mjx_sac.policy.policy import Policy
 from mjx_sac.training.compiled import normalizer
 
-_Act = Callable[[np.ndarray], Any]
-_Format = tuple[bytes, Callable[[pathlib.Path], _Act]]
+_Format = tuple[bytes, Callable[[pathlib.Path], Callable[[np.ndarray], Any]]]
 """What to write, and how to load it."""
 
 
@@ -51,11 +50,10 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
         path.write_bytes(data)
     except OSError as error:
         raise UsageError(f"out = {str(path)!r}: {error.strerror}: choose another --out") from None
-    noise = np.random.default_rng(0).normal(size=(1000, policy.observation_size))
-    observation = policy.normalizer.mean + noise * np.sqrt(policy.normalizer.var)
-    observation = np.asarray(observation, np.float32)
+    mean, std = policy.normalizer.mean, np.sqrt(policy.normalizer.var)
+    observation = np.random.default_rng(0).normal(mean, std, (1000, mean.size)).astype(np.float32)
     difference = np.abs(load(path)(observation) - policy.apply(observation))
-    return float(np.max(difference / np.maximum(policy.action_high - policy.action_low, 1e-30) * 2))
+    return float(np.max(difference / np.maximum(policy.bounds()["half"], 1e-30)))
 
 
 def _stablehlo(policy: Policy) -> _Format:
@@ -77,19 +75,17 @@ def arrays(policy: Policy) -> dict[str, np.ndarray]:
             f"format: the actor is your own {type(actor).__name__}, and only the default one is "
             f"known layer by layer: use stablehlo"
         )
-    params = policy.actor_params["params"]["MLP_0"]
-    names = ["Join_0", *(f"Dense_{i}" for i in range(len(actor.hidden_sizes) - 1)), "Head_0"]
-    found = {"activation": np.array(actor.activation), "layers": np.array(len(names))}
-    for i, name in enumerate(names):
-        found[f"kernel_{i}"] = np.asarray(params[name]["kernel"])
-        found[f"bias_{i}"] = np.asarray(params[name]["bias"])
+    params, n = policy.actor_params["params"]["MLP_0"], policy.action_size
+    hidden = [params[f"Dense_{i}"] for i in range(len(actor.hidden_sizes) - 1)]
     # The head's kernel is transposed. The second half of its outputs is the deviation.
-    head, n = len(names) - 1, policy.action_size
-    found[f"kernel_{head}"] = found[f"kernel_{head}"][:n].T
-    found[f"bias_{head}"] = found[f"bias_{head}"][:n]
+    head = {"kernel": params["Head_0"]["kernel"][:n].T, "bias": params["Head_0"]["bias"][:n]}
+    layers = [params["Join_0"], *hidden, head]
     scaled = policy.config.normalize_observations
     return {
-        **found,
+        "activation": np.array(actor.activation),
+        "layers": np.array(len(layers)),
+        **{f"kernel_{i}": np.asarray(layer["kernel"]) for i, layer in enumerate(layers)},
+        **{f"bias_{i}": np.asarray(layer["bias"]) for i, layer in enumerate(layers)},
         "mean": np.asarray(stats.mean) if scaled else np.zeros_like(stats.mean),
         "std": np.asarray(normalizer.deviation(stats)) if scaled else np.ones_like(stats.mean),
         "clip": np.array(normalizer.CLIP if scaled else np.inf, np.float32),
@@ -127,7 +123,6 @@ _ACTIVATIONS = {
 
 
 def _onnx(policy: Policy) -> _Format:
-    """Write the graph by hand, as text."""
     p = arrays(policy)
     require(["onnx", "onnxruntime"], "onnx", "format = 'onnx'")
     import onnx
@@ -141,22 +136,18 @@ def _onnx(policy: Policy) -> _Format:
         nodes.append(f"h_{i} = Gemm(x_{i}, kernel_{i}, bias_{i})")
         activation = _ACTIVATIONS["tanh" if i == last else str(p["activation"])]
         nodes.append(activation.format(x=f"h_{i}", y=f"x_{i + 1}"))
-    nodes.append(f"c = Mul(x_{last + 1}, half)  d = Add(c, middle)")
-    nodes.append("e = Max(d, low)  f = Min(e, high)")
-    nodes.append(f"action = {'Round' if policy.whole_numbers else 'Identity'}(f)")
+    nodes.append(f"c = Mul(x_{last + 1}, half)  d = Add(c, middle)  e = Max(d, low)")
+    nodes.append(f"f = Min(e, high)  action = {'Round' if policy.whole_numbers else 'Identity'}(f)")
     text = _HEADER.format(policy=policy) + "{" + "\n".join(nodes) + "}"
     model = onnx.parser.parse_model(text)
     used = {name for node in model.graph.node for name in node.input}
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.asarray(constants[name]), name)
-        for name in sorted(used & constants.keys())
-    )
+    for name in sorted(used & constants.keys()):
+        array = onnx.numpy_helper.from_array(np.asarray(constants[name]), name)
+        model.graph.initializer.append(array)
     onnx.checker.check_model(model, full_check=True)
 
-    def load(path: pathlib.Path) -> _Act:
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), providers=["CPUExecutionProvider"]
-        )
+    def load(path: pathlib.Path) -> Callable[[np.ndarray], Any]:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         return lambda observation: session.run(None, {"observation": observation})[0]
 
     return model.SerializeToString(), load

@@ -38,19 +38,16 @@ def problem(backend: str) -> str | None:
 
 
 def choose() -> str | None:
-    """Set `MUJOCO_GL` to the first that works, unless the user has set it or the system needs none.
+    """Set `MUJOCO_GL`, where neither user nor system has, to the first backend that works.
 
-    Returns:
-      None, or what is wrong with every one.
+    Return None, or what is wrong with every one.
     """
     if sys.platform != "linux" or "mujoco" in sys.modules:
         return None
     given = os.environ.get("MUJOCO_GL")
-    reasons: list[str] = []
-    for backend in (given,) if given else BACKENDS:
-        reason = problem(backend)
-        if reason is None:
+    backends = (given,) if given else BACKENDS
+    for backend in backends:
+        if problem(backend) is None:
             os.environ["MUJOCO_GL"] = backend
             return None
-        reasons.append(f"{backend}: {reason}")
-    return "; ".join(reasons)
+    return "; ".join(f"{backend}: {problem(backend)}" for backend in backends)

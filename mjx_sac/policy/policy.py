@@ -17,7 +17,6 @@ from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.base import spaces as spaces_of
 from mjx_sac.networks import Networks
 from mjx_sac.runs import array_store, stored_policy
-from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.compiled import acting
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Params, named_leaves
@@ -34,10 +33,8 @@ class Policy:
     Attributes:
       config: what it was trained with.
       iterations: after how many.
-      observation_size: numbers in a flat observation.
-      action_size: numbers in a flat action.
-      action_low: lower bounds of the flat action; -1 for environments in JAX.
-      action_high: upper bounds; 1 for environments in JAX.
+      observation_size, action_size: how many numbers a flat one has.
+      action_low, action_high: bounds of the flat action; -1 and 1 for environments in JAX.
       whole_numbers: actions are rounded, as the environment's are integers.
       spaces: shapes and types of observations and actions, see `envs.base.spaces`.
       networks: the modules.
@@ -63,14 +60,9 @@ class Policy:
         self._exact = self.config.model_copy(update={"matmul_precision": "highest"})
 
     def apply(self, observation: ArrayLike, key: Key | None = None) -> jax.Array:
-        """Return the action for a raw, flat observation; pure, for use under `jit` and `vmap`.
+        """Return actions, `[..., action_size]`, for raw observations, `[..., observation_size]`.
 
-        Args:
-          observation: `[..., observation_size]`, as the environment returns it.
-          key: samples the action; without it the action is deterministic.
-
-        Returns:
-          `[..., action_size]`, within the environment's bounds.
+        Pure, for use under `jit` and `vmap`. A `key` samples; without one they are deterministic.
         """
         raw = jnp.asarray(observation, jnp.float32)
         action = acting.policy(
@@ -113,8 +105,8 @@ class Policy:
     def _flat(self, observation: Any) -> np.ndarray:
         structure = self.spaces["observation"]
         try:
-            flat = _flatten(structure, observation, self.observation_size)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            flat = _flatten(structure, observation)
+        except (ValueError, TypeError, LookupError) as error:
             reason = f"without {error}" if isinstance(error, KeyError) else error
             named = isinstance(structure, dict)
             shape = (self.observation_size,) if named else tuple(structure)
@@ -123,23 +115,20 @@ class Policy:
                 f"observation: {reason}: this policy takes shape {shape} or "
                 f"(batch, {str(shape).strip('(),')}){parts}"
             ) from None
-        if not np.isfinite(flat).all():
-            where = np.argwhere(~np.isfinite(flat))[0]
-            raise ObservationError(
-                f"observation = {flat[tuple(where)]} at {where.tolist()}: only finite numbers can "
-                f"be acted on"
-            )
+        bad = np.argwhere(~np.isfinite(flat)).tolist()
+        if bad:
+            first = f"observation = {flat[tuple(bad[0])]} at {bad[0]}"
+            raise ObservationError(f"{first}: only finite numbers can be acted on")
         return flat
 
 
-def _flatten(structure: Any, observation: Any, size: int) -> np.ndarray:
+def _flatten(structure: Any, observation: Any) -> np.ndarray:
     """Return as `[..., size]` what has `structure`, or is flat already."""
     if isinstance(structure, dict) and isinstance(observation, Mapping | tuple):
         keys = structure if isinstance(observation, Mapping) else map(int, structure)
         parts = zip(keys, structure.values(), strict=True)
-        flat = [_flatten(part, observation[key], _size(part)) for key, part in parts]
-        return np.concatenate(flat, axis=-1)
-    array = np.asarray(observation, np.float32)
+        return np.concatenate([_flatten(part, observation[key]) for key, part in parts], axis=-1)
+    array, size = np.asarray(observation, np.float32), _size(structure)
     shape = (size,) if isinstance(structure, dict) else tuple(structure)
     batch = array.shape[: max(array.ndim - len(shape), 0)]
     if array.shape == batch + shape:
@@ -149,10 +138,8 @@ def _flatten(structure: Any, observation: Any, size: int) -> np.ndarray:
     raise ValueError(f"shape {array.shape}")
 
 
-def _size(structure: Any) -> int:
-    if isinstance(structure, dict):
-        return sum(map(_size, structure.values()))
-    return math.prod(structure)
+def _size(part: Any) -> int:
+    return sum(map(_size, part.values())) if isinstance(part, dict) else math.prod(part)
 
 
 def load_policy(
@@ -188,20 +175,12 @@ def load_policy(
         action_size = math.prod(spaces["action"]["shape"])
         networks = loader.load(stored.config).networks(stored.config, action_size)
     stats = [jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")]
-    params = _restore(stored, networks, arrays, stats[1].shape)
-    return Policy(config, stored.iterations, spaces, networks, params, NormalizerState(*stats))
-
-
-def _restore(
-    stored: StoredPolicy, networks: Networks, arrays: dict[str, np.ndarray], shape: tuple[int, ...]
-) -> Params:
-    observation = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    observation = jax.ShapeDtypeStruct((1, *stats[1].shape), jnp.float32)
     like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), observation)
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}
     if {name: array.shape for name, array in arrays.items()} != wanted:
-        raise UsageError(
-            f"run = {str(stored.directory)!r}: trained with networks of your own: pass them as "
-            f"`networks`"
-        )
+        own = f"run = {str(run)!r}: trained with networks of your own"
+        raise UsageError(f"{own}: pass them as `networks`")
     leaves = [jnp.asarray(arrays[name]) for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    params = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return Policy(config, stored.iterations, spaces, networks, params, NormalizerState(*stats))

@@ -14,8 +14,6 @@ from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import opengl, video, viewer
 from mjx_sac.policy.policy import Policy
 
-_SIZE = 640, 480
-
 
 class Episode(NamedTuple):
     """A recorded episode.
@@ -49,9 +47,6 @@ def record(
       seconds: of each episode at most.
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
 
-    Returns:
-      Each episode's return and length.
-
     Raises:
       UsageError: the environment cannot be drawn, an extra is not installed, or `out` cannot be
         written.
@@ -68,7 +63,8 @@ def record(
     shown = video.thinned(played, scene.dt, period)
     if out.suffix == ".html":
         title = f"{policy.config.env} after {policy.iterations:,} iterations"
-        poses = np.stack([_poses(scene.data()) for _ in shown])
+        moments = (scene.data() for _ in shown)
+        poses = np.stack([np.concatenate([x.xpos, x.xquat], axis=-1) for x in moments])
         out.write_text(viewer.page(scene.model, poses, period, title))
     else:
         video.write((scene.image() for _ in shown), out, period)
@@ -92,18 +88,8 @@ def _play(
         log.append(Episode(total, steps, bool(ended)))
 
 
-def _poses(data: Any) -> np.ndarray:
-    """Return position and quaternion of every body, `[body, 7]`."""
-    return np.concatenate([data.xpos, data.xquat], axis=-1)
-
-
 class _DeviceScene:
-    """An environment in JAX with a MuJoCo model, whose states have `qpos`: Brax's, Playground's.
-
-    Attributes:
-      model: MuJoCo's.
-      dt: seconds in a step.
-    """
+    """An environment in JAX with a MuJoCo model, whose states have `qpos`: Brax's, Playground's."""
 
     def __init__(self, policy: Policy, env: Any, camera: str | None, draw: bool) -> None:
         import jax
@@ -117,11 +103,16 @@ class _DeviceScene:
                 f"env = {policy.config.env!r}: cannot be drawn: it has no MuJoCo model (attributes "
                 f"`mj_model` and `dt`)"
             )
-        self.dt = float(inner.dt)
+        self.dt = float(inner.dt)  # seconds in a step
         self._forward, self._data = mujoco.mj_forward, mujoco.MjData(self.model)
         if draw:
             self._camera = _camera(self.model, camera)
-            self._renderer = _renderer(self.model)
+            buffer = self.model.vis.global_
+            width, height = buffer.offwidth, buffer.offheight = 640, 480
+            try:
+                self._renderer = mujoco.Renderer(self.model, height, width)
+            except Exception as error:  # whatever a GL library raises
+                raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
         self._key = partial(jax.random.fold_in, jax.random.PRNGKey(policy.config.seed))
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         self._act = jax.jit(lambda state: policy.apply(state.observation))
@@ -153,7 +144,7 @@ class _DeviceScene:
 
 
 class _HostScene:
-    """One of Gymnasium's environments, which draws itself; attributes as of `_DeviceScene`."""
+    """One of Gymnasium's environments, which draws itself."""
 
     def __init__(self, policy: Policy, env: Any, camera: str | None, draw: bool) -> None:
         self._policy, self._name = policy, env.name
@@ -187,17 +178,6 @@ class _HostScene:
         except Exception as error:
             reason = f"{error}: {opengl.WAY_OUT}" if self.model else error
             raise UsageError(f"env = {self._name!r}: cannot draw itself: {reason}") from None
-
-
-def _renderer(model: Any) -> Any:
-    import mujoco
-
-    width, height = _SIZE
-    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-    try:
-        return mujoco.Renderer(model, height, width)
-    except Exception as error:  # whatever a GL library raises
-        raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
 
 
 def _camera(model: Any, name: str | None) -> Any:

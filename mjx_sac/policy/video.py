@@ -13,12 +13,11 @@ from mjx_sac.policy import viewer
 
 _FASTEST = {".mp4": 60, ".gif": 30, ".html": 60}  # frames per second; more are not seen
 _MODULES = {".mp4": ["av", "imageio"], ".gif": ["PIL"], ".html": ["trimesh"]}
-_GIF_SIZE = (400, 300)
 _T = TypeVar("_T")
 
 
 def check(out: pathlib.Path) -> None:
-    """Make the directory of a file; refuse one that cannot be written, before anything is compiled.
+    """Make the directory of `out`, before anything is compiled.
 
     Raises:
       UsageError: there is no such format, its extra is not installed, or it cannot be written.
@@ -54,13 +53,7 @@ def thinned(moments: Iterable[_T], dt: float, period: float) -> Iterator[_T]:
 
 
 def write(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None:
-    """Write frames, `[height, width, 3]` bytes each, one at a time.
-
-    Args:
-      frames: all of one size.
-      out: ends in .mp4 or .gif.
-      period: seconds that each is shown for.
-    """
+    """Write frames of one size, `[height, width, 3]` bytes, each shown for `period` seconds."""
     {".mp4": _mp4, ".gif": _gif}[out.suffix](frames, out, period)
 
 
@@ -79,10 +72,8 @@ def _gif(frames: Iterator[np.ndarray], out: pathlib.Path, period: float) -> None
 
     def reduced(frame: np.ndarray) -> Image.Image:
         image = Image.fromarray(frame)
-        image.thumbnail(_GIF_SIZE)
+        image.thumbnail((400, 300))
         return image
 
-    images = map(reduced, frames)
-    next(images).save(
-        out, save_all=True, append_images=images, duration=round(period * 1000), loop=0
-    )
+    small = map(reduced, frames)
+    next(small).save(out, save_all=True, append_images=small, duration=round(1000 * period), loop=0)

@@ -12,10 +12,9 @@ or copied by itself.
 import contextlib
 import hashlib
 import json
-import math
 import os
-import pathlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes  # registers bfloat16 and the like with NumPy
@@ -41,15 +40,11 @@ class Written(NamedTuple):
 
 
 def write(
-    directory: pathlib.Path,
-    arrays: Mapping[str, np.ndarray],
-    header: Mapping[str, Any],
-    older: pathlib.Path | None,
+    directory: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], older: Path | None
 ) -> Written:
     """Write `arrays` and the JSON `header`, linking files that the store `older` has too.
 
-    Raises:
-      OSError: the disk is full or not writable; `directory` must then be thrown away.
+    After an OSError `directory` must be thrown away.
     """
     total = new = 0
 
@@ -82,7 +77,7 @@ def write(
     return Written(total, new)
 
 
-def manifest(directory: pathlib.Path) -> dict[str, Any]:
+def manifest(directory: Path) -> dict[str, Any]:
     """Return the keys of the header that was written, and "leaves": dtype and shape by name.
 
     Raises:
@@ -102,12 +97,8 @@ def manifest(directory: pathlib.Path) -> dict[str, Any]:
     return body
 
 
-def verify(directory: pathlib.Path) -> dict[str, Any]:
-    """Read every file, and return the manifest.
-
-    Raises:
-      DamagedError: the first file that is not what was written.
-    """
+def verify(directory: Path) -> dict[str, Any]:
+    """Read every file and return the manifest, or raise DamagedError for the first changed one."""
     body = manifest(directory)
     names = {name for leaf in body["leaves"].values() for name in leaf.get("pieces", ()) if name}
     for name in sorted(names | {body["packed"]}):
@@ -115,31 +106,23 @@ def verify(directory: pathlib.Path) -> dict[str, Any]:
     return body
 
 
-def read(
-    directory: pathlib.Path, body: dict[str, Any] | None = None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield names and arrays; `body` is the manifest where it has been read.
-
-    Raises:
-      DamagedError: a file is not what was written.
-    """
+def read(directory: Path, body: dict[str, Any] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and arrays, or raise as `verify`; `body` is the manifest where it is known."""
     body = body or manifest(directory)
     packed = _load(directory / body["packed"])
     for name, leaf in body["leaves"].items():
-        dtype, shape = np.dtype(leaf["dtype"]), tuple(leaf["shape"])
+        dtype, shape = leaf["dtype"], leaf["shape"]
         if "offset" in leaf:
-            flat = np.frombuffer(packed, dtype, math.prod(shape), leaf["offset"])
-            yield name, flat.reshape(shape)
+            yield name, np.ndarray(shape, dtype, packed, leaf["offset"])
             continue
         array = np.zeros(shape, dtype)
         for piece, file in zip(_pieces(array, leaf["rows"]), leaf["pieces"], strict=True):
             if file:
-                piece[...] = np.frombuffer(_load(directory / file), dtype).reshape(piece.shape)
+                piece[...] = np.ndarray(piece.shape, dtype, _load(directory / file))
         yield name, array
 
 
 def _pieces(array: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Return views of that many consecutive rows each."""
     return (array[i : i + rows] for i in range(0, len(array), rows))
 
 
@@ -147,7 +130,7 @@ def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _link(older: pathlib.Path | None, directory: pathlib.Path, name: str) -> bool:
+def _link(older: Path | None, directory: Path, name: str) -> bool:
     """Return whether `name` could be linked: not if `older` lacks it or is just being deleted."""
     with contextlib.suppress(OSError):  # or the file system has no links
         if older:
@@ -156,14 +139,14 @@ def _link(older: pathlib.Path | None, directory: pathlib.Path, name: str) -> boo
     return False
 
 
-def _write(path: pathlib.Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())  # on the disk before the checkpoint becomes visible
 
 
-def _load(path: pathlib.Path) -> bytes:
+def _load(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -8,12 +8,12 @@ resume, and `policy`, what acting needs.
 import contextlib
 import dataclasses
 import logging
-import pathlib
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.runs import array_store
-from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
+from mjx_sac.runs.directory import ITEMS, OTHERWISE, checkpoint_path, steps
 from mjx_sac.types import named_leaves
 
 _DELETING = "deleting-"
@@ -44,11 +44,11 @@ class _Handler(ocp.AsyncCheckpointHandler):
 
     def save(self, directory: Any, args: "_Save") -> None:
         started = time.perf_counter()
-        written = array_store.write(pathlib.Path(directory), args.arrays, args.header, args.older)
+        written = array_store.write(Path(directory), args.arrays, args.header, args.older)
         self.written = (written, time.perf_counter() - started)
 
     def restore(self, directory: Any, args: Any = None) -> Arrays:
-        return dict(array_store.read(pathlib.Path(directory)))
+        return dict(array_store.read(Path(directory)))
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -59,7 +59,7 @@ class _Handler(ocp.AsyncCheckpointHandler):
 class _Save(ocp.args.CheckpointArgs):
     arrays: Arrays
     header: dict[str, Any]
-    older: pathlib.Path | None  # an older checkpoint's part, to link unchanged files from
+    older: Path | None  # an older checkpoint's part, to link unchanged files from
 
 
 @ocp.args.register_with_handler(_Handler, for_restore=True)
@@ -73,21 +73,17 @@ class Checkpoints:
 
     def __init__(
         self,
-        directory: pathlib.Path,
+        directory: Path,
         max_to_keep: int,
         header: Mapping[str, Any],
         *,
-        fetch: Callable[[Iterable[tuple[str, Any]]], Arrays] = dict,
+        fetch: Callable[[Iterable[tuple[str, Any]]], Arrays],
         writes: bool = True,
     ) -> None:
-        """Prepare to write.
+        """Prepare to write; every manifest says what is in `header`, which is for JSON.
 
-        Args:
-          directory: the run's.
-          max_to_keep: checkpoints.
-          header: what every manifest says, for JSON.
-          fetch: copies named arrays to the host; all processes call it.
-          writes: False for processes that only send their parts.
+        `fetch` copies named arrays to the host; all processes call it, also those that only send
+        their parts: `writes` is False there.
         """
         self._directory, self._path = directory, (directory / "checkpoints").absolute()
         self._max_to_keep, self._header, self._fetch = max_to_keep, header, fetch
@@ -108,20 +104,13 @@ class Checkpoints:
         )
         for left in self._path.glob(f"{_DELETING}*"):  # by a process killed while deleting
             shutil.rmtree(left, ignore_errors=True)
-        handlers = dict(self._handlers)
-        return ocp.CheckpointManager(self._path, options=options, item_handlers=handlers)
+        return ocp.CheckpointManager(self._path, options=options, item_handlers={**self._handlers})
 
-    def save(
-        self, iterations: int, items: Mapping[str, Any], returns: Iterable[float] = ()
-    ) -> None:
-        """Copy to the host and write in the background; what is saved may then be donated.
+    def save(self, iterations: int, items: dict[str, Any], returns: Iterable[float] = ()) -> None:
+        """Copy pytrees by the names in `ITEMS` to the host, and write them in the background.
 
-        All processes must call it.
-
-        Args:
-          iterations: names the checkpoint.
-          items: "state" and "policy", each a pytree of arrays.
-          returns: of each agent, by which the best is known.
+        All processes must call it; what is saved may then be donated. By the agents' `returns` the
+        best is known.
 
         Raises:
           TrainingError: this checkpoint or the one before could not be written.
@@ -138,7 +127,7 @@ class Checkpoints:
             self._manager.save(iterations, args=ocp.args.Composite(**saves))
         self._stalled = time.perf_counter() - started
 
-    def _older(self, item: str) -> pathlib.Path | None:
+    def _older(self, item: str) -> Path | None:
         """Return the checkpoint that the next one shares files with.
 
         Never the one right before it, which must survive damage to the newest, unless only one is
@@ -166,11 +155,7 @@ class Checkpoints:
         }
 
     def wait(self) -> None:
-        """Return when everything saved so far is on disk.
-
-        Raises:
-          TrainingError: it cannot be written.
-        """
+        """Return when all that was saved is on disk, or raise TrainingError."""
         if self._manager is None:
             return
         with self._failing():
@@ -200,7 +185,7 @@ class Checkpoints:
 
 
 def restore(
-    directory: pathlib.Path,
+    directory: Path,
     step: int,
     like: Any,
     place: Callable[[str, np.ndarray], Any],
@@ -210,7 +195,7 @@ def restore(
 
     Args:
       directory: the run's.
-      step: iterations of the checkpoint.
+      step: names the checkpoint.
       like: a pytree of arrays or shapes such as the run would start with.
       place: puts a named array where the run needs it.
       manifest: of the state, where it has been read already.
@@ -222,9 +207,8 @@ def restore(
     path = checkpoint_path(directory, step)
     array_store.verify(path / "policy")
     manifest = manifest or array_store.manifest(path / "state")
-    leaves = {_renamed(name): leaf for name, leaf in manifest["leaves"].items()}
-    found = {name: (tuple(leaf["shape"]), leaf["dtype"]) for name, leaf in leaves.items()}
-    wanted = {name: (x.shape, np.dtype(x.dtype).name) for name, x in named_leaves(like)}
+    found = {_renamed(k): f"{x['dtype']}{x['shape']}" for k, x in manifest["leaves"].items()}
+    wanted = {k: f"{np.dtype(x.dtype).name}{list(x.shape)}" for k, x in named_leaves(like)}
     _compare(path, wanted, found)
     stored = ((_renamed(name), x) for name, x in array_store.read(path / "state", manifest))
     arrays = {name: place(name, x) for name, x in stored}
@@ -236,19 +220,12 @@ def _renamed(name: str) -> str:
     return re.sub(r"^numbers\.", "hyperparameters.", name)
 
 
-def _compare(path: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+def _compare(path: Path, wanted: dict[str, str], found: dict[str, str]) -> None:
     differing = [
-        f"{name} is {_describe(found.get(name))}, this run's {_describe(wanted.get(name))}"
-        for name in sorted(wanted.keys() | found.keys())
-        if wanted.get(name) != found.get(name)
+        f"{name} is {found.get(name, 'missing')}, this run's {wanted.get(name, 'missing')}"
+        for name in sorted(dict(wanted.items() ^ found.items()))
     ]
     if differing:
         more = f" and {len(differing) - 8} more" if len(differing) > 8 else ""
-        raise UsageError(
-            f"checkpoint {path} does not fit: {'; '.join(differing[:8])}{more}: choose another "
-            f"--logdir, or restart with --overwrite"
-        )
-
-
-def _describe(leaf: tuple[tuple[int, ...], str] | None) -> str:
-    return "missing" if leaf is None else f"{leaf[1]}{list(leaf[0])}"
+        listed = "; ".join(differing[:8]) + more
+        raise UsageError(f"checkpoint {path} does not fit: {listed}: {OTHERWISE}")

@@ -4,34 +4,34 @@ import contextlib
 import fcntl
 import json
 import os
-import pathlib
 import shutil
 import socket
 from collections.abc import Generator, Iterable
-from typing import Any
+from pathlib import Path
 
 from mjx_sac.config import Config, UsageError, agent_names
 from mjx_sac.runs import provenance
 
 ITEMS = ("state", "policy")
 """The parts of a checkpoint: what a run needs to resume, and what acting needs."""
+OTHERWISE = "choose another --logdir, or restart with --overwrite"
 
 # In this order: half-removed checkpoints must not look like a run.
 _OURS = ("kwargs.json", "checkpoints")
 
 
-def steps(directory: pathlib.Path) -> list[int]:
+def steps(directory: Path) -> list[int]:
     """Return iterations of all complete checkpoints, oldest first; unfinished have no number."""
     return sorted(int(p.name) for p in (directory / "checkpoints").glob("*") if p.name.isdigit())
 
 
-def checkpoint_path(directory: pathlib.Path, step: int) -> pathlib.Path:
+def checkpoint_path(directory: Path, step: int) -> Path:
     """Return where the checkpoint at `step` iterations lies."""
     return directory / "checkpoints" / str(step)
 
 
 @contextlib.contextmanager
-def lock(directory: pathlib.Path) -> Generator[None]:
+def lock(directory: Path) -> Generator[None]:
     """Hold a run's directory, making it if need be; released when the process ends, however.
 
     Raises:
@@ -46,13 +46,11 @@ def lock(directory: pathlib.Path) -> Generator[None]:
         except OSError:
             file.seek(0)
             holder = file.read().strip() or "(unknown)"
-            raise UsageError(
-                f"logdir = {str(directory)!r}: process {holder} trains there: wait for it, "
-                f"stop it, or choose another --logdir"
-            ) from None
+            problem = f"logdir = {str(directory)!r}: process {holder} trains there"
+            way_out = "wait for it, stop it, or choose another --logdir"
+            raise UsageError(f"{problem}: {way_out}") from None
         file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        print(f"{os.getpid()} on {socket.gethostname()}", file=file, flush=True)
         try:
             yield
         finally:
@@ -61,20 +59,15 @@ def lock(directory: pathlib.Path) -> Generator[None]:
                 directory.rmdir()
 
 
-def create(directory: pathlib.Path) -> None:
-    """Make the run's directory.
-
-    Raises:
-      UsageError: it cannot be made, which permissions alone do not show: root may write
-        everywhere, but not in /proc.
-    """
+def create(directory: Path) -> None:
+    """Make the run's directory, or raise UsageError: permissions do not show all, as in /proc."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(directory, error.strerror) from None
 
 
-def check_writable(directory: pathlib.Path) -> None:
+def check_writable(directory: Path) -> None:
     """Raise UsageError where `directory` could not be made or written to; writes nothing."""
     existing = directory
     try:
@@ -88,11 +81,11 @@ def check_writable(directory: pathlib.Path) -> None:
         raise _unusable(directory, f"{existing} cannot be written to")
 
 
-def _unusable(directory: pathlib.Path, reason: str | None) -> UsageError:
+def _unusable(directory: Path, reason: str | None) -> UsageError:
     return UsageError(f"logdir = {str(directory)!r}: {reason}: choose another --logdir")
 
 
-def set_aside(directory: pathlib.Path, damaged: Iterable[int]) -> None:
+def set_aside(directory: Path, damaged: Iterable[int]) -> None:
     """Rename damaged checkpoints, so that the run can save there again and nothing is lost."""
     for step in damaged:
         path = checkpoint_path(directory, step)
@@ -102,7 +95,7 @@ def set_aside(directory: pathlib.Path, damaged: Iterable[int]) -> None:
         path.replace(target)
 
 
-def clear(directory: pathlib.Path) -> None:
+def clear(directory: Path) -> None:
     """Remove an older run: its checkpoints, event files and `kwargs.json`, and nothing else."""
     names: tuple[str, ...] = ()
     with contextlib.suppress(Exception):  # no kwargs.json, or an unreadable one: no population
@@ -116,20 +109,17 @@ def clear(directory: pathlib.Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def write_kwargs(config: Config, directory: pathlib.Path) -> None:
+def write_kwargs(config: Config, directory: Path) -> None:
     """Write `kwargs.json`, `provenance.description` for people and scripts.
 
     A run resumes from its checkpoints alone. Each agent of a population has its own.
     """
     described = provenance.description(config)
-    _write_json(directory, described)
     # A single agent has no name.
-    for name, agent in zip(config.agent_names(), config.population(), strict=False):
+    agents = zip(config.agent_names(), config.population(), strict=False)
+    for name, its_config in [("", config), *agents]:
         create(directory / name)
-        _write_json(directory / name, {**described, "config": agent.model_dump(mode="json")})
-
-
-def _write_json(directory: pathlib.Path, described: dict[str, Any]) -> None:
-    temporary = directory / "kwargs.json.tmp"
-    temporary.write_text(json.dumps(described, indent=2) + "\n")
-    temporary.replace(directory / "kwargs.json")  # atomic: the old file or the new one
+        temporary = directory / name / "kwargs.json.tmp"
+        body = {**described, "config": its_config.model_dump(mode="json")}
+        temporary.write_text(json.dumps(body, indent=2) + "\n")
+        temporary.replace(directory / name / "kwargs.json")  # atomic: the old file or the new one

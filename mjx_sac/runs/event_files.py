@@ -1,10 +1,10 @@
 """TensorBoard event files: scalars over iterations, and the hyperparameters."""
 
 # pyright: basic
-import pathlib
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -15,6 +15,9 @@ from tensorboardX.summary import hparams
 
 from mjx_sac.config import UsageError
 
+Curves = dict[str, dict[int, float]]
+"""By tag, values by iterations."""
+
 
 class EventWriter:
     """Writes one event file into a run's directory, so that TensorBoard shows one curve per run.
@@ -24,15 +27,10 @@ class EventWriter:
     nothing can be written, training continues.
     """
 
-    def __init__(
-        self, directory: pathlib.Path, iterations: int, warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, directory: Path, iterations: int, warn: Callable[[str], None]) -> None:
         """Open the file, and hide what an interrupted run logged past `iterations` and lost.
 
-        Args:
-          directory: the run's.
-          iterations: of the checkpoint that is resumed.
-          warn: called once, if events cannot be written.
+        `warn` is called once, if events cannot be written.
         """
         self._warn = warn
         self._writer: EventsWriter | None = None
@@ -46,9 +44,7 @@ class EventWriter:
 
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
         """Fill the HParams tab, in this file; tensorboardX would make a directory for it."""
-        plain = {
-            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in config.items()
-        }
+        plain = {k: v if isinstance(v, int | float | str) else str(v) for k, v in config.items()}
         for summary in hparams(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0}):
             self._write(Event(summary=summary))
 
@@ -78,15 +74,15 @@ class EventWriter:
             self._writer.close()
 
 
-def read(directory: pathlib.Path) -> dict[str, dict[int, float]]:
-    """Return a run's curves: by tag, values by iterations, without what was logged and lost.
+def read(directory: Path) -> Curves:
+    """Return a run's curves, without what was logged and lost.
 
     (TensorBoard's own reader takes a second to import, and imports TensorFlow if it is installed.)
 
     Raises:
       UsageError: an event file is damaged.
     """
-    curves: dict[str, dict[int, float]] = {}
+    curves: Curves = {}
     for path in sorted(directory.glob("events.out.tfevents.*")):
         for event in _events(path):
             if event.session_log.status == SessionLog.START:
@@ -98,7 +94,7 @@ def read(directory: pathlib.Path) -> dict[str, dict[int, float]]:
     return {tag: curve for tag, curve in curves.items() if curve}
 
 
-def _events(path: pathlib.Path) -> Iterator[Any]:
+def _events(path: Path) -> Iterator[Any]:
     """Yield the events of a file, whose last record a run in progress may have half written.
 
     A record is a length (8 bytes), its checksum (4), an `Event` and its checksum (4).
@@ -111,8 +107,6 @@ def _events(path: pathlib.Path) -> Iterator[Any]:
         try:
             yield Event.FromString(data[start + 12 : end])
         except DecodeError:
-            raise UsageError(
-                f"{path} is damaged at byte {start:,}: set it aside; the run's other event files "
-                f"can be read"
-            ) from None
+            place = f"{path} is damaged at byte {start:,}"
+            raise UsageError(f"{place}: set it aside, and the run's others are read") from None
         start = end + 4

@@ -2,37 +2,33 @@
 
 import contextlib
 import json
-import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from mjx_sac.config import Config, agent_names
 from mjx_sac.runs import array_store, event_files, stored_policy
 from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
-
-Curves = dict[str, dict[int, float]]
-"""By tag, values by iterations."""
+from mjx_sac.runs.event_files import Curves
 
 RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
 
 
-def inspect(run: str | pathlib.Path) -> dict[str, Any]:
-    """Return configuration, progress, checkpoints, last returns, versions and commit, for JSON.
-
-    The curves of several agents are averaged.
+def inspect(run: str | Path) -> dict[str, Any]:
+    """Return what there is to know of a run, for JSON; the curves of several agents are averaged.
 
     Raises:
       UsageError: `run` is no run's directory, or what is there is damaged.
     """
-    directory = pathlib.Path(run)
+    directory = Path(run)
     description = _description(directory)
     config, defaults = description["config"], Config().model_dump(mode="json")
     agents = {name: event_files.read(directory / name) for name in agent_names(config)}
     curves = _mean(agents) if agents else event_files.read(directory)
     checkpoints = [_checkpoint(checkpoint_path(directory, step)) for step in steps(directory)]
     intact = [one["iterations"] for one in checkpoints if not one["damaged"]]
-    returns = {tag: dict(sorted(curves[tag].items())) for tag in RETURNS if tag in curves}
+    returns = {tag: sorted(curves[tag].items()) for tag in RETURNS if tag in curves}
     return {
         "run": str(run),
         "env": config["env"],
@@ -42,12 +38,12 @@ def inspect(run: str | pathlib.Path) -> dict[str, Any]:
             "total": config["iterations"],
         },
         "checkpoints": checkpoints,
-        "bytes_on_disk": _bytes(directory.rglob("*")),
+        "bytes_on_disk": _bytes(directory),
         "agents": {
             name: {tag: _last(of_agent.get(tag, {})) for tag in RETURNS}
             for name, of_agent in agents.items()
         },
-        "returns": {tag: {str(x): y for x, y in curve.items()} for tag, curve in returns.items()},
+        "returns": {tag: {str(x): y for x, y in points} for tag, points in returns.items()},
         "iterations_per_second": _last(curves.get("time/fps", {})),
         "not_default": {k: v for k, v in config.items() if k not in defaults or v != defaults[k]},
         "config": config,
@@ -66,7 +62,7 @@ def _mean(agents: Mapping[str, Curves]) -> Curves:
     return {tag: {x: fmean(ys) for x, ys in points.items()} for tag, points in values.items()}
 
 
-def _description(directory: pathlib.Path) -> dict[str, Any]:
+def _description(directory: Path) -> dict[str, Any]:
     """Return `kwargs.json`, or where there is none what the newest checkpoint says."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         found = json.loads((directory / "kwargs.json").read_text())
@@ -75,7 +71,7 @@ def _description(directory: pathlib.Path) -> dict[str, Any]:
     return stored_policy.find(directory).manifest
 
 
-def _checkpoint(path: pathlib.Path) -> dict[str, Any]:
+def _checkpoint(path: Path) -> dict[str, Any]:
     """Return iterations, size, and damage as far as the manifests show it."""
     damaged = None
     try:
@@ -83,13 +79,13 @@ def _checkpoint(path: pathlib.Path) -> dict[str, Any]:
             array_store.manifest(path / item)
     except array_store.DamagedError as error:
         damaged = str(error)
-    return {"iterations": int(path.name), "bytes": _bytes(path.rglob("*")), "damaged": damaged}
+    return {"iterations": int(path.name), "bytes": _bytes(path), "damaged": damaged}
 
 
-def _bytes(paths: Iterable[pathlib.Path]) -> int:
-    """Return the size of all files among `paths`; those that checkpoints share count once."""
+def _bytes(directory: Path) -> int:
+    """Return the size of all files; those that checkpoints share count once."""
     sizes: dict[int, int] = {}
-    for path in paths:
+    for path in directory.rglob("*"):
         with contextlib.suppress(OSError):  # a run in progress has just deleted it
             stat = path.lstat()
             sizes[stat.st_ino] = 0 if path.is_dir() else stat.st_size

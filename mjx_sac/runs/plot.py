@@ -3,9 +3,9 @@
 # pyright: basic
 import csv
 import json
-import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ def _label(name: str, value: Any) -> str:
 
 def draw(
     curves: Mapping[str, Sequence[Curve]],
-    out: pathlib.Path,
+    out: Path,
     *,
     title: str = "",
     y_label: str = "return",
@@ -88,12 +88,8 @@ def draw(
 ) -> None:
     """Draw the mean and interval of each group, and every run as a thin line.
 
-    Args:
-      curves: runs by the name of their group, in the order of the legend.
-      out: the file, whose suffix says the format.
-      title: above the picture.
-      y_label: what the curves show.
-      points: others' figures to show beside the curves, by name.
+    `curves` are runs by the name of their group, in the order of the legend; `points` are others'
+    figures to show beside them, by name. The suffix of `out` says the format.
     """
     from matplotlib.figure import Figure  # pyplot would open windows and takes twice the time
     from matplotlib.ticker import EngFormatter
@@ -107,8 +103,9 @@ def draw(
         again, color = divmod(i, len(_COLORS))
         _draw_group(axes, name, runs, _COLORS[color], ("-", "--", ":")[again % 3])
     for i, (name, curve) in enumerate(points.items()):
-        x, y = zip(*curve, strict=True)
-        axes.plot(x, y, "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
+        axes.plot(
+            *zip(*curve, strict=True), "osD^vPX*"[i % 8], color="0.25", mfc="none", label=name
+        )
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3)
@@ -129,7 +126,7 @@ def _draw_group(axes: Any, name: str, runs: Sequence[Curve], color: str, style: 
     axes.plot([], [], style, color=color, linewidth=2, label=textwrap.fill(f"{name} ({how})", 95))
 
 
-def check(out: pathlib.Path) -> None:
+def check(out: Path) -> None:
     """Raise UsageError where no file with this suffix can be written here."""
     if out.suffix not in PICTURES + NUMBERS:
         known = ", ".join(PICTURES + NUMBERS)
@@ -140,19 +137,15 @@ def check(out: pathlib.Path) -> None:
 
 def write(
     curves: Mapping[str, Mapping[str, Curve]],
-    out: pathlib.Path,
+    out: Path,
     metric: str,
     title: str = "",
     sources: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw groups of runs, or write them as numbers, as the suffix of `out` says.
 
-    Args:
-      curves: by group, the curves of its runs by their directories.
-      out: the file.
-      metric: what the curves show.
-      title: above a picture.
-      sources: by directory, what a run was trained with; for JSON.
+    `curves` are those of each group, by the directories of its runs; JSON also has `sources`: by
+    directory, what a run was trained with.
 
     Raises:
       UsageError: the file cannot be written, see `check`.
@@ -162,8 +155,7 @@ def write(
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".json":
             groups = [_numbers(name, runs) for name, runs in curves.items()]
-            trained_with = _shared(sources or {})
-            body = {"metric": metric, "groups": groups, "trained_with": trained_with}
+            body = {"metric": metric, "groups": groups, "trained_with": _shared(sources or {})}
             out.write_text(json.dumps(body, indent=1))
         elif out.suffix == ".csv":
             _write_csv(curves, out, metric)
@@ -190,7 +182,7 @@ def _shared(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: pathlib.Path, metric: str) -> None:
+def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: Path, metric: str) -> None:
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["group", "runs", "interval", "iterations", metric, "low", "high"])

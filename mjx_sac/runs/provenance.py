@@ -2,10 +2,10 @@
 
 import importlib.metadata
 import os
-import pathlib
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import loader
@@ -19,16 +19,15 @@ _PACKAGES = (
 
 def description(config: Config) -> dict[str, Any]:
     """Return the configuration, versions, commit and, where there is one, the losses' SHA-256."""
-    described = {"config": config.model_dump(mode="json"), **_software()}
     losses = {"losses_sha256": loader.sha256(config.losses)} if config.losses else {}
-    return {**described, **losses}
+    return {"config": config.model_dump(mode="json"), **_software(), **losses}
 
 
 def measured_with() -> dict[str, Any]:
     """Return what a figure was measured with: command, device, cores, versions, commit."""
     import jax
 
-    name = pathlib.Path(sys.argv[0]).name
+    name = Path(sys.argv[0]).name
     script = f"python benchmarks/{name}" if name.endswith(".py") else name
     return {
         "command": " ".join([script, *sys.argv[1:]]),
@@ -54,15 +53,17 @@ def version(name: str) -> str | None:
 
 def git_commit() -> str | None:
     """Return the commit this package runs from, `-dirty` if changed; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    here = pathlib.Path(__file__).parent
+    describe = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return first_line("git", "-C", str(Path(__file__).parent), *describe)
+
+
+def first_line(*command: str) -> str | None:
+    """Return the first line that a command prints; None where it is missing, fails or is silent."""
     try:
-        done = subprocess.run(
-            command, cwd=here, capture_output=True, text=True, check=True, timeout=10
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.partition("\n")[0].strip() or None
 
 
 def _software() -> dict[str, Any]:

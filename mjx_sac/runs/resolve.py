@@ -4,9 +4,9 @@ Nothing here imports JAX, so bad input is refused at once, and nothing here writ
 """
 
 import importlib.util
-import pathlib
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,23 +14,20 @@ from mjx_sac import envs
 from mjx_sac.algorithms import loader
 from mjx_sac.config import PLACES, Config, UsageError, build, mark, nearest
 from mjx_sac.runs import array_store
-from mjx_sac.runs.directory import ITEMS, check_writable, checkpoint_path, steps
-
-_OTHERWISE = "choose another --logdir, or restart with --overwrite"
+from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
 
 
 class Found(NamedTuple):
     """What there is before hyperparameters are known.
 
     Attributes:
-      directory: where the run is to be.
       step: iterations of its newest usable checkpoint; None where there is none to resume from.
       manifest: of that checkpoint's state.
       file: what the configuration file says.
       config_class: the hyperparameters of the algorithm that is named, there or here.
     """
 
-    directory: pathlib.Path
+    directory: Path
     step: int | None
     manifest: dict[str, Any] | None
     file: dict[str, Any]
@@ -41,8 +38,6 @@ class Run(NamedTuple):
     """A run on disk, as a configuration sees it.
 
     Attributes:
-      config: what it is trained with.
-      directory: where it is.
       latest: iterations of the checkpoint to resume from; None where training begins.
       manifest: of that checkpoint's state.
       steps: all checkpoints that were there; those after `latest` are damaged.
@@ -51,7 +46,7 @@ class Run(NamedTuple):
     """
 
     config: Config
-    directory: pathlib.Path
+    directory: Path
     latest: int | None = None
     manifest: dict[str, Any] | None = None
     steps: tuple[int, ...] = ()
@@ -80,8 +75,7 @@ def resolve(
     Raises:
       UsageError: one line for the first thing that is wrong. Nothing has been written.
     """
-    found = find(given, config_file, overwrite, fallback, config_class)
-    return configure(found, given)
+    return configure(find(given, config_file, overwrite, fallback, config_class), given)
 
 
 def find(
@@ -91,15 +85,11 @@ def find(
     fallback: bool = False,
     config_class: type[Config] = Config,
 ) -> Found:
-    """Look at what `env`, `logdir` and `losses` name; arguments as `resolve`.
-
-    Raises:
-      UsageError: the directory, a checkpoint in it or one of the two files cannot be used.
-    """
-    file = read_toml(pathlib.Path(config_file)) if config_file else {}
+    """Look at what `env`, `logdir` and `losses` name; arguments and errors as `resolve`."""
+    file = read_toml(Path(config_file)) if config_file else {}
     explicit = {**file, **given}
     named = {k: v for k, v in explicit.items() if k in ("env", "logdir")}
-    directory = pathlib.Path(build(Config, named).run_dir)
+    directory = Path(build(Config, named).run_dir)
     check_writable(directory)
     step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
     losses = {**(manifest["config"] if manifest else {}), **explicit}.get("losses")
@@ -110,11 +100,7 @@ def find(
 
 
 def configure(found: Found, given: dict[str, Any]) -> Config:
-    """Return the configuration that `found` and `given` make, see `resolve`.
-
-    Raises:
-      UsageError: a hyperparameter is unknown, mistyped or out of range.
-    """
+    """Return the configuration that `found` and `given` make; errors as `resolve`."""
     config_class, explicit = found.config_class, {**found.file, **given}
     if found.manifest:
         base = {**known(found.manifest, config_class), "logdir": None}
@@ -135,17 +121,13 @@ def attach(
 ) -> Run:
     """Return the run that `config` starts or resumes, after all checks that need no JAX.
 
-    Args:
-      config: the hyperparameters.
-      overwrite: ignore a run that is there.
-      fallback: pass over checkpoints that are damaged.
-      check_env: `config.env` names the environment.
+    `overwrite` and `fallback` as `resolve`; without `check_env` the environment is another's.
 
     Raises:
       UsageError: the environment, device or directory cannot be used, or the run there was another
         one or is damaged.
     """
-    directory = pathlib.Path(config.run_dir)
+    directory = Path(config.run_dir)
     check_writable(directory)
     step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
     return attach_at(config, step, manifest, check_env=check_env)
@@ -158,36 +140,27 @@ def attach_at(
     if check_env:
         envs.check(config.env, config.impl)
     check_device(config.device)
-    directory = pathlib.Path(config.run_dir)
+    directory = Path(config.run_dir)
     if step is None or manifest is None:
         return Run(config, directory)
-    now = config.model_dump()
-    here = {name: now[name] for name in ("logdir", *PLACES)}
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
-    stored = {**then.model_dump(), **here}
-    changed = {k: (stored[k], value) for k, value in now.items() if value != stored[k]}
-    fixed = [
-        f"{k} {old!r} (now {new!r})"
-        for k, (old, new) in changed.items()
-        if mark(type(config), k, "fixed")
-    ]
+    before, now = then.model_dump(), config.model_dump(exclude={*PLACES})
+    changed = {k: (before[k], new) for k, new in now.items() if new != before[k]}
+    fixed = {k: values for k, values in changed.items() if mark(type(config), k, "fixed")}
     if fixed:
-        run = f"{directory} holds a run with {', '.join(fixed)}"
-        raise UsageError(f"{run}: leave that as it is, {_OTHERWISE}")
+        listed = ", ".join(f"{k} {old!r} (now {new!r})" for k, (old, new) in fixed.items())
+        raise UsageError(f"{directory} holds a run with {listed}: leave that as it is, {OTHERWISE}")
     same_losses = manifest.get("losses_sha256") == loader.sha256(config.losses)
     edited = "losses" not in changed and not same_losses
     return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
 
 
 def newest(
-    directory: pathlib.Path, *, fallback: bool = False, before: int | None = None
+    directory: Path, *, fallback: bool = False, before: int | None = None
 ) -> tuple[int | None, dict[str, Any] | None]:
     """Return iterations and state manifest of the newest checkpoint, or two Nones.
 
-    Args:
-      directory: the run's.
-      fallback: pass over checkpoints whose manifests are damaged.
-      before: look among those with fewer iterations.
+    Only those `before` so many iterations count. `fallback` passes over damaged manifests.
 
     Raises:
       UsageError: it is damaged, or with `fallback` all of them are.
@@ -203,13 +176,13 @@ def newest(
                 raise damaged(error) from None
             first = first or error
     if first or before is not None:
-        raise UsageError(f"{first or directory}, and no older checkpoint is whole: {_OTHERWISE}")
+        raise UsageError(f"{first or directory}, and no older checkpoint is whole: {OTHERWISE}")
     return None, None
 
 
 def damaged(error: array_store.DamagedError) -> UsageError:
     """Return `error` with what to do about it."""
-    return UsageError(f"{error}: resume from the one before with --fallback, {_OTHERWISE}")
+    return UsageError(f"{error}: resume from the one before with --fallback, {OTHERWISE}")
 
 
 def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:
@@ -220,7 +193,7 @@ def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any
 
 def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
     """Return `configs/<env>.toml`: in the wheel where installed, else at the repository's top."""
-    package = pathlib.Path(__file__).parents[1]
+    package = Path(__file__).parents[1]
     name = env.replace("/", "_").replace(":", "_") + ".toml"
     for path in (package / "configs" / name, package.parent / "configs" / name):
         if path.is_file():
@@ -230,12 +203,8 @@ def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
     return {}
 
 
-def read_toml(path: pathlib.Path) -> dict[str, Any]:
-    """Return what is in a TOML file.
-
-    Raises:
-      UsageError: it is missing or malformed (with its line).
-    """
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what is in a TOML file, or raise UsageError with the line where it is malformed."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
@@ -260,10 +229,8 @@ def check_names(values: dict[str, Any], path: str, config_class: type[Config]) -
 def check_device(device: str) -> None:
     """Raise UsageError for a device that this JAX has no support for, without importing it."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
-    if device == "gpu" and not any(importlib.util.find_spec(name) for name in plugins):
-        raise UsageError(
-            "device = 'gpu': this JAX has no GPU support: install the extra, as in "
-            "`uv run --extra cuda12 mjx-sac ...`"
-        )
+    if device == "gpu" and not any(map(importlib.util.find_spec, plugins)):
+        way_out = "install the extra, as in `uv run --extra cuda12 mjx-sac ...`"
+        raise UsageError(f"device = 'gpu': this JAX has no GPU support: {way_out}")
     if device == "tpu" and importlib.util.find_spec("libtpu") is None:
         raise UsageError("device = 'tpu': this JAX has no TPU support: install jax[tpu]")

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-import pathlib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mjx_sac.algorithms import loader
@@ -16,33 +16,31 @@ class StoredPolicy(NamedTuple):
     """The policy part of a checkpoint.
 
     Attributes:
-      config: what the run is trained with.
       directory: the run's.
       iterations: of the checkpoint.
       manifest: of the policy's arrays, which are not verified yet.
     """
 
     config: Config
-    directory: pathlib.Path
+    directory: Path
     iterations: int
     manifest: dict[str, Any]
 
     @property
-    def path(self) -> pathlib.Path:
+    def path(self) -> Path:
         """Where the policy's arrays lie."""
         return checkpoint_path(self.directory, self.iterations) / "policy"
 
 
 def find(
-    run: str | pathlib.Path, step: int | None = None, config_class: type[Config] = Config
+    run: str | Path, step: int | None = None, config_class: type[Config] = Config
 ) -> StoredPolicy:
     """Return the newest checkpoint of a run, or the one at `step` iterations.
 
     Raises:
-      UsageError: `run` is no run's directory, has no (such) checkpoint, or it is damaged or from a
-        newer version.
+      UsageError: there is none, or it is damaged or from a newer version.
     """
-    directory = pathlib.Path(run)
+    directory = Path(run)
     if not directory.is_dir():
         raise UsageError(f"run = {str(run)!r}: no such directory: `mjx-sac train` makes one")
     there = steps(directory)
@@ -63,10 +61,9 @@ def find(
 
 
 def choose_agent(stored: StoredPolicy, seed_index: int | None = None) -> tuple[Config, int | None]:
-    """Choose one agent: the `seed_index`th, or the one with the highest return when it was saved.
+    """Return configuration and index on the axis of agents, None for a single one, of one agent.
 
-    Returns:
-      Its own configuration and its index on the axis of agents; None for a single agent.
+    It is the `seed_index`th, or the one with the highest return when the checkpoint was saved.
 
     Raises:
       UsageError: there is no such agent.
@@ -83,9 +80,7 @@ def choose_agent(stored: StoredPolicy, seed_index: int | None = None) -> tuple[C
     return agents[index], index
 
 
-def unusable(
-    error: array_store.DamagedError, directory: pathlib.Path, iterations: int
-) -> UsageError:
+def unusable(error: array_store.DamagedError, directory: Path, iterations: int) -> UsageError:
     """Return `error` with what can be done to use another checkpoint's policy."""
     others = ", ".join(str(step) for step in steps(directory) if step != iterations)
     way_out = f"choose another --step ({others})" if others else "there is no other checkpoint"

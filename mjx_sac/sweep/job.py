@@ -23,7 +23,6 @@ class Job(NamedTuple):
       trials: numbers of the settings, in the order of `config.members`.
       config: trains all of them, up to `config.iterations`.
       rung: how often its settings have been judged before.
-      start: iterations that were trained before.
       parent: the run to fork, if any, some of whose agents continue here.
       kept: places of those agents in `parent`.
       on_host: the environment is on the host, where there are no populations: one run per agent.
@@ -33,18 +32,16 @@ class Job(NamedTuple):
     trials: tuple[int, ...]
     config: Config
     rung: int = 0
-    start: int = 0
     parent: str | None = None
     kept: tuple[int, ...] = ()
     on_host: bool = False
 
     def describe(self) -> str:
-        """Return such as `all: 4 settings with 2 seeds in one program, 0 to 1,000 iterations`."""
+        """Return such as `all: 4 settings with 2 seeds in one program, until 1,000 iterations`."""
         settings = f"{len(self.trials)} setting{'s' * (len(self.trials) > 1)}"
         seeds = f" with {self.config.num_seeds} seeds" if self.config.num_seeds > 1 else ""
         how = "one run after another" if self.on_host else "in one program"
-        span = f"{self.start:,} to {self.config.iterations:,} iterations"
-        return f"{self.name}: {settings}{seeds} {how}, {span}"
+        return f"{self.name}: {settings}{seeds} {how}, until {self.config.iterations:,} iterations"
 
     def smaller(
         self, survivors: Collection[int], scores: Mapping[int, float], until: int
@@ -61,18 +58,17 @@ class Job(NamedTuple):
         size = min(half for half in halves if half >= wanted)
         finite = [place for place, number in enumerate(self.trials) if number in scores]
         places = sorted(sorted(finite, key=lambda place: -scores[self.trials[place]])[:size])
-        rung, start = self.rung + 1, self.config.iterations
-        changed: dict[str, Any] = {"iterations": until}
+        rung, changed = self.rung + 1, dict[str, Any](iterations=until)
         if len(places) == len(self.trials):
             config = space.apply(self.config, changed)
-            return self._replace(config=config, rung=rung, start=start, parent=None, kept=())
+            return self._replace(config=config, rung=rung, parent=None, kept=())
         parent, seeds = pathlib.Path(self.config.run_dir), self.config.num_seeds
         changed["logdir"] = str(parent.with_name(f"{self.name},rung_{rung}"))
         changed["members"] = tuple(self.config.members[place] for place in places)
         trials = tuple(self.trials[place] for place in places)
         kept = tuple(place * seeds + seed for place in places for seed in range(seeds))
         config = space.apply(self.config, changed)
-        return Job(self.name, trials, config, rung, start, str(parent), kept)
+        return Job(self.name, trials, config, rung, str(parent), kept)
 
 
 class Outcome(NamedTuple):
@@ -106,7 +102,6 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
             train.train(config, losses=None if config.losses else losses)
         except NonFiniteError as problem:
             error = str(problem)
-
     return Outcome(measure(job.config, metric), time.time() - began, error)
 
 

@@ -58,14 +58,18 @@ def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
             job = running.pop(first)
             try:
                 outcome = ray.get(first)
-            except ray.exceptions.RayError as error:
-                errors.append(_cause(error))  # raised when what else is trained is recorded
+            except ray.exceptions.RayError as error:  # raised when the others are recorded
+                last = str(error).strip().splitlines()[-1]
+                lost = TrainingError(f"{job.name}: a worker of Ray's failed: {last}")
+                cause = getattr(error, "cause", None)
+                errors.append(cause if isinstance(cause, UsageError | TrainingError) else lost)
                 continue
-            done(job, outcome)
-            print_line(f"{job.name}: done in {outcome.seconds:,.0f} s")
             if not pathlib.Path(job.config.run_dir).is_dir():
                 problem = "a worker trained there, and it is not here: name one that all see"
                 errors.append(UsageError(f"logdir = {job.config.run_dir!r}: {problem}"))
+                continue
+            done(job, outcome)
+            print_line(f"{job.name}: done in {outcome.seconds:,.0f} s")
         if errors:
             raise errors[0]
 
@@ -93,11 +97,3 @@ def _train(job: Job, metric: str, losses: Any, directory: str) -> Outcome:
     with contextlib.suppress(OSError):
         os.chdir(directory)
     return jobs.run(job, metric, losses)
-
-
-def _cause(error: Exception) -> Exception:
-    """Return the job's own error, or that its workers died again and again."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, UsageError | TrainingError):
-        return cause
-    return TrainingError(f"a worker of Ray's failed: {str(error).strip().splitlines()[-1]}")

@@ -37,6 +37,7 @@ BOTH = ["jax_cuda12_plugin", "jax_cuda13_plugin"]
     ("change", "words"),
     [
         ({"unmet": [("us", "mujoco==3.17.*", "4.0")]}, "pip install 'mujoco==3.17.*'"),
+        ({"versions": {"mujoco": "3.17.1", "mujoco-mjx": "3.17.0"}}, "install 'mujoco==3.17.0'"),
         ({"device_error": "no backend", "platform": None}, "(no backend): unset JAX_PLATFORMS"),
         ({"nvidia_gpu": "H100"}, "H100 is not used: uv run --extra cuda12"),
         ({"nvidia_gpu": "H100", "cuda_plugins": BOTH[:1]}, "see JAX_PLATFORMS"),

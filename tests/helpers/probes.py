@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from helpers.runs import make_experiment
 from mjx_sac.envs.base import State
-from mjx_sac.training.compiled import epoch
+from mjx_sac.training.compiled import acting, epoch
 from mjx_sac.types import Step
 
 GAMMA = 0.5
@@ -60,6 +60,6 @@ def trained(env, **overrides):
 
     def policy(observation):
         args = (state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)
-        return float(epoch.policy(experiment, *args)[0, 0])
+        return float(acting.policy(*args, **experiment.static)[0, 0])
 
     return q, policy

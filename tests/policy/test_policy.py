@@ -20,7 +20,7 @@ import mjx_sac
 from mjx_sac import networks
 from mjx_sac.config import UsageError
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
-from mjx_sac.training.compiled import epoch
+from mjx_sac.training.compiled import acting
 
 pytestmark = pytest.mark.smoke
 
@@ -69,10 +69,9 @@ def test_it_acts_as_in_training(copy, run, normalize_observations):
     config = make_experiment(normalize_observations=normalize_observations).config
     rewrite_manifest(copy, config=config.model_dump(mode="json"))
     policy = mjx_sac.load_policy(copy)
-    agent = make_experiment(normalize_observations=normalize_observations)
-    expected = epoch.policy(
-        agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None
-    )
+    experiment = make_experiment(normalize_observations=normalize_observations)
+    args = (state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None)
+    expected = acting.policy(*args, **experiment.static)
     action, nothing = policy.predict(OBSERVATIONS)
     assert isinstance(action, np.ndarray)
     assert (action.shape, action.dtype, nothing) == ((6, 1), np.float32, None)
@@ -97,10 +96,8 @@ def test_apply_is_pure_and_samples_with_a_key(run):
     expected, _ = policy.predict(OBSERVATIONS)
     np.testing.assert_allclose(jax.jit(jax.vmap(policy.apply))(OBSERVATIONS), expected, atol=1e-6)
     key = jax.random.PRNGKey(5)
-    agent = make_experiment()
-    sample = epoch.policy(
-        agent, state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key
-    )
+    args = (state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key)
+    sample = acting.policy(*args, **make_experiment().static)
     np.testing.assert_allclose(policy.apply(OBSERVATIONS, key), sample, atol=1e-6)
     samples = [policy.predict(OBSERVATIONS[0], deterministic=False)[0] for _ in range(3)]
     assert len(np.unique(samples)) == 3

@@ -136,7 +136,7 @@ def test_without_matplotlib_the_picture_is_left_out(capsys, monkeypatch, swept):
     without(monkeypatch, "matplotlib")
     code, out, _ = run(capsys, *GRID, "--logdir", directory)
     assert code == 0
-    assert "sweep.png is left out" in out
+    assert "no picture: sweep.png: needs matplotlib" in out
     assert "--extra plot" in out
 
 

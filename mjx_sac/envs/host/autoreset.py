@@ -10,7 +10,6 @@ import contextlib
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostStep
@@ -24,10 +23,11 @@ class VectorSimulator:
         self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
         self._n = vector.num_envs
         self._current = np.zeros((self._n, 0), np.float32)
+        self._length = np.zeros(self._n, np.int64)
         self._resetting = np.zeros(self._n, bool)  # begins a new episode instead of its next step
 
     def reset(self, seed: int) -> np.ndarray:
-        self._resetting[:] = False
+        self._resetting[:], self._length[:] = False, 0
         self._current = self._flat(self._vector.reset(seed=seed)[0])
         return self._current
 
@@ -40,7 +40,10 @@ class VectorSimulator:
         self._current = self._flat(observation)
         final = self._final(infos, done)
         finite = acted_on & np.isfinite(final).all(-1) & np.isfinite(reward) | ~stepped
-        steps = np.where(stepped, self._held(infos), 0)
+        held = np.full(self._n, self._repeat)
+        if self._repeat > 1 and "_held" in infos:  # by some for less
+            held = np.where(infos["_held"], infos["held"], held)
+        steps = np.where(stepped, held, 0)
         over = self._begin(steps, done, finite)
         good = finite & stepped
         return HostStep(
@@ -55,18 +58,15 @@ class VectorSimulator:
 
     def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
         """Return the observations before any reset."""
-        del infos, done
         return self._current
 
     def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
         """Begin new episodes, if that is left to us; return where an episode is over."""
-        del steps, finite
         return done
 
     def _scaled(self, action: np.ndarray) -> np.ndarray:
         """Scale actions from [-1, 1] to the bounds of the space; NaN becomes the middle."""
-        space = self._vector.single_action_space
-        assert isinstance(space, spaces.Box)
+        space: Any = self._vector.single_action_space  # a Box
         # int8 would overflow
         low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
         scaled = (low + (np.nan_to_num(action) + 1) / 2 * (high - low)).clip(low, high)
@@ -77,12 +77,6 @@ class VectorSimulator:
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
         space = self._vector.single_observation_space
         return flatten(space, observation, n or self._n, "the VectorEnv")
-
-    def _held(self, infos: dict[str, Any]) -> np.ndarray:
-        """Return for how many of its steps each environment held the action."""
-        held = np.full(self._n, self._repeat)
-        known = self._repeat > 1 and "_held" in infos
-        return np.where(infos["_held"], infos["held"], held) if known else held
 
     @property
     def awaited(self) -> int | None:
@@ -98,10 +92,6 @@ class VectorSimulator:
 
 class _Disabled(VectorSimulator):
     """Resets are ours: at an episode's end, at the time limit, and after a non-finite value."""
-
-    def reset(self, seed: int) -> np.ndarray:
-        self._length = np.zeros(self._n, np.int64)
-        return super().reset(seed)
 
     def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
         self._length += steps
@@ -126,8 +116,8 @@ class _SameStep(VectorSimulator):
 
     def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
         if done.any() and "final_obs" not in infos:
-            problem = "the VectorEnv began new episodes in a step without final_obs in its infos"
-            raise BrokenEnvironmentError(problem)
+            text = "the VectorEnv began new episodes in a step without final_obs in its infos"
+            raise BrokenEnvironmentError(text)
         final = self._current.copy()
         for i in np.flatnonzero(done):
             final[i] = self._flat(_part(infos["final_obs"], int(i)), 1)[0]
@@ -141,20 +131,11 @@ def _part(batch: Any, i: int) -> Any:
     return tuple(_part(value, i) for value in batch) if isinstance(batch, tuple) else batch[i]
 
 
-_CLASSES = {
-    AutoresetMode.DISABLED: _Disabled,
-    AutoresetMode.NEXT_STEP: _NextStep,
-    AutoresetMode.SAME_STEP: _SameStep,
-}
-
-
 def make(vector: VectorEnv, episode_length: int, action_repeat: int) -> VectorSimulator:
-    """Return the simulator for the autoreset mode of `vector`; Gymnasium's default is next step.
+    """Return the simulator for the autoreset mode of `vector`, which repeats actions itself.
 
-    Args:
-      vector: where its mode is not `DISABLED`, its time limit is its own.
-      episode_length: after so many steps an episode is cut.
-      action_repeat: environment steps for which `vector` holds an action.
+    `episode_length` counts where that mode is `DISABLED`; otherwise its time limit is its own.
     """
+    kinds = {AutoresetMode.DISABLED: _Disabled, AutoresetMode.SAME_STEP: _SameStep}
     mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-    return _CLASSES[mode](vector, episode_length, action_repeat)
+    return kinds.get(mode, _NextStep)(vector, episode_length, action_repeat)

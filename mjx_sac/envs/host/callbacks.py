@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from queue import SimpleQueue
 from typing import Any
 
@@ -34,13 +33,8 @@ logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)
 def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
     """Make the compiled program call `function` with NumPy arrays, which it must not keep.
 
-    On a CPU it gets the program's own memory: `io_callback` would first make JAX arrays of
-    everything, and the device would wait.
-
-    Args:
-      function: called in the order that data dependencies give.
-      shapes: of what it returns.
-      args: arrays.
+    Calls are in the order that data dependencies give. On a CPU it gets the program's own memory:
+    `io_callback` would first make JAX arrays of everything, and the device would wait.
     """
     if jax.default_backend() != "cpu":
         return io_callback(function, shapes, *args)
@@ -56,18 +50,14 @@ def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
 
 
 class SimulatorThread:
-    """A simulator in its own thread, made at its first use.
+    """A simulator in its own thread, made at its first use, with `timeout` seconds for an answer.
 
-    Attributes:
-      timeout: seconds to wait for an answer.
-      failure: what went wrong, for the trainer to raise: an exception cannot cross the compiled
-        program as it is.
+    The trainer raises `failure`: an exception cannot cross the compiled program as it is.
     """
 
     def __init__(self, make: Callable[[], Simulator], timeout: float) -> None:
-        self.timeout = timeout
+        self.timeout, self._make = timeout, make
         self.failure: TrainingError | None = None
-        self._make = make
         self._simulator: Simulator | None = None
         self._current: Any = None
         self._steps = 0
@@ -80,8 +70,7 @@ class SimulatorThread:
     def begin(self, seed: np.ndarray, blank: np.ndarray) -> tuple[Any, np.bool_]:
         """Begin new episodes if the state is `blank` or the simulator new.
 
-        Returns:
-          The current observations, and whether new episodes were begun.
+        Return the current observations, and whether new episodes were begun.
         """
         number = int(np.asarray(seed)[-1]) % 2**31
 
@@ -102,9 +91,8 @@ class SimulatorThread:
         self._pending = self._submit(lambda: simulator.step(action))
         return np.uint32(0)
 
-    def receive(self, order_token: np.ndarray, after: np.ndarray) -> HostStep:
+    def receive(self, *_: np.ndarray) -> HostStep:
         """Wait for the environments and return their step."""
-        del order_token, after
         assert self._pending
         step = self._wait(self._pending)
         self._current, self._steps = step.current, self._steps + 1
@@ -126,7 +114,7 @@ class SimulatorThread:
     def _wait(self, future: Future[Any]) -> Any:
         try:
             return future.result(self.timeout)
-        except FutureTimeoutError:
+        except TimeoutError:
             awaited = self._simulator.awaited if self._simulator else None
             who = "the environments" if awaited is None else f"environment {awaited}"
             text = f"{who} gave no answer within env_timeout = {self.timeout:g} seconds"
@@ -155,33 +143,25 @@ class HostEpisodes:
 
     on_host = True
 
-    def __init__(
-        self,
-        env: HostEnvironment,
-        num_envs: int,
-        config: Config,
-        threads: list[SimulatorThread] | None = None,
-    ) -> None:
-        """Prepare a simulator of `num_envs` environments; `close` ends those of `threads` too."""
+    def __init__(self, env: HostEnvironment, num_envs: int, config: Config) -> None:
         try:
             jax.devices("cpu")
         except (RuntimeError, AssertionError):  # the latter where there is no GPU either
             given = jax.config.values["jax_platforms"]
-            problem = "an environment on the host needs the CPU beside it"
-            raise UsageError(
-                f"JAX_PLATFORMS = {given!r}: {problem}: set it to {given},cpu"
-            ) from None
+            cure = f"an environment on the host needs the CPU beside it: set it to {given},cpu"
+            raise UsageError(f"JAX_PLATFORMS = {given!r}: {cure}") from None
         limits = filter(None, (config.episode_length, env.time_limit))
         self.env, self.num_envs, self.config = env, num_envs, config
         self.action_repeat = config.action_repeat
         self.episode_length = limit = min(limits, default=EPISODE_LENGTH)
         self.thread = SimulatorThread(lambda: env.simulator(num_envs, limit), config.env_timeout)
-        self._threads = [] if threads is None else threads
-        self._threads.append(self.thread)
+        self._threads = [self.thread]  # and those of copies
 
     def copies(self, num_envs: int) -> "HostEpisodes":
-        """Return other environments of the same kind, as evaluation needs them."""
-        return HostEpisodes(self.env, num_envs, self.config, self._threads)
+        """Return other environments of the same kind, which `close` ends too."""
+        copies = HostEpisodes(self.env, num_envs, self.config)
+        self._threads.append(copies.thread)
+        return copies
 
     @property
     def failure(self) -> TrainingError | None:
@@ -189,7 +169,6 @@ class HostEpisodes:
         return next((thread.failure for thread in self._threads if thread.failure), None)
 
     def close(self) -> None:
-        """End all simulators, those of `copies` too."""
         for thread in self._threads:
             thread.close()
 
@@ -197,7 +176,6 @@ class HostEpisodes:
         return jax.ShapeDtypeStruct((self.num_envs, *shape), dtype)
 
     def init(self) -> EpisodeState:
-        """Return a state in which no episode is running: `refill` before the first `start`."""
         observation = jnp.zeros((self.num_envs, self.env.observation_size))
         return blank_state(State(observation, ()), (), self.num_envs)
 
@@ -211,21 +189,16 @@ class HostEpisodes:
         )
 
     def start(self, state: EpisodeState) -> EpisodeState:
-        """Return the state with new episodes, which the host has begun already."""
-        return state.started()
+        return state.started()  # on the host they have been
 
     def send(self, state: EpisodeState, action: Actions) -> tuple[EpisodeState, Array]:
-        """Make the environments step; return an order token.
-
-        It is zero, which the compiler cannot know: whatever uses it comes after this call.
-        """
+        # The token is zero, which the compiler cannot know: whatever uses it comes after this call.
         return state, call(self.thread.send, jax.ShapeDtypeStruct((), jnp.uint32), action)
 
     def receive(self, state: EpisodeState, order_token: Array, after: Any = 0.0) -> Stepped:
         """Wait for the environments, once `after` has been computed."""
         observation = self._array(jnp.float32, self.env.observation_size)
-        flag = self._array(jnp.bool_)
-        number, count = self._array(jnp.float32), self._array(jnp.int32)
+        number, flag, count = (self._array(kind) for kind in (jnp.float32, jnp.bool_, jnp.int32))
         shapes = HostStep(observation, number, flag, flag, flag, count, observation)
         result = call(self.thread.receive, shapes, order_token, after)
         valid = result.finite & (result.steps > 0)
@@ -234,5 +207,4 @@ class HostEpisodes:
         return state, Outcome(step, valid, ~result.finite)
 
     def step(self, state: EpisodeState, action: Actions) -> Stepped:
-        """Send the actions and wait for the result."""
         return self.receive(*self.send(state, action))

@@ -27,24 +27,15 @@ MAX_OBSERVATION_SIZE = 10_000
 
 SUPPORTED = "observations must be Box, or Dict or Tuple of Box, and actions Box with finite bounds"
 
-gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters becomes one line of ours
-
 
 class GymnasiumEnvironment:
-    """A kind of Gymnasium environment, as a `HostEnvironment`.
-
-    Attributes:
-      name: for error messages.
-      observation_size: numbers in a flat observation.
-      action_size: numbers in a flat action.
-      time_limit: steps after which an environment ends its episodes itself, or None.
-      spaces: of observations and actions, see `base.spaces`.
-    """
+    """A kind of Gymnasium environment, as a `HostEnvironment` that has `spaces` (`base.spaces`)."""
 
     def __init__(
         self, name: str, make: Callable[..., Any], config: Config | None = None, example: Any = None
     ) -> None:
         """Look at the spaces of `example`, or of an environment that `make` returns; close it."""
+        gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters is one line of ours
         self.name, self._make, self._config = name, make, config or Config()
         example = self._call(make) if example is None else example
         if isinstance(example, VectorEnv):
@@ -59,13 +50,11 @@ class GymnasiumEnvironment:
         with contextlib.suppress(Exception):
             example.close()
         structure = self._structure(observation)
-        self.observation_size = spaces.flatdim(observation)
-        if self.observation_size > MAX_OBSERVATION_SIZE:
-            raise self._error(
-                f"observations have {self.observation_size:,} numbers, more than "
-                f"{MAX_OBSERVATION_SIZE:,}: images cannot be learned from; wrap the environment so "
-                "that it returns features"
-            )
+        self.observation_size = size = spaces.flatdim(observation)
+        if size > MAX_OBSERVATION_SIZE:
+            problem = f"observations have {size:,} numbers, more than {MAX_OBSERVATION_SIZE:,}"
+            advice = "images cannot be learned from; wrap the environment to return features"
+            raise self._error(f"{problem}: {advice}")
         if not isinstance(action, spaces.Box) or not action.is_bounded():
             raise self._error(f"actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
@@ -103,11 +92,7 @@ class GymnasiumEnvironment:
         return autoreset.make(vector, episode_length, repeat)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
-        """Return one environment; with `draw`, its `render` returns an image.
-
-        Raises:
-          UsageError: it does not draw.
-        """
+        """Return one environment; with `draw`, its `render` returns an image or it is refused."""
         wanted = {"render_mode": "rgb_array"} if draw else {}
         if camera:
             wanted["camera_name"] = camera
@@ -136,22 +121,20 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
         self._measure(example, example.single_observation_space, example.single_action_space)
 
     def _vector(self, num_envs: int) -> VectorEnv:
-        mode = "vector_entry_point"
-        make = partial(gymnasium.make_vec, self._spec, num_envs, mode, **self._kwargs)
+        make = partial(gymnasium.make_vec, self._spec, num_envs, "vector_entry_point")
         try:
-            return self._call(make)
+            return self._call(partial(make, **self._kwargs))
         except UsageError as error:
             if "unexpected keyword argument 'max_episode_steps'" not in str(error):
                 raise
+            limit = f"episode_length = {self._kwargs['max_episode_steps']}"
             problem = f"{self.name!r} lets nobody set its time limit: leave it out"
-            limit = self._kwargs["max_episode_steps"]
-            raise UsageError(f"episode_length = {limit}: {problem}") from error
+            raise UsageError(f"{limit}: {problem}") from error
 
     def simulator(self, num_envs: int, episode_length: int) -> autoreset.VectorSimulator:
         return autoreset.make(self._vector(num_envs), episode_length, 1)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
-        del camera, draw
         raise self._error("exists as a vector environment alone, which does not draw")
 
 
@@ -163,13 +146,9 @@ def _short(space: spaces.Space) -> str:
 def check(name: str, on_device: str | None = None) -> Any:
     """Return the spec of an id, unless Gymnasium does not know it or has retired it.
 
-    Args:
-      name: the id.
-      on_device: our name of the same task, to suggest.
-
-    Raises:
-      UsageError: one line with the nearest name.
+    Where it is refused, the one line suggests the nearest name, and `on_device`, ours of that task.
     """
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
     try:
         module, _, plain = name.rpartition(":")
         if module:

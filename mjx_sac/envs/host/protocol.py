@@ -6,13 +6,9 @@ import numpy as np
 
 
 class HostStep(NamedTuple):
-    """The result of one step of all environments: NumPy arrays, environments on the first axis.
+    """The result of one step of all environments: a `types.Step` in NumPy, and more.
 
     Attributes:
-      observation: the true next one, before any reset.
-      reward: of the step.
-      terminated: the task ended the episode.
-      truncated: something else did.
       finite: observation and reward are finite numbers.
       steps: environment steps taken: fewer than `action_repeat` where the episode ended, none where
         the environment only began a new one (Gymnasium's next-step autoreset).
@@ -35,33 +31,29 @@ class BrokenEnvironmentError(Exception):
 
 
 class Simulator(Protocol):
-    """`num_envs` environments on the host."""
+    """`num_envs` environments on the host.
+
+    `reset` begins a new episode everywhere and returns the observations. `step` begins one wherever
+    an episode has ended or broken. `close` releases everything, workers that hang included.
+    `awaited` is the environment that has not answered yet, if known; another thread asks.
+    """
 
     @property
-    def awaited(self) -> int | None:
-        """The environment that has not answered yet, if known. Another thread asks."""
-        ...
-
-    def reset(self, seed: int) -> np.ndarray:
-        """Begin a new episode everywhere; return the observations."""
-        ...
-
-    def step(self, action: np.ndarray) -> HostStep:
-        """Step every environment; begin a new episode wherever one has ended or broken."""
-        ...
-
-    def close(self) -> None:
-        """Release everything, workers that hang included."""
-        ...
+    def awaited(self) -> int | None: ...
+    def reset(self, seed: int) -> np.ndarray: ...
+    def step(self, action: np.ndarray) -> HostStep: ...
+    def close(self) -> None: ...
 
 
 class HostEnvironment(Protocol):
-    """An environment that lives on the host and can be trained on."""
+    """An environment that lives on the host and can be trained on.
+
+    `simulator` returns new ones, whose episodes end after `episode_length` steps. `time_limit` is
+    the number of steps after which one ends its episodes itself.
+    """
 
     observation_size: int
     action_size: int
     time_limit: int | None
 
-    def simulator(self, num_envs: int, episode_length: int) -> Simulator:
-        """Return new environments whose episodes end after `episode_length` steps."""
-        ...
+    def simulator(self, num_envs: int, episode_length: int) -> Simulator: ...

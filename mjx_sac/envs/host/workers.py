@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
@@ -25,24 +26,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class CheckedEnv(gymnasium.Env):
     """Environment `index`: holds actions, flattens observations, refuses what does not fit.
 
-    It is made at its first reset, so that a failure there is reported like any other.
-
-    Attributes:
-      busy: a call into the environment has not returned.
+    It is made at its first reset, so that a failure there is reported like any other. It must have
+    the `expected` spaces of observations and actions; `busy`: a call into it has not returned.
     """
 
     def __init__(
         self, make: Callable[[], gymnasium.Env], expected: Any, limit: int, repeat: int, index: int
     ) -> None:
-        """Do not make the environment yet.
-
-        Args:
-          make: makes it.
-          expected: the observation and action space that it must have.
-          limit: steps after which an episode is over.
-          repeat: steps for which it holds an action.
-          index: its number, for error messages.
-        """
         self._make, self._expected, self._index = make, expected, index
         self._limit, self._repeat = limit, repeat
         self._length = self._steps = 0  # of this episode, and of its life
@@ -62,10 +52,7 @@ class CheckedEnv(gymnasium.Env):
         return self._flat(observation), {}  # infos cost time and go nowhere
 
     def step(self, action: Any) -> Any:
-        """Hold the action for `action_repeat` steps, or until the episode ends.
-
-        `infos["held"]` is the number of steps, where it was less.
-        """
+        """Hold the action for `repeat` steps; if the episode ends before, for `infos["held"]`."""
         assert self._env
         observation, total, terminated, truncated, held = None, 0.0, False, False, 0
         most = min(self._repeat, self._limit - self._length)
@@ -122,21 +109,17 @@ def flatten(space: spaces.Space, observation: Any, n: int, who: str) -> np.ndarr
     try:
         flat = rows(space, observation)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        problem = f"returned an observation that does not fit its space: {error}"
-        raise BrokenEnvironmentError(f"{who} {problem}") from None
+        text = f"{who} returned an observation that does not fit its space: {error}"
+        raise BrokenEnvironmentError(text) from None
     found, size = flat.shape[-1], spaces.flatdim(space)
     if found != size:
-        problem = f"returned {found} numbers, its observation space has {size}"
-        raise BrokenEnvironmentError(f"{who} {problem}")
+        text = f"{who} returned {found} numbers, its observation space has {size}"
+        raise BrokenEnvironmentError(text)
     return flat
 
 
 class WorkerVectorEnv(AsyncVectorEnv):
-    """Environments in a process each, none of which outlives this one or keeps it from ending.
-
-    Attributes:
-      awaited: the environment whose answer is waited for.
-    """
+    """Environments in a process each, none of which outlives this one or keeps it from ending."""
 
     def __init__(self, makers: Sequence[Callable[[], CheckedEnv]]) -> None:
         self.awaited, self.processes = 0, []
@@ -147,7 +130,7 @@ class WorkerVectorEnv(AsyncVectorEnv):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             super().__init__(
-                [_Worker(make) for make in makers],
+                [partial(_start, make, os.getpid()) for make in makers],
                 shared_memory=False,  # it would be gone before a slow worker finds it
                 autoreset_mode=AutoresetMode.DISABLED,
                 context="spawn",  # a fork would catch JAX's threads in the middle of their work
@@ -190,26 +173,22 @@ class WorkerVectorEnv(AsyncVectorEnv):
                 process.kill()
 
 
-class _Worker:
-    """What a worker calls first: tie it to the process that started it, make its environment."""
+def _start(make: Callable[[], CheckedEnv], trainer: int) -> CheckedEnv:
+    """Tie the process to the one that started it, if that is another; make its environment."""
+    if os.getpid() != trainer:
+        # The kernel ends the worker with the thread that started it, even if the environment
+        # holds Python's lock for ever.
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        threading.Thread(target=_watch, args=(trainer,), daemon=True).start()
+        # Programs that the environment starts would inherit SIG_IGN or a blocked signal.
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return make()
 
-    def __init__(self, make: Callable[[], CheckedEnv]) -> None:
-        self._make, self._trainer = make, os.getpid()
 
-    def __call__(self) -> CheckedEnv:
-        if os.getpid() != self._trainer:
-            # The kernel ends the worker with the thread that started it, even if the environment
-            # holds Python's lock for ever.
-            if sys.platform == "linux":
-                ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-            threading.Thread(target=self._watch, daemon=True).start()
-            # Programs that the environment starts would inherit SIG_IGN or a blocked signal.
-            for number in _SIGNALS:
-                signal.signal(number, lambda *_: None)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        return self._make()
-
-    def _watch(self) -> None:
-        while os.getppid() == self._trainer:
-            time.sleep(0.2)
-        os._exit(1)
+def _watch(trainer: int) -> None:
+    while os.getppid() == trainer:
+        time.sleep(0.2)
+    os._exit(1)

@@ -30,11 +30,7 @@ _THREE = r'/\*\*\s+\* @license[^/]*Three\.js Authors.*?"__esModule",\{value:!0\}
 
 @functools.cache
 def three() -> str:
-    """Return the library three.js with its licence, from the template of trimesh's own viewer.
-
-    Raises:
-      UsageError: this version of trimesh has none.
-    """
+    """Return three.js with its licence, from trimesh's own viewer; UsageError if it has none."""
     try:
         path = resources.files("trimesh") / "resources" / "templates" / "viewer.zip"
         with path.open("rb") as stream, zipfile.ZipFile(stream) as file:
@@ -51,13 +47,10 @@ def three() -> str:
 
 
 def page(model: Any, poses: np.ndarray, dt: float, title: str) -> str:
-    """Return the page as text.
+    """Return the page as text, with `title` in a corner. Planes are shown without end.
 
-    Args:
-      model: a MuJoCo model. Planes are shown without end.
-      poses: position and quaternion of its bodies, the world first: `[time, body, 7]`.
-      dt: seconds between them.
-      title: shown in a corner.
+    `poses` are position and quaternion of the bodies of a MuJoCo model, the world first:
+    `[time, body, 7]`, `dt` seconds apart.
     """
     # What MuJoCo's own renderer shows: the groups 0 to 2.
     shown = [i for i in range(model.ngeom) if model.geom_group[i] <= 2 and _rgba(model, i)[3] > 0]
@@ -74,7 +67,7 @@ def page(model: Any, poses: np.ndarray, dt: float, title: str) -> str:
     data = zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
     encoded = base64.b64encode(data).decode()
     parts = {"title": html.escape(title), "three": three(), "data": encoded}
-    text = (pathlib.Path(__file__).parent / "page.html").read_text()
+    text = pathlib.Path(__file__).with_name("page.html").read_text()
     return re.sub("%(title|three|data)%", lambda match: parts[match[1]], text)
 
 

@@ -19,12 +19,17 @@ from mjx_sac.envs.host.callbacks import HostEpisodes
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import acting, normalizer, replay, sharding
-from mjx_sac.training.compiled import metrics as metrics_lib
-from mjx_sac.training.compiled.metrics import Packed
+from mjx_sac.training.compiled.metrics import (
+    Packed,
+    pack,
+    reduce_over_time,
+    summarize_rows,
+    unpack,
+)
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.compiled.sharding import ENV_SHARDED, EPISODE_SPECS, REPLAY_SPECS, REPLICATED
-from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+from mjx_sac.types import Key, Metrics, Scalar, TrainState, Transition
 
 AGENT_VMAP_AXIS = "agents"
 """The axis of `vmap` by which several agents are trained in one program."""
@@ -42,6 +47,11 @@ class Experiment:
     episodes: Episodes | HostEpisodes
     networks: Networks
     losses: Losses
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """What losses and policies are called with beside arrays."""
+        return {"networks": self.networks, "config": self.config}
 
 
 class RunState(struct.PyTreeNode):
@@ -68,16 +78,12 @@ class RunState(struct.PyTreeNode):
     @classmethod
     def specs(cls) -> Any:
         """Return how each part is sharded where devices share one agent's environments."""
-        specs: dict[str, Any] = dict.fromkeys(cls.__dataclass_fields__, REPLICATED)
-        specs |= {"episodes": EPISODE_SPECS, "replay": REPLAY_SPECS}
-        return cls(**specs)
+        return sharding.fill(cls, REPLICATED, episodes=EPISODE_SPECS, replay=REPLAY_SPECS)
 
     @classmethod
     def vmap_axes(cls) -> Any:
         """Return where each part has its agents: first, but the counter that decides is shared."""
-        axes: dict[str, Any] = dict.fromkeys(cls.__dataclass_fields__, 0)
-        axes["warm_up_left"] = None
-        return cls(**axes)
+        return sharding.fill(cls, 0, warm_up_left=None)
 
 
 def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses) -> Experiment:
@@ -86,12 +92,17 @@ def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses
     Raises:
       UsageError: an environment on the host cannot be trained as `config` says.
     """
-    if not hasattr(env, "simulator"):
-        limit = config.episode_length or EPISODE_LENGTH
-        # No two environments start alike in the same vector step.
-        pool_size = max(config.reset_pool_size, config.num_envs)
-        episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
-        return Experiment(config, episodes, networks, losses)
+    if hasattr(env, "simulator"):
+        _check_host(config)
+        return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, losses)
+    limit = config.episode_length or EPISODE_LENGTH
+    # No two environments start alike in the same vector step.
+    pool_size = max(config.reset_pool_size, config.num_envs)
+    episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
+    return Experiment(config, episodes, networks, losses)
+
+
+def _check_host(config: Config) -> None:
     if config.is_population:
         raise UsageError(
             f"num_seeds = {config.num_seeds}: an environment on the host cannot be shared by "
@@ -103,7 +114,6 @@ def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses
             f"warm_up_steps = 0: with an environment on the host, learning starts before the "
             f"first step is there: raise it to {config.num_envs}"
         )
-    return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, losses)
 
 
 def init(
@@ -116,30 +126,20 @@ def init(
       key: the source of all randomness.
       hyperparameters: values that take the place of the configuration's.
     """
-    experiment = _with_hyperparameters(experiment, hyperparameters or {})
-    config, env = experiment.config, experiment.episodes.env
+    hyperparameters = hyperparameters or {}
+    experiment = _with_hyperparameters(experiment, hyperparameters)
+    config, episodes, env = experiment.config, experiment.episodes, experiment.episodes.env
+    sizes = env.observation_size, env.action_size
     key, train_key = jax.random.split(key)
+    transitions = -(-episodes.episode_length // config.action_repeat)
     return RunState(
-        train=base.init(
-            train_key,
-            env.observation_size,
-            env.action_size,
-            networks=experiment.networks,
-            config=config,
-            losses=experiment.losses,
-        ),
-        episodes=experiment.episodes.init(),
-        replay=replay.init(
-            config.buffer_size,
-            config.num_envs,
-            env.observation_size,
-            env.action_size,
-            -(-experiment.episodes.episode_length // config.action_repeat),
-        ),
+        train=base.init(train_key, *sizes, losses=experiment.losses, **experiment.static),
+        episodes=episodes.init(),
+        replay=replay.init(config.buffer_size, config.num_envs, *sizes, transitions),
         normalizer=normalizer.init(env.observation_size),
         key=key,
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
-        hyperparameters=hyperparameters or {},
+        hyperparameters=hyperparameters,
     )
 
 
@@ -149,24 +149,6 @@ def _with_hyperparameters(experiment: Experiment, values: dict[str, Scalar]) -> 
         return experiment
     config = experiment.config.model_copy(update=values)
     return dataclasses.replace(experiment, config=config)
-
-
-def policy(
-    experiment: Experiment,
-    actor_params: Params,
-    stats: NormalizerState,
-    observation: Any,
-    key: Key | None,
-) -> jax.Array:
-    """Return the action for raw observations: sampled, or deterministic where `key` is None."""
-    return acting.policy(
-        actor_params,
-        stats,
-        observation,
-        key,
-        networks=experiment.networks,
-        config=experiment.config,
-    )
 
 
 def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
@@ -187,7 +169,7 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
     )
     ended = jnp.sum(rollout["episodes"])
     return state, {
-        **metrics_lib.unpack(metrics_lib.reduce_over_time(train, trained)),
+        **unpack(reduce_over_time(train, trained)),
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
         "rollout/episodes": ended,
@@ -249,7 +231,8 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     observation = episodes.env.observation
     finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return anything
     stats = normalizer.update(state.normalizer, observation, finite)
-    action = policy(experiment, state.train.actor_params, stats, observation, policy_key)
+    actor_params = state.train.actor_params
+    action = acting.policy(actor_params, stats, observation, policy_key, **experiment.static)
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
     action = jnp.where(state.warm_up_left > 0, uniform, action)
     episodes, token = experiment.episodes.send(episodes, action)
@@ -350,15 +333,9 @@ def run_updates(
     def one(
         train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]
     ) -> tuple[TrainState, Packed]:
-        train, metrics = base.update(
-            train,
-            *inputs,
-            networks=experiment.networks,
-            config=experiment.config,
-            losses=experiment.losses,
-        )
-        return train, metrics_lib.pack(metrics)
+        train, metrics = base.update(train, *inputs, losses=losses, **experiment.static)
+        return train, pack(metrics)
 
-    unroll = min(UPDATES_PER_TURN, len(keys))
+    losses, unroll = experiment.losses, min(UPDATES_PER_TURN, len(keys))
     train, metrics = jax.lax.scan(one, train, (batches, keys), unroll=unroll)
-    return train, metrics_lib.reduce_over_time(metrics_lib.summarize_rows(metrics))
+    return train, reduce_over_time(summarize_rows(metrics))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from mjx_sac.envs.episodes import EpisodeState
-from mjx_sac.training.compiled.epoch import Experiment, policy
+from mjx_sac.training.compiled import acting
+from mjx_sac.training.compiled.epoch import Experiment
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params
 
@@ -44,7 +45,7 @@ def evaluate(
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
         observation = jnp.where(over[:, None], 0.0, state.env.observation)
-        action = policy(experiment, actor_params, stats, observation, action_key)
+        action = acting.policy(actor_params, stats, observation, action_key, **experiment.static)
         new, outcome = envs.step(state, action)
         # An episode that is over keeps its length and return, whatever its physics does after.
         new = new.replace(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, UInt32
 from mjx_sac.config import Config
 from mjx_sac.training.compiled import epoch as single
 from mjx_sac.training.compiled import evaluate as evaluate_lib
+from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.epoch import AGENT_VMAP_AXIS, Experiment, RunState
 from mjx_sac.training.compiled.sharding import AGENT_SHARDED, REPLICATED
 from mjx_sac.types import Key, Metrics
@@ -63,11 +64,9 @@ def epoch(experiment: Experiment) -> Callable[[RunState], tuple[RunState, Metric
 
 def _specs(experiment: Experiment) -> Any:
     """Return what each device holds: whole agents of several, else environments of the one."""
-    if not experiment.config.is_population:
-        return RunState.specs()
-    axes = RunState.vmap_axes()
-    spec = lambda axis: REPLICATED if axis is None else AGENT_SHARDED  # noqa: E731
-    return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)
+    if experiment.config.is_population:
+        return sharding.fill(RunState, AGENT_SHARDED, warm_up_left=REPLICATED)
+    return RunState.specs()
 
 
 def shardings(experiment: Experiment, mesh: Mesh) -> Any:
@@ -94,23 +93,14 @@ def lower(
         return jax.jit(program, donate_argnums=0).lower(state)
     specs, where = _specs(experiment), shardings(experiment, mesh)
     if experiment.config.is_population:  # agents are independent: each device trains its own
+        out = (specs, AGENT_SHARDED)
         program = jax.shard_map(
-            program,
-            mesh=mesh,
-            in_specs=(specs,),
-            out_specs=(specs, AGENT_SHARDED),
-            check_vma=False,
+            program, mesh=mesh, in_specs=(specs,), out_specs=out, check_vma=False
         )
-    traced = jax.jit(
-        program,
-        donate_argnums=0,
-        in_shardings=(where,),
-        out_shardings=(where, NamedSharding(mesh, REPLICATED)),
-    )
-    if experiment.config.is_population:
-        return traced.lower(state)
+    out = (where, NamedSharding(mesh, REPLICATED))
+    program = jax.jit(program, donate_argnums=0, in_shardings=(where,), out_shardings=out)
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        return traced.trace(state).lower(lowering_platforms=platforms)
+        return program.trace(state).lower(lowering_platforms=platforms)
 
 
 def evaluate(experiment: Experiment) -> Callable[[Any, Any, Key, Array], Metrics]:

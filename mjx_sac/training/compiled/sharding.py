@@ -11,7 +11,7 @@ The functions here do so where they are traced under a mesh, and are the plain o
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,36 +27,20 @@ ENV_AXIS, AGENT_AXIS = "devices", "devices_of_agents"
 """Names of a mesh's axis: where devices share the environments of one agent, and where each trains
 agents of its own."""
 
-ENV_SHARDED, RING_SHARDED, AGENT_SHARDED, REPLICATED = cast(
-    tuple[Any, ...],
-    (
-        PartitionSpec(ENV_AXIS),
-        PartitionSpec(None, ENV_AXIS),
-        PartitionSpec(AGENT_AXIS),
-        PartitionSpec(),
-    ),
-)
-"""Sharded over environments on the first axis, on the second, over agents, and not at all."""
+ENV_SHARDED: Any = PartitionSpec(ENV_AXIS)
+RING_SHARDED: Any = PartitionSpec(None, ENV_AXIS)
+AGENT_SHARDED: Any = PartitionSpec(AGENT_AXIS)
+REPLICATED: Any = PartitionSpec()
+
+
+def fill(state_class: type[Any], value: Any, **others: Any) -> Any:
+    """Return a state with `value` in every field but `others`."""
+    return state_class(**{**dict.fromkeys(state_class.__dataclass_fields__, value), **others})
+
 
 # The pool of initial states is replicated: any environment may begin with any of them.
-EPISODE_SPECS = EpisodeState(
-    env=ENV_SHARDED,
-    ended=ENV_SHARDED,
-    length=ENV_SHARDED,
-    episode_return=ENV_SHARDED,
-    pool=REPLICATED,
-    pool_next=REPLICATED,
-)
-REPLAY_SPECS = ReplayState(
-    observation=RING_SHARDED,
-    action=RING_SHARDED,
-    reward=RING_SHARDED,
-    terminated=RING_SHARDED,
-    row=RING_SHARDED,
-    head=ENV_SHARDED,
-    next=ENV_SHARDED,
-    size=ENV_SHARDED,
-)
+EPISODE_SPECS = fill(EpisodeState, ENV_SHARDED, pool=REPLICATED, pool_next=REPLICATED)
+REPLAY_SPECS = fill(ReplayState, RING_SHARDED, head=ENV_SHARDED, next=ENV_SHARDED, size=ENV_SHARDED)
 
 _SMALL, _CHUNK = 2**22, 2**26
 """Bytes: arrays up to the one are gathered together, in one program; larger ones in pieces of the

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
 from mjx_sac.config import UsageError
-from mjx_sac.training.compiled import normalizer, population
-from mjx_sac.training.compiled.epoch import Experiment, RunState, policy
+from mjx_sac.training.compiled import acting, normalizer, population
+from mjx_sac.training.compiled.epoch import Experiment, RunState
 from mjx_sac.training.host import memory
 from mjx_sac.types import Transition
 
@@ -40,12 +40,17 @@ class Programs:
         """Trace the epoch.
 
         Raises:
-          UsageError: the devices cannot hold the run.
+          UsageError: the devices cannot share or hold the run.
         """
+        if mesh and experiment.episodes.on_host:
+            raise UsageError(
+                f"num_devices = {mesh.size}: an environment on the host cannot be shared by "
+                f"several devices: train on one, or train an environment in JAX"
+            )
         self.experiment, self._keys = experiment, population.keys(experiment.config)
         self.init = population.init(experiment, mesh)
         self.shapes: RunState = jax.eval_shape(self.init)
-        _check_devices(experiment, self.shapes, mesh)
+        memory.check(experiment.config, self.shapes, mesh.size if mesh else 1)
         self._lowered = population.lower(experiment, self.shapes, mesh)
         self._evaluate: Future[Any] | None = None
 
@@ -75,18 +80,6 @@ class Programs:
         return jax.device_get(self._evaluate.result()(*policy, self._keys, jnp.int32(epoch)))
 
 
-def _check_devices(experiment: Experiment, shapes: RunState, mesh: Mesh | None) -> None:
-    size = mesh.size if mesh else 1
-    if size > 1 and experiment.episodes.on_host:
-        raise UsageError(
-            f"num_devices = {size}: an environment on the host cannot be shared by several "
-            f"devices: train on one, or train an environment in JAX"
-        )
-    first = jax.devices()[0]
-    holders = jax.process_count() if first.platform == "cpu" else size
-    memory.check(experiment.config, shapes, first, holders)
-
-
 def options(platform: str | None = None) -> dict[str, str | bool]:
     """Return XLA's compiler options for the epoch on `platform`, by default the one in use.
 
@@ -113,13 +106,13 @@ def check_losses(experiment: Experiment) -> None:
     sizes: tuple[tuple[int, ...], ...] = (env.observation_size,), (env.action_size,), ()
     observed, acted, scalar = (jnp.zeros((config.batch_size, *size)) for size in sizes)
     batch, stats = Transition(observed, acted, scalar, scalar, observed), normalizer.init(*sizes[0])
-    networks, losses = experiment.networks, experiment.losses
-    static: dict[str, Any] = {"networks": networks, "config": config, "losses": losses}
+    static: dict[str, Any] = {**experiment.static, "losses": experiment.losses}
 
     def step(key: Any) -> Any:
         state = base.init(key, env.observation_size, env.action_size, **static)
         for sample_key in (key, None):
-            action = policy(experiment, state.actor_params, stats, observed, sample_key)
+            params = state.actor_params
+            action = acting.policy(params, stats, observed, sample_key, **experiment.static)
             if action.shape != acted.shape:
                 raise ValueError(
                     f"the actor's actions have shape {action.shape}, not {acted.shape}"

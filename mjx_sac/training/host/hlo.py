@@ -26,7 +26,6 @@ _CALLED = {
     "call": r"to_apply=%?([\w.\-]+)",
 }
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_BITS = {"pred": 8, "bf16": 16}
 
 Computations = dict[str, list[str]]
 """The instructions of a program, by the name of the computation they belong to."""
@@ -163,13 +162,9 @@ def _instruction(line: str) -> tuple[str, str]:
 def _bytes(kind: str) -> list[int]:
     """Return the size of every array in a type."""
     return [
-        math.prod(map(int, filter(None, dims.split(",")))) * _bits(dtype) // 8
-        for dtype, dims in re.findall(r"([a-z]+\d*)\[([\d,]*)\]", kind)
+        math.prod(map(int, filter(None, dims.split(",")))) * int(bits or 8) // 8  # pred: a byte
+        for bits, dims in re.findall(r"[a-z]+(\d*)\[([\d,]*)\]", kind)
     ]
-
-
-def _bits(dtype: str) -> int:
-    return _BITS.get(dtype) or int(re.sub(r"\D", "", dtype))
 
 
 def _group_size(line: str) -> int:

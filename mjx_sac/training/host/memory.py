@@ -11,18 +11,20 @@ from mjx_sac.config import Config, UsageError
 from mjx_sac.training.compiled.epoch import RunState
 
 
-def check(config: Config, state: RunState, device: Any, num_devices: int = 1) -> None:
+def check(config: Config, state: RunState, num_devices: int = 1) -> None:
     """Estimate memory from shapes.
 
     Args:
       config: for the size of a vector step's batches.
       state: shapes of everything the run keeps.
-      device: the `jax.Device` that has to hold it.
-      num_devices: how many, each with memory of its own, share what is sharded.
+      num_devices: how many share what is sharded.
 
     Raises:
-      UsageError: the device has not got so much, with both figures.
+      UsageError: the first device has not got so much, with both figures.
     """
+    device = jax.devices()[0]
+    if device.platform == "cpu":  # the devices of a process share its memory
+        num_devices = jax.process_count()
     replay, environments = _size(state.replay), _size(state.episodes)
     transition = replay / math.prod(state.replay.reward.shape)
     batches = config.num_agents * config.updates_per_vector_step * config.batch_size

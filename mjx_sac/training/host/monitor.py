@@ -1,7 +1,6 @@
 """What an epoch measured: floats per agent, event files, and whether an agent can continue."""
 
 import math
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from mjx_sac.config import Config, NonFiniteError
 from mjx_sac.runs.event_files import EventWriter
+from mjx_sac.runs.resolve import Run
 
 Scalars = dict[str, float]
 
@@ -22,31 +22,21 @@ class Monitor:
       lost: agents that became non-finite, and why.
     """
 
-    def __init__(
-        self,
-        directory: pathlib.Path,
-        config: Config,
-        iterations: int,
-        warn: Callable[[str], None],
-        writes: bool = True,
-    ) -> None:
+    def __init__(self, run: Run, warn: Callable[[str], None], writes: bool = True) -> None:
         """Open the event files.
 
         Args:
-          directory: the run's.
-          config: of all agents.
-          iterations: of the checkpoint the run resumes from, or 0.
+          run: of all agents.
           warn: shows a line to the user.
           writes: False for processes that leave it to another.
         """
-        self._config, self._warn = config, warn
-        self._names = config.agent_names()
+        self._config, self._warn = run.config, warn
+        self._names = run.config.agent_names()
         self.lost: dict[str, str] = {}
-        directories = [directory / name for name in self._names] or [directory]
-        directories = directories if writes else []
-        for path in directories:
-            path.mkdir(exist_ok=True)
-        self._writers = [EventWriter(path, iterations, warn) for path in directories]
+        self._writers: list[EventWriter] = []
+        for name in (self._names or ("",)) if writes else ():
+            (run.directory / name).mkdir(exist_ok=True)
+            self._writers.append(EventWriter(run.directory / name, run.latest or 0, warn))
 
     def hyperparameters(self) -> None:
         """Log them for TensorBoard's HParams tab."""

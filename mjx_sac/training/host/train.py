@@ -158,7 +158,7 @@ def _loop(
     checkpoints = Checkpoints(
         run.directory, config.max_to_keep, header, fetch=sharding.fetch, writes=primary
     )
-    monitor = Monitor(run.directory, config, run.latest or 0, console.message, primary)
+    monitor = Monitor(run, console.message, primary)
     programs.start()
     loop = Loop(run, programs, checkpoints, monitor, console, interrupt, callbacks)
     try:

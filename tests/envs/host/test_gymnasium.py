@@ -1,6 +1,8 @@
 """What may be trained on: ids, factories, spaces; and the one line that refuses all else."""
 
 import contextlib
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
@@ -12,6 +14,16 @@ from helpers.gymnasium_envs import Walk
 from mjx_sac import envs
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+
+
+def test_importing_it_leaves_gymnasiums_logger_alone():
+    code = """if True:
+        import gymnasium
+        before = gymnasium.logger.min_level
+        import mjx_sac.envs.host.gymnasium
+        assert gymnasium.logger.min_level == before
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def with_spaces(observation=None, action=None):

@@ -16,7 +16,7 @@ from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.runs import event_files
 from mjx_sac.runs.directory import clear, steps, write_kwargs
 from mjx_sac.runs.resolve import resolve
-from mjx_sac.training.compiled import epoch, population
+from mjx_sac.training.compiled import acting, epoch, population
 from mjx_sac.training.compiled.epoch import RunState
 from mjx_sac.training.host import train
 from mjx_sac.types import named_leaves
@@ -175,7 +175,7 @@ def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
         policy = load_policy(where / "many", seed_index=i)
         assert policy.config.seed == SEEDS[i]
         actor = (one.state.train.actor_params, one.state.normalizer)
-        action = epoch.policy(one.experiment, *actor, observation, None)
+        action = acting.policy(*actor, observation, None, **one.experiment.static)
         np.testing.assert_allclose(policy.predict(observation)[0], action, 1e-4, 1e-5)
     best = int(np.argmax(many.metrics["eval/mean_reward"]))
     assert load_policy(where / "many").config.seed == SEEDS[best]
