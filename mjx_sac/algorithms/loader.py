@@ -87,10 +87,7 @@ def find(losses: str) -> Algorithm:
     if found and (found.sha256 == digest or module_name):
         return found
     try:
-        if module_name:
-            module = importlib.import_module(module_name)
-        else:
-            module = _run_file(file, source)
+        module = importlib.import_module(module_name) if module_name else _run_file(file, source)
     except (Exception, SystemExit) as error:
         raise usage_error_at(losses, error, file) from error
     found = _read(losses, module, attribute, digest)

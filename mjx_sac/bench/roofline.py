@@ -11,9 +11,7 @@ from mjx_sac.training.compiled.epoch import Experiment, run_updates
 from mjx_sac.types import TrainState, Transition
 
 
-def count_flops(
-    experiment: Experiment, train: TrainState, batches: Transition, keys: Array
-) -> float:
+def count_flops(experiment: Experiment, train: TrainState, batch: Transition, keys: Array) -> float:
     """Return the floating-point operations of the first of these gradient steps, by XLA's count.
 
     Counted in the program for a CPU: on a GPU, XLA does not see into the routines of libraries. NaN
@@ -23,7 +21,7 @@ def count_flops(
         cpu = jax.devices("cpu")[0]
     except RuntimeError:
         return math.nan
-    first = jax.tree.map(lambda x: x[:1], (batches, keys))
+    first = jax.tree.map(lambda x: x[:1], (batch, keys))
     shapes = jax.eval_shape(lambda: (train, *first))
     with jax.default_device(cpu):
         compiled = jax.jit(partial(run_updates, experiment)).lower(*shapes).compile()

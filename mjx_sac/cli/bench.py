@@ -53,9 +53,7 @@ def bench(
         out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _measure(
-    config: Config, repeats: int, names: list[str], peer_python: str | None
-) -> dict[str, Any]:
+def _measure(config: Config, repeats: int, names: list[str], python: str | None) -> dict[str, Any]:
     """Return the figures of `stages.run`, with peers, versions, device and the command."""
     from mjx_sac.training.host import device
 
@@ -68,7 +66,7 @@ def _measure(
         if not (directory / "peers.py").is_file():
             raise UsageError("peers: only a clone of the repository has them: run this in one")
         sys.path.insert(0, str(directory))
-        peers = importlib.import_module("peers").load(names, config, repeats, peer_python)
+        peers = importlib.import_module("peers").load(names, config, repeats, python)
     figures = stages.run(config, repeats, peers)
     return {"benchmark": "bench", **figures, "measured_with": provenance.measured_with()}
 

@@ -12,6 +12,8 @@ from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.host.console import print_line
 
+_SPREAD = "mean {mean:,.1f}  std {std:,.1f}  median {median:,.1f}  from {min:,.1f} to {max:,.1f}"
+
 
 def evaluate(
     run: RunDirectory,
@@ -40,11 +42,10 @@ def evaluate(
     if not as_json:
         slow = "; compiling takes half a minute and more" if envs.by_brax(where) else ""
         print_line(f"playing {episodes} episodes of {where}{slow}")
-    how = {"env": env, "backend": backend, "episodes": episodes}
+    how: dict[str, Any] = {"deterministic": not stochastic, "seed": seed, "episodes": episodes}
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
-        agents = _play(stored, seed_index, device, **how, deterministic=not stochastic, seed=seed)
-    result: dict[str, Any] = {"run": run, "iterations": stored.iterations, "env": where}
-    result |= {"deterministic": not stochastic, "seed": seed, "episodes": episodes, **agents}
+        agents = _play(stored, seed_index, device, env=env, backend=backend, **how)
+    result = {"run": run, "iterations": stored.iterations, "env": where, **how, **agents}
     print_line(json.dumps(result) if as_json else _report(result))
 
 
@@ -72,29 +73,22 @@ def _report(result: dict[str, Any]) -> str:
     actions = "deterministic" if result["deterministic"] else "sampled"
     played = f"{result['episodes']} episodes of {result['env']}, {actions} actions"
     first = f"{result['run']} at {result['iterations']:,} iterations: {played}"
-    r = result["return"]
+    r, spread = result["return"], _SPREAD.format(**result["return"])
     interval = f"{r['iqm_low']:,.1f} to {r['iqm_high']:,.1f}"
     if agents := result.get("agents"):
         rows = [["agent", "mean", "std", "IQM"]]
         for agent, one in agents.items():
             rows.append([agent, *(f"{one['return'][k]:,.1f}" for k in ("mean", "std", "iqm"))])
         return (
-            f"{first}, per agent\n{table(rows)}\nover agents' means:  {_spread(r)}\n"
+            f"{first}, per agent\n{table(rows)}\nover agents' means:  {spread}\n"
             f"IQM {r['iqm']:,.1f}  95 % interval over agents {interval}"
         )
     infinite = 1 - result["terminated"] - result["truncated"]
     ended = f"{result['terminated']:.0%} terminated, {result['truncated']:.0%} truncated"
     ended += f", {infinite:.0%} stopped being finite" if infinite > 1e-9 else ""
     return (
-        f"{first}\nreturn  {_spread(r)}\n"
+        f"{first}\nreturn  {spread}\n"
         f"        IQM {r['iqm']:,.1f}  95 % interval {interval}\n"
-        f"length  {_spread(result['length'])} steps\n"
+        f"length  {_SPREAD.format(**result['length'])} steps\n"
         f"ended   {ended}"
-    )
-
-
-def _spread(s: dict[str, float]) -> str:
-    return (
-        f"mean {s['mean']:,.1f}  std {s['std']:,.1f}  median {s['median']:,.1f}  "
-        f"from {s['min']:,.1f} to {s['max']:,.1f}"
     )

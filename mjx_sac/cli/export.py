@@ -8,7 +8,8 @@ from mjx_sac.config import require
 from mjx_sac.runs import stored_policy
 from mjx_sac.training.host.console import print_line
 
-_USE = {
+_Form = Literal["stablehlo", "npz", "onnx"]
+_USE: dict[_Form, str] = {
     "stablehlo": "jax.export.deserialize(bytearray(open({out!r}, 'rb').read())).call(observation)",
     "npz": "copy mjx_sac/policy/numpy_policy.py, which needs NumPy: load({out!r})(observation)",
     "onnx": "onnxruntime.InferenceSession({out!r}).run(None, {{'observation': observation}})",
@@ -17,9 +18,7 @@ _USE = {
 
 def export(
     run: RunDirectory,
-    form: Annotated[
-        Literal["stablehlo", "npz", "onnx"], option("what for: JAX, NumPy, onnxruntime", "--format")
-    ] = "npz",
+    form: Annotated[_Form, option("what for: JAX, NumPy, onnxruntime", "--format")] = "npz",
     out: Annotated[Path | None, option("the file; auto is policy.<format>")] = None,
     step: Step = None,
     seed_index: BestAgent = None,

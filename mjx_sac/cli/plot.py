@@ -17,9 +17,7 @@ from mjx_sac.training.host.console import print_line
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="runs' directories", metavar="RUN [RUN ...]")],
     metric: Annotated[str, option("which curve, as TensorBoard calls it")] = "eval/mean_reward",
-    out: Annotated[Path, option("the file; its suffix says what: png, pdf, svg, csv, json")] = Path(
-        "curves.png"
-    ),
+    out: Annotated[Path, option("a .png, .pdf, .svg, .csv or .json")] = Path("curves.png"),
 ) -> None:
     """Draw learning curves, or write them as numbers.
 

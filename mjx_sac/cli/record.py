@@ -18,7 +18,7 @@ def record(
     out: Annotated[Path | None, option("an .mp4, .gif or .html; auto is <run's name>.mp4")] = None,
     episodes: Annotated[int, option("how many, one after the other", min=1)] = 1,
     seconds: Annotated[float, option("of each episode at most", min=0.1)] = 10.0,
-    camera: Annotated[str | None, option("one that the model names; auto follows")] = None,
+    camera: Annotated[str | None, option("one that the model names; else one follows")] = None,
     step: Step = None,
     seed_index: BestAgent = None,
     device: Device = "auto",

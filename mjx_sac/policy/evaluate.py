@@ -54,8 +54,8 @@ def evaluate_policies(
     here, trained = ((x.observation_size, x.action_size) for x in (environment, policy))
     if here != trained:
         raise UsageError(
-            f"env = {config.env!r}: {here[0]} numbers in an observation and {here[1]} in an action,"
-            f" the policy was trained with {trained[0]} and {trained[1]}: choose another --env of "
+            f"env = {config.env!r}: an observation has {here[0]} numbers and an action {here[1]}, "
+            f"the policy was trained with {trained[0]} and {trained[1]}: choose another --env of "
             f"the same task"
         )
     experiment = epoch.make_experiment(config, environment, policy.networks, Losses())

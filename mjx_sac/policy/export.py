@@ -64,11 +64,7 @@ def _stablehlo(policy: Policy) -> _Format:
 
 
 def arrays(policy: Policy) -> dict[str, np.ndarray]:
-    """Return the policy as plain arrays: what `numpy_policy.load` reads.
-
-    Raises:
-      UsageError: its actor is not the default one.
-    """
+    """Return what `numpy_policy.load` reads; UsageError if the actor is not the default one."""
     actor, stats = policy.networks.actor, policy.normalizer
     if type(actor) is not networks.Actor:
         raise UsageError(

@@ -17,11 +17,7 @@ _T = TypeVar("_T")
 
 
 def check(out: pathlib.Path) -> None:
-    """Make the directory of `out`, before anything is compiled.
-
-    Raises:
-      UsageError: there is no such format, its extra is not installed, or it cannot be written.
-    """
+    """Make the directory of `out`; UsageError if its format is unknown, or it cannot be written."""
     if out.suffix not in _FASTEST:
         raise UsageError(f"out = {str(out)!r}: no such format: end it in {', '.join(_FASTEST)}")
     require(_MODULES[out.suffix], "record", f"out = {str(out)!r}")

@@ -193,12 +193,8 @@ def restore(
 ) -> Any:
     """Return the state saved at `step` iterations; every file of the checkpoint is verified.
 
-    Args:
-      directory: the run's.
-      step: names the checkpoint.
-      like: a pytree of arrays or shapes such as the run would start with.
-      place: puts a named array where the run needs it.
-      manifest: of the state, where it has been read already.
+    It is a pytree as `like`, which has arrays or shapes such as the run would start with. `place`
+    puts a named array where the run needs it. `manifest` is the state's, if it has been read.
 
     Raises:
       UsageError: another environment or other networks saved it: differing arrays are named.

@@ -103,9 +103,8 @@ def draw(
         again, color = divmod(i, len(_COLORS))
         _draw_group(axes, name, runs, _COLORS[color], ("-", "--", ":")[again % 3])
     for i, (name, curve) in enumerate(points.items()):
-        axes.plot(
-            *zip(*curve, strict=True), "osD^vPX*"[i % 8], color="0.25", mfc="none", label=name
-        )
+        x, y = zip(*curve, strict=True)
+        axes.plot(x, y, "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3)

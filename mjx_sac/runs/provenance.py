@@ -20,7 +20,8 @@ _PACKAGES = (
 def description(config: Config) -> dict[str, Any]:
     """Return the configuration, versions, commit and, where there is one, the losses' SHA-256."""
     losses = {"losses_sha256": loader.sha256(config.losses)} if config.losses else {}
-    return {"config": config.model_dump(mode="json"), **_software(), **losses}
+    software = {"versions": versions(), "git_commit": git_commit()}
+    return {"config": config.model_dump(mode="json"), **software, **losses}
 
 
 def measured_with() -> dict[str, Any]:
@@ -34,7 +35,8 @@ def measured_with() -> dict[str, Any]:
         "device": str(jax.devices()[0].device_kind),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **_software(),
+        "versions": versions(),
+        "git_commit": git_commit(),
     }
 
 
@@ -64,7 +66,3 @@ def first_line(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.partition("\n")[0].strip() or None
-
-
-def _software() -> dict[str, Any]:
-    return {"versions": versions(), "git_commit": git_commit()}

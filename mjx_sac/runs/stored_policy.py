@@ -32,9 +32,7 @@ class StoredPolicy(NamedTuple):
         return checkpoint_path(self.directory, self.iterations) / "policy"
 
 
-def find(
-    run: str | Path, step: int | None = None, config_class: type[Config] = Config
-) -> StoredPolicy:
+def find(run: str | Path, step: int | None = None) -> StoredPolicy:
     """Return the newest checkpoint of a run, or the one at `step` iterations.
 
     Raises:
@@ -54,19 +52,17 @@ def find(
         manifest = array_store.manifest(checkpoint_path(directory, iterations) / "policy")
     except array_store.DamagedError as error:
         raise unusable(error, directory, iterations) from None
+    config_class = Config
     with contextlib.suppress(UsageError):  # `loader.load` reports it to those who need the losses
-        config_class = loader.config_class(manifest["config"].get("losses"), config_class)
+        config_class = loader.config_class(manifest["config"].get("losses"))
     config = build(config_class, known(manifest, config_class))
     return StoredPolicy(config, directory, iterations, manifest)
 
 
 def choose_agent(stored: StoredPolicy, seed_index: int | None = None) -> tuple[Config, int | None]:
-    """Return configuration and index on the axis of agents, None for a single one, of one agent.
+    """Return the configuration of one agent, and its index among several; None for a single one.
 
-    It is the `seed_index`th, or the one with the highest return when the checkpoint was saved.
-
-    Raises:
-      UsageError: there is no such agent.
+    It is the `seed_index`th, or UsageError; else the one with the highest return when saved.
     """
     agents = stored.config.population()
     if seed_index is not None and not 0 <= seed_index < len(agents):

@@ -95,7 +95,7 @@ def test_what_an_environment_prints_is_not_in_the_json(capsys, saved):
     ("flag", "value", "words"),
     [
         ("--env", "atn", "mean ant?"),
-        ("--env", "wide", "2 numbers in an observation and 3 in an action"),
+        ("--env", "wide", "trained with 2 and 1"),
         ("--backend", "x", "backend = 'x'"),
         ("--step", "64", "there are 32"),
         ("--seed_index", "1", "holds one agent"),

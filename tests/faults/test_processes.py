@@ -10,7 +10,6 @@ from helpers.envs import Counter
 from helpers.evidence import COUNTER
 from helpers.runs import make_config
 
-from mjx_sac.config import UsageError
 from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import steps
 from mjx_sac.training.host import processes, train
@@ -122,14 +121,3 @@ def test_processes_that_count_differently_are_refused(together, tmp_path):
     message = "num_processes = 2 in process 0, 3 in process 1"
     assert all(message in line for _, line, *_ in ends), ends
     assert not (tmp_path / "run").exists()
-
-
-def test_a_silent_coordinator_and_a_taken_port_are_refused(monkeypatch):
-    monkeypatch.setattr(processes, "JOIN_SECONDS", 0)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        for process_id, message in ((1, "no answer"), (0, "cannot be listened on")):
-            config = make_config(coordinator=address, num_processes=2, process_id=process_id)
-            with pytest.raises(UsageError, match=f"coordinator = '{address}'.*{message}"):
-                processes.start(config)

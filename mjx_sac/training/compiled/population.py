@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.stages import Lowered
@@ -32,11 +31,11 @@ def keys(config: Config) -> UInt32[np.ndarray, "*agents 2"]:
     return own if config.is_population else own[0]
 
 
-def hyperparameters(config: Config) -> dict[str, Float[Array, " agents"]]:
+def hyperparameters(config: Config) -> dict[str, Float[np.ndarray, " agents"]]:
     """Return the hyperparameters in which agents differ, by name."""
     agents = config.population()
     names = sorted({name for member in config.members for name in member})
-    return {n: jnp.array([getattr(agent, n) for agent in agents], jnp.float32) for n in names}
+    return {n: np.array([getattr(agent, n) for agent in agents], np.float32) for n in names}
 
 
 def init(experiment: Experiment, mesh: Mesh | None = None) -> Callable[[], RunState]:
@@ -50,7 +49,7 @@ def init(experiment: Experiment, mesh: Mesh | None = None) -> Callable[[], RunSt
     if not config.is_population:
         return partial(jax.jit(one, **where), keys(config))
     made = jax.jit(jax.vmap(one, out_axes=RunState.vmap_axes()), **where)
-    return partial(made, keys(config), jax.tree.map(np.asarray, hyperparameters(config)))
+    return partial(made, keys(config), hyperparameters(config))
 
 
 def epoch(experiment: Experiment) -> Callable[[RunState], tuple[RunState, Metrics]]:

@@ -103,7 +103,6 @@ class Loop:
     def _prepare(self, state: RunState | None) -> RunState:
         """Make the first state, where there is none, while the epoch compiles."""
         self.console.phase("compiling")
-        self.monitor.hyperparameters()
         state = state or self.programs.init()
         program = self.programs.epoch.result()
         if (n := len(state.key.devices())) > 1:

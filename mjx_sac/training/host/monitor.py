@@ -23,7 +23,7 @@ class Monitor:
     """
 
     def __init__(self, run: Run, warn: Callable[[str], None], writes: bool = True) -> None:
-        """Open the event files.
+        """Open the event files, which begin with the hyperparameters.
 
         Args:
           run: of all agents.
@@ -37,10 +37,7 @@ class Monitor:
         for name in (self._names or ("",)) if writes else ():
             (run.directory / name).mkdir(exist_ok=True)
             self._writers.append(EventWriter(run.directory / name, run.latest or 0, warn))
-
-    def hyperparameters(self) -> None:
-        """Log them for TensorBoard's HParams tab."""
-        for writer, agent in zip(self._writers, self._config.population(), strict=False):
+        for writer, agent in zip(self._writers, run.config.population(), strict=False):
             writer.hyperparameters(agent.model_dump())
 
     def per_agent(self, raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:

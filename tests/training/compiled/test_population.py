@@ -14,7 +14,7 @@ from mjx_sac import load_policy
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.runs import event_files
-from mjx_sac.runs.directory import clear, steps, write_kwargs
+from mjx_sac.runs.directory import steps
 from mjx_sac.runs.resolve import resolve
 from mjx_sac.training.compiled import acting, epoch, population
 from mjx_sac.training.compiled.epoch import RunState
@@ -210,16 +210,6 @@ def test_commands_take_all_agents(seeds, tmp_path, capsys):
     out("export", where / "many", "--seed_index", 2, "--out", tmp_path / "policy.npz")
 
 
-def test_overwrite_removes_the_older_runs_agents_only(tmp_path):
-    logdir = tmp_path / "run"
-    (logdir / "seed_9").mkdir(parents=True)
-    (logdir / "seed_9" / "mine").touch()
-    write_kwargs(make_config(logdir=str(logdir), num_seeds=2), logdir)
-    assert (logdir / "seed_1" / "kwargs.json").exists()
-    clear(logdir)
-    assert [path.name for path in logdir.iterdir()] == ["seed_9"]
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -243,9 +233,3 @@ def test_bad_input(flags, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         train.train(resolve({"env": "counter", **flags, "logdir": str(tmp_path / "run")}))
     assert not (tmp_path / "run").exists()
-
-
-def test_memory_counts_all_agents(tmp_path):
-    config = make_config(logdir=str(tmp_path / "run"), num_seeds=1000, buffer_size=10**9)
-    with pytest.raises(UsageError, match=r"for 1000 agents .* lower buffer_size or num_seeds"):
-        train.train(config)

@@ -1,0 +1,42 @@
+"""Memory is estimated before anything is allocated."""
+
+import jax
+import pytest
+from helpers.runs import make_experiment
+
+from mjx_sac.config import UsageError
+from mjx_sac.training.compiled import population
+from mjx_sac.training.host import memory
+
+
+def check(**config):
+    experiment = make_experiment(**config)
+    memory.check(experiment.config, jax.eval_shape(population.init(experiment)))
+
+
+def test_a_small_run_fits():
+    check()
+
+
+def test_both_figures_and_the_field_to_lower_are_named():
+    # Rows of an action, a reward, a flag and a row's number; observations of 2 numbers, one more
+    # for five transitions: 4 + 4 + 1 + 4 + 1.2 * 8 = 22.6 bytes for each of 10^12 transitions.
+    message = r"buffer_size = 10+: .* \(replay buffer 22,600\.0 GB, .* has .*: lower buffer_size"
+    with pytest.raises(UsageError, match=message):
+        check(buffer_size=10**12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_seeds": 1000}, "for 1000 agents .* lower buffer_size or num_seeds"),
+        ({"members": ({"tau": 0.1}, {"tau": 0.2})}, "for 2 agents .* or try fewer at once"),
+    ],
+)
+def test_all_agents_count(changes, words):
+    with pytest.raises(UsageError, match=words):
+        check(buffer_size=10**11, **changes)
+
+
+def test_this_machine_has_some_memory():
+    assert 1e8 < memory.available(jax.devices("cpu")[0]) < 1e15

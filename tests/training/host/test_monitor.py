@@ -1,0 +1,83 @@
+"""What an epoch measured: what is left out, which agents are lost, and where scalars go."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers.runs import make_config
+
+from mjx_sac.config import NonFiniteError
+from mjx_sac.runs import event_files
+from mjx_sac.runs.resolve import Run
+from mjx_sac.training.host import monitor
+from mjx_sac.training.host.monitor import Monitor
+
+RAW = {
+    "train/critic_loss": 1.0, "diagnostics/q_mean": 2.0, "rollout/episodes": 3,
+    "rollout/ep_rew_mean": 4.0, "rollout/ep_len_mean": 5.0, "replay/size": 6,
+    "health/nonfinite_parameters": 0, "trained_vector_steps": 8,
+}  # fmt: skip
+
+
+def make_monitor(directory, warnings, **config):
+    config = make_config(logdir=str(directory), **config)
+    return Monitor(Run(config, directory), warnings.append)
+
+
+def test_updates_are_counted_and_timed():
+    # 32 iterations in epochs of 8 vector steps of 4 environments; the first epoch warms up.
+    found = monitor.scalars(RAW, make_config(), iterations=32, seconds=0.5)
+    assert found["train/n_updates"] == 32
+    assert found["time/iterations_per_second"] == 64
+    assert found["time/updates_per_second"] == 64
+    assert "trained_vector_steps" not in found
+
+
+def test_what_was_not_measured_is_left_out():
+    raw = {**RAW, "trained_vector_steps": 0, "rollout/episodes": 0}
+    found = monitor.scalars(raw, make_config(), iterations=0, seconds=1.0)
+    assert set(found) == {
+        "rollout/episodes", "replay/size", "health/nonfinite_parameters", "train/n_updates",
+        "time/iterations_per_second", "time/updates_per_second",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"train/critic_loss": math.inf}, "train/critic_loss is inf after 64 iterations"),
+        ({"health/nonfinite_parameters": 1}, "train/parameters is nan"),
+        ({"replay/size": 0}, "no environment step was finite in 64 iterations"),
+    ],
+)
+def test_why_an_agent_cannot_continue(changes, words):
+    found = monitor.problem({**RAW, **changes}, 64)
+    assert found is None if words is None else words in found
+
+
+def test_a_single_agent_logs_into_the_runs_directory(tmp_path):
+    single = make_monitor(tmp_path, [])
+    assert single.per_agent(RAW) == [RAW]
+    single.log(32, [{"replay/size": 6.0}])
+    single.close()
+    assert event_files.read(tmp_path)["replay/size"] == {32: 6.0}
+    assert single.together([{"a": 1.0}]) == {"a": 1.0}
+
+
+def test_lost_agents_are_named_once_and_log_no_more(tmp_path):
+    warnings = []
+    several = make_monitor(tmp_path, warnings, num_seeds=2)
+    good, bad = dict(RAW), {**RAW, "train/critic_loss": math.nan}
+    for iterations in (32, 64):
+        several.check([good, bad], iterations)
+        several.log(iterations, [good, bad])
+    several.close()
+    assert len(warnings) == 1
+    assert "seed_1 is lost, the others continue: train/critic_loss is nan" in warnings[0]
+    assert list(event_files.read(tmp_path / "seed_0")["replay/size"]) == [32, 64]
+    assert "replay/size" not in event_files.read(tmp_path / "seed_1")
+    together = several.together([good, bad])
+    np.testing.assert_array_equal(together["replay/size"], [6, math.nan])
+    with pytest.raises(NonFiniteError, match="all 2 agents are lost; the last one: "):
+        several.check([bad, bad], 96)
