@@ -19,7 +19,7 @@ def evaluate(
     run: RunDirectory,
     episodes: Annotated[int, option("how many, each from another initial state", min=1)] = 100,
     step: Step = None,
-    seed_index: Annotated[int | None, option("which agent; auto is all", "--seed_index")] = None,
+    seed_index: Annotated[int | None, option("which, from 0; auto is all", "--seed_index")] = None,
     env: Annotated[str | None, option("another of the same sizes; auto is the run's")] = None,
     backend: Annotated[str | None, option("another engine of Brax; auto is the run's")] = None,
     stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,

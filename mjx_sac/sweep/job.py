@@ -19,12 +19,9 @@ class Job(NamedTuple):
     """What one program trains.
 
     Attributes:
-      name: unique in its wave.
       trials: numbers of the settings, in the order of `config.members`.
-      config: trains all of them, up to `config.iterations`.
       rung: how often its settings have been judged before.
-      parent: the run to fork, if any, some of whose agents continue here.
-      kept: places of those agents in `parent`.
+      parent: the run to fork, if any, of whose agents those at the places `kept` continue here.
       on_host: the environment is on the host, where there are no populations: one run per agent.
     """
 
@@ -56,29 +53,22 @@ class Job(NamedTuple):
             return None
         halves = (-(-len(self.trials) // 2**i) for i in range(len(self.trials)))
         size = min(half for half in halves if half >= wanted)
-        finite = [place for place, number in enumerate(self.trials) if number in scores]
-        places = sorted(sorted(finite, key=lambda place: -scores[self.trials[place]])[:size])
-        rung, changed = self.rung + 1, dict[str, Any](iterations=until)
-        if len(places) == len(self.trials):
-            config = space.apply(self.config, changed)
-            return self._replace(config=config, rung=rung, parent=None, kept=())
-        parent, seeds = pathlib.Path(self.config.run_dir), self.config.num_seeds
-        changed["logdir"] = str(parent.with_name(f"{self.name},rung_{rung}"))
-        changed["members"] = tuple(self.config.members[place] for place in places)
-        trials = tuple(self.trials[place] for place in places)
-        kept = tuple(place * seeds + seed for place in places for seed in range(seeds))
-        config = space.apply(self.config, changed)
-        return Job(self.name, trials, config, rung, str(parent), kept)
+        best = sorted((n for n in self.trials if n in scores), key=lambda n: -scores[n])[:size]
+        job = self._replace(rung=self.rung + 1, parent=None, kept=())
+        changed: dict[str, Any] = {"iterations": until}
+        if len(best) < len(self.trials):
+            places = [place for place, number in enumerate(self.trials) if number in best]
+            parent, seeds = pathlib.Path(self.config.run_dir), range(self.config.num_seeds)
+            kept = tuple(place * len(seeds) + seed for place in places for seed in seeds)
+            trials = tuple(self.trials[place] for place in places)
+            job = job._replace(trials=trials, parent=str(parent), kept=kept)
+            changed["logdir"] = str(parent.with_name(f"{job.name},rung_{job.rung}"))
+            changed["members"] = tuple(self.config.members[place] for place in places)
+        return job._replace(config=space.apply(self.config, changed))
 
 
 class Outcome(NamedTuple):
-    """What came of a job.
-
-    Attributes:
-      scores: per agent, see `score`, all seeds of the first setting first.
-      seconds: of training.
-      error: why it ended early.
-    """
+    """Scores per agent, all seeds of the first setting first; seconds; why it ended early."""
 
     scores: list[float]
     seconds: float
@@ -90,7 +80,7 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
 
     Raises:
       UsageError: it cannot be trained, or no agent logs `metric`.
-      TrainingError: training failed for another reason than non-finite numbers; it can be resumed.
+      TrainingError: training failed but not for non-finite numbers: it can be resumed.
     """
     from mjx_sac.training.host import train
 
@@ -115,11 +105,7 @@ def single_runs(config: Config) -> list[Config]:
 
 
 def measure(config: Config, metric: str) -> list[float]:
-    """Return the score of each agent, from its event files.
-
-    Raises:
-      UsageError: no agent logs that metric.
-    """
+    """Return each agent's score, from its event files; raise UsageError where none has `metric`."""
     from mjx_sac.runs import event_files
 
     directory = pathlib.Path(config.run_dir)
@@ -138,11 +124,7 @@ def measure(config: Config, metric: str) -> list[float]:
 def score(curve: Mapping[int, float], logged: int, iterations: int) -> float:
     """Return the mean of the last quarter of a curve: it does not hang on one evaluation.
 
-    Args:
-      curve: values by iterations.
-      logged: the last iterations at which anything was logged; before `iterations`, the agent
-        became non-finite, and its score is NaN.
-      iterations: where training should have ended.
+    An agent for which nothing was `logged` as late as at `iterations` became non-finite: NaN.
     """
     late = [y for x, y in curve.items() if x > 0.75 * iterations]
     late = late or [curve[x] for x in sorted(curve)[-1:]]
@@ -165,8 +147,7 @@ def fork_checkpoint(parent: pathlib.Path, config: Config, kept: tuple[int, ...])
         source = checkpoint_path(parent, iterations) / item
         (temporary / item).mkdir(parents=True)
         header = array_store.manifest(source)
-        for own in ("schema", "leaves", "packed"):
-            del header[own]
+        del header["schema"]  # `write` adds its own
         if header.get("returns"):
             header["returns"] = [header["returns"][i] for i in kept]
         header["config"] = config.model_dump(mode="json")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, create_trial
@@ -19,10 +19,8 @@ def draw(
     study: optuna.Study, space: Sequence[Parameter], metric: str, title: str, out: pathlib.Path
 ) -> None:
     """Write the picture of a study to `out`; pruned trials are shown with their last value."""
-    mpl.use("Agg")  # Optuna draws with pyplot
-    import matplotlib.pyplot as plt
-
-    with warnings.catch_warnings(), mpl.rc_context():
+    plt.switch_backend("Agg")  # Optuna draws with pyplot
+    with warnings.catch_warnings(), plt.rc_context():
         warnings.simplefilter("ignore")  # experimental; a single value has no width
         if len(space) == 2 and all(isinstance(parameter, Choice) for parameter in space):
             _heat_map(space, study.trials, metric)
@@ -43,8 +41,6 @@ def draw(
 
 def _heat_map(space: Sequence[Any], trials: Sequence[FrozenTrial], metric: str) -> None:
     """Draw the scores, the best one framed."""
-    import matplotlib.pyplot as plt
-
     x, y = space
     plt.figure(figsize=(2.5 + 1.2 * len(x.values), 2 + 0.6 * len(y.values)))
     table = np.full((len(y.values), len(x.values)), np.nan)

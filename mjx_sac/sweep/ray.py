@@ -18,7 +18,6 @@ from mjx_sac.sweep.job import Job, Outcome
 from mjx_sac.sweep.sweep import Done, Execute
 from mjx_sac.training.host.console import print_line
 
-_RETRIES = 2
 # Ray would copy the directory we are in, runs and all, to every machine; and count its users.
 _OFF = ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "RAY_USAGE_STATS_ENABLED")
 
@@ -50,9 +49,8 @@ def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
                 job = waiting.pop(0)
                 print_line(f"{job.describe()}, by a worker")
                 gpus = min(1, ray.cluster_resources().get("GPU", 0))
-                task = ray.remote(_train).options(
-                    max_retries=_RETRIES, num_gpus=gpus, scheduling_strategy="SPREAD"
-                )
+                how = {"max_retries": 2, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
+                task = ray.remote(_train).options(**how)
                 running[task.remote(job, metric, losses, os.getcwd())] = job
             (first,), _ = ray.wait([*running])
             job = running.pop(first)
@@ -77,7 +75,6 @@ def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
 
 
 def _connect(address: str, workers: int) -> Any:
-    """Return Ray, connected."""
     os.environ.update({name: os.environ.get(name, "0") for name in _OFF})
     import ray
 

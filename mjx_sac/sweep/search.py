@@ -2,39 +2,33 @@
 
 # pyright: basic
 import copy
+import itertools
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import MedianPruner
-from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mjx_sac.config import Config, UsageError
+from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.sweep.space import Choice, Parameter, Range, Settings, label
 
 FILE = "study.journal"
-"""Optuna's log of the sweep, in its directory."""
-
-_MISSES = 100
-"""Proposals in a row that were there before, after which a space counts as exhausted."""
+_MISSES = 100  # proposals in a row that were there before: the space counts as exhausted
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def open_study(directory: pathlib.Path) -> optuna.Study:
-    """Return the study in `directory`, whose lock must be held, making it if need be.
-
-    Raises:
-      UsageError: the file is damaged.
-    """
+    """Return the study in `directory`, whose lock is held, or a new one; UsageError if damaged."""
     path = directory / FILE
     if path.is_file():  # a killed process may leave half a line, and Optuna's own lock
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
@@ -45,9 +39,7 @@ def open_study(directory: pathlib.Path) -> optuna.Study:
             study_name="sweep", storage=storage, direction="maximize", load_if_exists=True
         )
     except (ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{path} is damaged: choose another --logdir, or restart with --overwrite"
-        ) from None
+        raise UsageError(f"{path} is damaged: {OTHERWISE}") from None
 
 
 def settings(space: Sequence[Parameter], trial: FrozenTrial) -> Settings:
@@ -60,21 +52,14 @@ def propose(
 ) -> list[FrozenTrial]:
     """Return the next `count` trials, fewer where the space has no more; none is in `past`.
 
-    A copy of the study is asked, seeded by `seed` and the number of trials before: the same past
-    gives the same trials, also after a kill halfway through a wave.
+    The same past gives the same trials, also after a kill halfway through a wave.
     """
-    number = np.random.SeedSequence([seed, len(past)]).generate_state(1)[0]
-    sampler = _sampler(search, space, int(number))
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    for trial in map(copy.copy, past):
-        if trial.state == TrialState.FAIL:  # Optuna would ignore it, and propose its like again
-            trial.state, trial.intermediate_values = TrialState.PRUNED, {}
-        study.add_trial(trial)
     distributions = {p.name: _distribution(p) for p in space}
     seen, misses = {label(settings(space, trial)) for trial in past}, 0
     found: list[FrozenTrial] = []
-    while len(found) < count and misses < _MISSES:
-        params = study.ask(distributions).params
+    for params in _grid(space) if search == "grid" else _ask(search, distributions, seed, past):
+        if len(found) >= count or misses >= _MISSES:
+            break
         params |= {p.name: p.value(params[p.name]) for p in space if isinstance(p, Range)}
         trial = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
         name = label(settings(space, trial))
@@ -82,16 +67,27 @@ def propose(
         if not misses:
             seen.add(name)
             found.append(trial)
-    if search == "grid":  # in the order typed: Optuna shuffles
-        choices = [p for p in space if isinstance(p, Choice)]
-        found.sort(key=lambda trial: [p.stored.index(trial.params[p.name]) for p in choices])
     return found
 
 
-def _sampler(search: str, space: Sequence[Parameter], seed: int) -> BaseSampler:
-    if search == "grid":
-        return GridSampler({p.name: p.stored for p in space if isinstance(p, Choice)}, seed)
-    return RandomSampler(seed) if search == "random" else TPESampler(seed=seed, constant_liar=True)
+def _grid(space: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*(p.stored for p in space)):
+        yield {p.name: value for p, value in zip(space, values, strict=True)}
+
+
+def _ask(
+    how: str, distributions: Mapping[str, Any], seed: int, past: Sequence[FrozenTrial]
+) -> Iterator[dict[str, Any]]:
+    """Ask a copy of the study, seeded by `seed` and the number of trials before."""
+    seed = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
+    sampler = RandomSampler(seed) if how == "random" else TPESampler(seed=seed, constant_liar=True)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for trial in map(copy.copy, past):
+        if trial.state == TrialState.FAIL:  # Optuna would ignore it, and propose its like again
+            trial.state, trial.intermediate_values = TrialState.PRUNED, {}
+        study.add_trial(trial)
+    while True:
+        yield study.ask(distributions).params
 
 
 def _distribution(parameter: Parameter) -> Any:
@@ -113,10 +109,8 @@ def grid_size(space: Sequence[Parameter]) -> int:
 def rungs(config: Config, pruner: str) -> list[int]:
     """Return the iterations after which a wave is judged, the last of which are all of them.
 
-    With a pruner these are a quarter and a half too, in whole epochs.
-
-    Raises:
-      UsageError: nothing has been evaluated by then.
+    With a pruner these are a quarter and a half too, in whole epochs: UsageError where nothing has
+    been evaluated by then.
     """
     if pruner == "none":
         return [config.iterations]
@@ -138,17 +132,13 @@ def survivors(pruner: str, running: Sequence[int], scores: Mapping[int, float]) 
     """Return the numbers of the trials that continue after a rung.
 
     Args:
-      pruner: "halving" keeps the better half, rounded up; "median", which is Optuna's, those not
-        below the median of all trials that reached the rung, in this wave or before.
+      pruner: "halving" keeps the better half, rounded up; "median" those not below the median of
+        all trials that reached the rung, in this wave or before.
       running: the trials of a wave.
       scores: of all trials that have one at this rung; those that failed have none.
     """
-    finite = [number for number in running if number in scores]
+    best = sorted((n for n in running if n in scores), key=lambda n: -scores[n])
     if pruner == "halving":
-        return {*sorted(finite, key=lambda number: -scores[number])[: -(-len(running) // 2)]}
-    # Optuna compares with completed trials only, of which the first wave has none: here all count.
-    trials = {n: create_trial(value=x, intermediate_values={0: x}) for n, x in scores.items()}
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials.values())
-    median = MedianPruner(n_startup_trials=0)
-    return {number for number in finite if not median.prune(study, trials[number])}
+        return {*best[: -(-len(running) // 2)]}
+    # Optuna's pruner compares with completed trials only, of which the first wave has none.
+    return {n for n in best if scores[n] >= np.median([*scores.values()])}

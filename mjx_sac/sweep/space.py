@@ -49,15 +49,10 @@ Parameter = Choice | Range
 
 
 def parse(texts: Sequence[str], base: Config, given: Iterable[str]) -> list[Parameter]:
-    """Return the space that `name=1e-4,1e-3` or `name=1e-4..1e-2` describe.
+    """Return the space that `texts` such as `name=1e-4,1e-3` or `name=1e-4..1e-2` describe.
 
-    Args:
-      texts: one for each hyperparameter.
-      base: values of all others.
-      given: hyperparameters that have a fixed value already.
-
-    Raises:
-      UsageError: one line for the first that is unknown, given twice, empty or out of bounds.
+    `base` has the values of all others, of which those that are `given` cannot vary. UsageError
+    names the first that is unknown, given twice, empty or out of bounds.
     """
     space: dict[str, Parameter] = {}
     for text in texts:
@@ -68,10 +63,8 @@ def parse(texts: Sequence[str], base: Config, given: Iterable[str]) -> list[Para
         _check_name(name, type(base), {*given}, {*space})
         space[name] = _parameter(name, values, base)
     if not space:
-        raise UsageError(
-            "param: nothing varies: say --param name=value,value,... or name=low..high, once for "
-            "each hyperparameter"
-        )
+        way_out = "say --param name=value,value,... or name=low..high, once for each"
+        raise UsageError(f"param: nothing varies: {way_out}")
     return [*space.values()]
 
 

@@ -26,25 +26,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mjx_sac.config import Config, UsageError, mark
+from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.sweep import job as jobs
 from mjx_sac.sweep import search
 from mjx_sac.sweep.job import Job, Outcome
 from mjx_sac.sweep.space import Parameter, apply, label
 from mjx_sac.training.host.console import print_line
 
-SIDE_BY_SIDE = 8
-"""Settings in one program, where a search could propose for ever."""
-
+SIDE_BY_SIDE = 8  # settings in one program, where a search could propose for ever
 # How a sweep is carried out, which may change when it is resumed.
 _IRRELEVANT = {
     *("logdir", "device", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout")
 }
-_STATES = {
-    TrialState.RUNNING: "waiting",
-    TrialState.COMPLETE: "completed",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
+_STATES = {"RUNNING": "waiting", "COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
 
 Done = Callable[[Job, Outcome], None]
 Execute = Callable[[Sequence[Job], Done], None]
@@ -57,14 +51,11 @@ class Plan:
 
     Attributes:
       base: hyperparameters that all settings share, and the sweep's directory.
-      space: those that vary.
-      search: grid, random or optuna.
-      trials: settings to try; a grid tries all.
+      search: grid, which tries all, or `trials` settings, random or optuna.
       metric: the curve whose last quarter is the score, the higher the better.
       pruner: none, halving or median.
       population: at most so many settings in one program; None for all of a grid.
       workers: programs that train at the same time.
-      on_host: the environment is on the host.
     """
 
     base: Config
@@ -87,8 +78,7 @@ class Plan:
         names = ("search", "metric", "pruner", "population", "workers")
         plan = {name: getattr(self, name) for name in names}
         space = {p.name: [repr(value) for value in p[1:]] for p in self.space}
-        config = self.base.model_dump(mode="json", exclude=_IRRELEVANT)
-        return json.loads(json.dumps({"param": space, **plan, **config}))
+        return {"param": space, **plan, **self.base.model_dump(mode="json", exclude=_IRRELEVANT)}
 
     def wave_size(self, past: int) -> int:
         """Return how many settings to propose after `past`: a grid at once, others in turns."""
@@ -97,11 +87,7 @@ class Plan:
         return min((self.population or SIDE_BY_SIDE) * self.workers, self.trials - past)
 
     def propose(self, past: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-        """Return the next trials, see `search.propose`.
-
-        Raises:
-          UsageError: a setting does not fit the rest of the configuration.
-        """
+        """Return the next trials; raise UsageError where one does not fit the rest of `base`."""
         found = search.propose(self.search, self.space, self.base.seed, past, count)
         for trial in found:
             apply(self.base, search.settings(self.space, trial))
@@ -109,29 +95,21 @@ class Plan:
 
 
 class Sweep:
-    """A sweep on disk.
+    """A sweep on disk, in Optuna's `study`.
 
-    Attributes:
-      plan: what is asked for.
-      study: Optuna's. The attribute `wave` of a trial says with which others it was proposed
-        (`index` of the wave, its `first` trial, its `size`), `result` what came of it so far.
+    The attribute `wave` of a trial says with which others it was proposed (`index` of the wave, its
+    `first` trial, its `size`), `result` what came of it so far.
     """
 
     def __init__(self, plan: Plan) -> None:
-        """Open the study in `plan.directory`, whose lock must be held.
-
-        Raises:
-          UsageError: it is another sweep's.
-        """
+        """Open the study, holding the directory's lock; UsageError if it is another sweep's."""
         self.plan, self.study = plan, search.open_study(plan.directory)
         stored, now = self.study.user_attrs.get("plan", {}), plan.fixed()
         changed = [name for name in now if stored and stored.get(name) != now[name]]
         if changed and any("result" in trial.user_attrs for trial in self._trials()):
             old, new = (json.dumps(one.get(changed[0])) for one in (stored, now))
-            raise UsageError(
-                f"{plan.directory} holds a sweep with {changed[0]} {old} (now {new}): leave that "
-                f"as it is, choose another --logdir, or restart with --overwrite"
-            )
+            other = f"{plan.directory} holds a sweep with {changed[0]} {old} (now {new})"
+            raise UsageError(f"{other}: leave that as it is, {OTHERWISE}")
         if changed:
             (plan.directory / search.FILE).unlink()
             self.study = search.open_study(plan.directory)
@@ -246,7 +224,7 @@ class Sweep:
         base, rows = self.plan.base, []
         for trial in self._trials():
             result, score = _result(trial), _score(trial)
-            settings, state = search.settings(self.plan.space, trial), _STATES[trial.state]
+            settings, state = search.settings(self.plan.space, trial), _STATES[trial.state.name]
             row = {"trial": trial.number, "settings": settings, "state": state, "score": score}
             ends: list[Any] = [None] if score is None else result["scores"]
             rows.append({**row, "low": min(ends), "high": max(ends), **result})
