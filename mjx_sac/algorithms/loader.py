@@ -173,24 +173,25 @@ def _read(losses: str, module: types.ModuleType, attribute: str, digest: str) ->
     factory: Any = getattr(module, "networks", None)
     if factory is None or inspect.ismodule(factory):  # as after `from mjx_sac import networks`
         factory = default_networks.make
-    try:
-        _check_signature("networks", "(config, action_size)", factory, 0, 0)
-        for name in ("critic", "actor", "temperature"):
-            expected = "(params, state, batch, key, *, networks, config)"
-            loss = getattr(triple, name)
-            _check_signature(name, expected, loss, 0, 0, 0, 0, networks=0, config=0)
-    except TypeError as error:
-        raise wrong(str(error)) from None
+    _check_signature(wrong, "networks", "(config, action_size)", factory, 0, 0)
+    for name in ("critic", "actor", "temperature"):
+        expected, loss = "(params, state, batch, key, *, networks, config)", getattr(triple, name)
+        _check_signature(wrong, name, expected, loss, *range(4), networks=0, config=0)
     return Algorithm(triple, config_class, factory, digest)
 
 
 def _check_signature(
-    name: str, expected: str, function: Any, *positional: int, **keywords: int
+    wrong: Callable[[str], UsageError],
+    name: str,
+    expected: str,
+    function: Any,
+    *args: int,
+    **kw: int,
 ) -> None:
     try:
-        inspect.signature(function).bind(*positional, **keywords)
+        inspect.signature(function).bind(*args, **kw)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: {error}: its signature must be {expected}") from None
+        raise wrong(f"{name}: {error}: its signature must be {expected}") from None
 
 
 def _make_networks(

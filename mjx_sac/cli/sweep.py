@@ -3,13 +3,14 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from mjx_sac import envs
 from mjx_sac.cli import output
-from mjx_sac.cli.flags import ConfigFile, Flags, Overwrite, option
+from mjx_sac.cli.flags import ConfigFile, Flags, Json, Overwrite, option
 from mjx_sac.config import Config, UsageError, require
 from mjx_sac.runs.directory import lock, steps
 from mjx_sac.runs.resolve import attach, configure
@@ -19,28 +20,21 @@ from mjx_sac.training.host.console import print_line
 if TYPE_CHECKING:
     from mjx_sac.sweep.sweep import Plan, Sweep
 
-
-def _option(name: str, text: str, **more: Any) -> Any:
-    return option(text, f"--{name}", panel="Sweep", **more)
-
-
+_option = functools.partial(option, panel="Sweep")
 _VARIES = "what varies: name=1e-4,3e-4, or name=1e-5..1e-2; once for each"
+_ALL = "all combinations, or --trials of them"
 _PRUNED = "ends bad settings after a quarter and a half of the iterations"
-Params = Annotated[list[str] | None, _option("param", _VARIES, metavar="NAME=VALUES")]
-Search = Annotated[
-    Literal["grid", "random", "optuna"], _option("search", "all combinations, or --trials of them")
-]
-Trials = Annotated[int | None, _option("trials", "settings to try; auto is 16", min=1)]
-Metric = Annotated[str, _option("metric", "the mean of this curve's last quarter is the score")]
-Pruner = Annotated[Literal["none", "halving", "median"], _option("pruner", _PRUNED)]
-Population = Annotated[
-    int | None, _option("population", "settings in one program; auto: all of a grid, or 8", min=1)
-]
-Ray = Annotated[
-    str | None, _option("ray", "train on Ray: local, or a cluster's address", metavar="ADDRESS")
-]
-Workers = Annotated[int | None, _option("workers", "programs at once on Ray; auto is 2", min=1)]
-Json = Annotated[bool, _option("json", "print JSON and nothing else")]
+_SIZE = "settings in one program; auto: all of a grid, or 8"
+_COLUMNS = ("score", "low", "high", "iterations", "state", "run")
+_RAY = "train on Ray: local, or a cluster's address"
+Params = Annotated[list[str] | None, _option(_VARIES, "--param", metavar="NAME=VALUES")]
+Search = Annotated[Literal["grid", "random", "optuna"], _option(_ALL, "--search")]
+Trials = Annotated[int | None, _option("settings to try; auto is 16", min=1)]
+Metric = Annotated[str, _option("the mean of this curve's last quarter is the score")]
+Pruner = Annotated[Literal["none", "halving", "median"], _option(_PRUNED)]
+Population = Annotated[int | None, _option(_SIZE, min=1)]
+Ray = Annotated[str | None, _option(_RAY, metavar="ADDRESS")]
+Workers = Annotated[int | None, _option("programs at once on Ray; auto is 2", min=1)]
 
 
 def sweep(
@@ -73,14 +67,15 @@ def sweep(
     at_once = workers or (2 if ray else 1)
     plan = sweeps.Plan(base, space, how, trials or 16, metric, pruner, population, at_once)
     _check(plan, trials, ray, workers)
+    losses = None if base.losses else flags.losses
+    execute = sweeps.local(metric, losses)
+    if ray:
+        from mjx_sac.sweep import ray as on_ray
+
+        on_ray.check(ray)
+        execute = on_ray.executor(ray, at_once, metric, losses)
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         plan = dataclasses.replace(plan, on_host=_on_host(base))
-        losses = None if base.losses else flags.losses
-        execute = sweeps.local(metric, losses)
-        if ray:
-            from mjx_sac.sweep.ray import executor
-
-            execute = executor(ray, at_once, metric, losses)
         with lock(plan.directory):
             if overwrite:
                 sweeps.clear(plan.directory)
@@ -92,8 +87,8 @@ def sweep(
 
 def _base(flags: Flags) -> Config:
     """Return what all settings share; the directory is `runs/<env>-sweep` unless it is named."""
-    directory, named = flags.found.directory, "logdir" in {**flags.found.file, **flags.given}
-    if not named:
+    directory = flags.found.directory
+    if "logdir" not in {**flags.found.file, **flags.given}:
         directory = directory.with_name(f"{directory.name}-sweep")
     base = configure(flags.found, {**flags.given, "logdir": str(directory)})
     attach(base, overwrite=True)
@@ -120,20 +115,13 @@ def _check(plan: "Plan", trials: int | None, ray: str | None, workers: int | Non
         problem = f"workers = {workers}: they are Ray's: say --ray local too, or use --population"
     if problem:
         raise UsageError(problem)
-    if ray:
-        from mjx_sac.sweep.ray import check
-
-        check(ray)
 
 
 def _on_host(base: Config) -> bool:
     """Return whether the environment is on the host, which the name alone says for some."""
-    if envs.by_brax(base.env) or envs.is_gym_id(base.env):
-        return not envs.by_brax(base.env)
-    return hasattr(envs.make(base.env, base), "simulator")
-
-
-_COLUMNS = ("score", "low", "high", "iterations", "state", "run")
+    if envs.by_brax(base.env):
+        return False
+    return envs.is_gym_id(base.env) or hasattr(envs.make(base.env, base), "simulator")
 
 
 def _write(found: "Sweep") -> None:
@@ -164,8 +152,7 @@ def _lines(found: "Sweep") -> str:
     table = [[plan.metric if name == "score" else name for name in header]]
     for row in summary["trials"]:
         settings = map(show, row["settings"].values())
-        figures = [row[name] for name in columns[:-2]]
-        shown = ["" if figure is None else output.number(figure) for figure in figures]
+        shown = ["" if row[c] is None else output.number(row[c]) for c in columns[:-2]]
         state = row["state"].replace("completed", "")
         table.append([str(row["trial"]), *settings, *shown, f"{row['iterations']:,}", state])
     saved = 1 - summary["agent_iterations"] / summary["agent_iterations_without_pruner"]

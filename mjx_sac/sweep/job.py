@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mjx_sac.config import Config, NonFiniteError, UsageError, nearest
-from mjx_sac.runs import array_store
+from mjx_sac.runs import array_store, event_files
 from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
 from mjx_sac.sweep import space
 
@@ -78,9 +78,7 @@ class Outcome(NamedTuple):
 def run(job: Job, metric: str, losses: Any = None) -> Outcome:
     """Train, resuming where the job was interrupted.
 
-    Raises:
-      UsageError: it cannot be trained, or no agent logs `metric`.
-      TrainingError: training failed but not for non-finite numbers: it can be resumed.
+    Every error but non-finite numbers is raised: it ends the sweep, which can be resumed.
     """
     from mjx_sac.training.host import train
 
@@ -106,8 +104,6 @@ def single_runs(config: Config) -> list[Config]:
 
 def measure(config: Config, metric: str) -> list[float]:
     """Return each agent's score, from its event files; raise UsageError where none has `metric`."""
-    from mjx_sac.runs import event_files
-
     directory = pathlib.Path(config.run_dir)
     found = [event_files.read(directory / name) for name in config.agent_names() or ("",)]
     known = sorted({tag for curves in found for tag in curves})
@@ -126,8 +122,8 @@ def score(curve: Mapping[int, float], logged: int, iterations: int) -> float:
 
     An agent for which nothing was `logged` as late as at `iterations` became non-finite: NaN.
     """
-    late = [y for x, y in curve.items() if x > 0.75 * iterations]
-    late = late or [curve[x] for x in sorted(curve)[-1:]]
+    last = max(curve, default=0)
+    late = [y for x, y in curve.items() if x > 0.75 * iterations or x == last]
     return float(np.mean(late)) if late and logged >= iterations else math.nan
 
 

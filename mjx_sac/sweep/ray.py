@@ -18,9 +18,6 @@ from mjx_sac.sweep.job import Job, Outcome
 from mjx_sac.sweep.sweep import Done, Execute
 from mjx_sac.training.host.console import print_line
 
-# Ray would copy the directory we are in, runs and all, to every machine; and count its users.
-_OFF = ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "RAY_USAGE_STATS_ENABLED")
-
 
 def check(address: str) -> None:
     """Raise UsageError where Ray is missing or nobody answers: Ray itself would abort."""
@@ -56,26 +53,27 @@ def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
             job = running.pop(first)
             try:
                 outcome = ray.get(first)
-            except ray.exceptions.RayError as error:  # raised when the others are recorded
+                if not pathlib.Path(job.config.run_dir).is_dir():
+                    problem = "a worker trained there, and it is not here: name one that all see"
+                    raise UsageError(f"logdir = {job.config.run_dir!r}: {problem}")
+            except (ray.exceptions.RayError, UsageError) as error:
                 last = str(error).strip().splitlines()[-1]
                 lost = TrainingError(f"{job.name}: a worker of Ray's failed: {last}")
-                cause = getattr(error, "cause", None)
+                cause = getattr(error, "cause", error)
                 errors.append(cause if isinstance(cause, UsageError | TrainingError) else lost)
-                continue
-            if not pathlib.Path(job.config.run_dir).is_dir():
-                problem = "a worker trained there, and it is not here: name one that all see"
-                errors.append(UsageError(f"logdir = {job.config.run_dir!r}: {problem}"))
                 continue
             done(job, outcome)
             print_line(f"{job.name}: done in {outcome.seconds:,.0f} s")
-        if errors:
+        if errors:  # only now that the others are recorded
             raise errors[0]
 
     return execute
 
 
 def _connect(address: str, workers: int) -> Any:
-    os.environ.update({name: os.environ.get(name, "0") for name in _OFF})
+    # Ray would copy the directory we are in, runs and all, to every machine; and count its users.
+    for name in ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "RAY_USAGE_STATS_ENABLED"):
+        os.environ.setdefault(name, "0")
     import ray
 
     more: Any = {"log_to_driver": False, "logging_level": "ERROR"}

@@ -117,8 +117,7 @@ def rungs(config: Config, pruner: str) -> list[int]:
     epochs = -(-config.iterations // config.epoch_iterations)
     # Epochs that learn nothing, or not all along.
     warm_up = config.warm_up_vector_steps // config.epoch_vector_steps
-    early = sorted({-(-epochs // share) for share in (4, 2)})
-    early = [epoch for epoch in early if warm_up < epoch < epochs]
+    early = [e for e in sorted({-(-epochs // 4), -(-epochs // 2)}) if warm_up < e < epochs]
     if not early:
         raise UsageError(
             f"pruner = {pruner!r}: of {epochs} epochs none in the first half is evaluated: raise "
@@ -129,13 +128,10 @@ def rungs(config: Config, pruner: str) -> list[int]:
 
 
 def survivors(pruner: str, running: Sequence[int], scores: Mapping[int, float]) -> set[int]:
-    """Return the numbers of the trials that continue after a rung.
+    """Return which of a wave's `running` trials continue after a rung, by number.
 
-    Args:
-      pruner: "halving" keeps the better half, rounded up; "median" those not below the median of
-        all trials that reached the rung, in this wave or before.
-      running: the trials of a wave.
-      scores: of all trials that have one at this rung; those that failed have none.
+    "halving" keeps the better half, rounded up, "median" those not below the median of all that
+    reached the rung, in this wave or before. `scores` has none of those that failed.
     """
     best = sorted((n for n in running if n in scores), key=lambda n: -scores[n])
     if pruner == "halving":

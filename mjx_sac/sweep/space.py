@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from mjx_sac.config import Config, UsageError, build, mark, nearest
 
-Settings = dict[str, Any]
-"""Values of the hyperparameters that vary."""
+Settings = dict[str, Any]  # values of the hyperparameters that vary
 
 
 class Choice(NamedTuple):
@@ -27,10 +26,7 @@ class Choice(NamedTuple):
 
 
 class Range(NamedTuple):
-    """A hyperparameter that can be any number, or integer, from `low` to `high`.
-
-    With `log` its logarithm is uniform.
-    """
+    """A hyperparameter that is a number, or integer, in a range; with `log` its log is uniform."""
 
     name: str
     low: float

@@ -18,7 +18,7 @@ import math
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,7 @@ from mjx_sac.training.host.console import print_line
 
 SIDE_BY_SIDE = 8  # settings in one program, where a search could propose for ever
 # How a sweep is carried out, which may change when it is resumed.
-_IRRELEVANT = {
-    *("logdir", "device", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout")
-}
+_HOW = {"logdir", "device", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout"}
 _STATES = {"RUNNING": "waiting", "COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
 
 Done = Callable[[Job, Outcome], None]
@@ -78,7 +76,7 @@ class Plan:
         names = ("search", "metric", "pruner", "population", "workers")
         plan = {name: getattr(self, name) for name in names}
         space = {p.name: [repr(value) for value in p[1:]] for p in self.space}
-        return {"param": space, **plan, **self.base.model_dump(mode="json", exclude=_IRRELEVANT)}
+        return {"param": space, **plan, **self.base.model_dump(mode="json", exclude=_HOW)}
 
     def wave_size(self, past: int) -> int:
         """Return how many settings to propose after `past`: a grid at once, others in turns."""
@@ -146,15 +144,15 @@ class Sweep:
         rungs = search.rungs(self.plan.base, self.plan.pruner)
         jobs = self._first_jobs(wave, rungs[0])
         for until, following in itertools.pairwise([*rungs, None]):
-            execute([job for job in jobs if not self._is_finished(job)], self._record)
+            finished = {t.number for t in self._trials() if _result(t)["iterations"] >= until}
+            execute([job for job in jobs if not finished.issuperset(job.trials)], self._record)
             if following is None:
                 break
             running = [number for job in jobs for number in job.trials]
             steps = {trial.number: trial.intermediate_values for trial in self._trials()}
             scores = {number: at[until] for number, at in steps.items() if until in at}
             kept = search.survivors(self.plan.pruner, running, scores)
-            smaller = [job.smaller(kept, scores, following) for job in jobs]
-            jobs = [job for job in smaller if job]
+            jobs = [new for job in jobs if (new := job.smaller(kept, scores, following))]
             self._tell({*running}.difference(*(job.trials for job in jobs)), TrialState.PRUNED)
         self._tell(wave, TrialState.COMPLETE)
 
@@ -170,22 +168,17 @@ class Sweep:
             programs.setdefault(label(fixed), []).append((number, member, fixed))
         size = 1 if plan.on_host else plan.population or -(-len(wave) // plan.workers)
         index = trials[wave[0]].user_attrs["wave"]["index"]
+        prefix = "" if plan.search == "grid" else f"wave_{index}"
         for shared, group in programs.items():
             for i in range(0, len(group), size):
                 numbers, members, (fixed, *_) = zip(*group[i : i + size], strict=True)
-                parts = [f"wave_{index}"] if plan.search != "grid" else []
-                parts += [shared] if shared else []
-                parts += [f"part_{i // size}"] if len(group) > size else []
-                name = re.sub(r"[^\w.\-=,]+", "_", ",".join(parts)) or "all"
+                parts = (prefix, shared, f"part_{i // size}" if len(group) > size else "")
+                name = re.sub(r"[^\w.\-=,]+", "_", ",".join(filter(None, parts))) or "all"
                 changed = {"members": members if members[0] else (), "iterations": until}
                 changed["logdir"] = str(plan.directory / name)
                 config = apply(plan.base, {**fixed, **changed})
                 found.append(Job(name, numbers, config, on_host=plan.on_host))
         return found
-
-    def _is_finished(self, job: Job) -> bool:
-        trials, until = self._trials(), job.config.iterations
-        return all(_result(trials[number])["iterations"] >= until for number in job.trials)
 
     def _record(self, job: Job, outcome: Outcome) -> None:
         """Write what came of a job beside its settings."""
@@ -196,8 +189,7 @@ class Sweep:
                 continue  # a killed process wrote some of them
             scores = outcome.scores[place * seeds : (place + 1) * seeds]
             trial = optuna.trial.Trial(self.study, trials[number]._trial_id)
-            new = until not in trials[number].intermediate_values
-            if new and all(map(math.isfinite, scores)):
+            if all(map(math.isfinite, scores)) and until not in trials[number].intermediate_values:
                 trial.report(float(np.mean(scores)), until)
             result = {
                 "iterations": until,
@@ -210,14 +202,13 @@ class Sweep:
         if outcome.error:
             print_line(f"{job.name}: {outcome.error}")
 
-    def _tell(self, numbers: Iterable[int], state: TrialState) -> None:
+    def _tell(self, numbers: Container[int], state: TrialState) -> None:
         """End trials that run; one that is non-finite with one of its seeds has failed."""
-        trials = self._trials()
-        for number in sorted(numbers):
-            score = _score(trials[number])
-            end = TrialState.FAIL if score is None else state
-            if trials[number].state == TrialState.RUNNING:
-                self.study.tell(number, score if end == TrialState.COMPLETE else None, end)
+        for trial in self._trials():
+            if trial.number in numbers and trial.state == TrialState.RUNNING:
+                score = _score(trial)
+                end = TrialState.FAIL if score is None else state
+                self.study.tell(trial.number, score if end == TrialState.COMPLETE else None, end)
 
     def summary(self) -> dict[str, Any]:
         """Return all trials, the best first, and what they cost, for people and scripts."""
@@ -240,15 +231,13 @@ class Sweep:
 
     def _save(self) -> None:
         """Write `sweep.json`; a crash leaves the old file or the new one."""
-        path = self.plan.directory / "sweep.json"
-        temporary = path.with_suffix(".tmp")
+        temporary = self.plan.directory / "sweep.tmp"
         temporary.write_text(json.dumps(self.summary(), indent=1) + "\n")
-        temporary.replace(path)
+        temporary.replace(temporary.with_suffix(".json"))
 
 
 def _result(trial: FrozenTrial) -> dict[str, Any]:
-    nothing = {"iterations": 0, "scores": [], "run": "", "seconds": 0.0}
-    return trial.user_attrs.get("result", nothing)
+    return trial.user_attrs.get("result", {"iterations": 0, "scores": [], "run": "", "seconds": 0})
 
 
 def _score(trial: FrozenTrial) -> float | None:

@@ -19,13 +19,8 @@ from mjx_sac.envs.host.callbacks import HostEpisodes
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import acting, normalizer, replay, sharding
-from mjx_sac.training.compiled.metrics import (
-    Packed,
-    pack,
-    reduce_over_time,
-    summarize_rows,
-    unpack,
-)
+from mjx_sac.training.compiled import metrics as metrics_lib
+from mjx_sac.training.compiled.metrics import Packed
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.compiled.sharding import ENV_SHARDED, EPISODE_SPECS, REPLAY_SPECS, REPLICATED
@@ -169,7 +164,7 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
     )
     ended = jnp.sum(rollout["episodes"])
     return state, {
-        **unpack(reduce_over_time(train, trained)),
+        **metrics_lib.unpack(metrics_lib.reduce_over_time(train, trained)),
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
         "rollout/episodes": ended,
@@ -334,8 +329,8 @@ def run_updates(
         train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]
     ) -> tuple[TrainState, Packed]:
         train, metrics = base.update(train, *inputs, losses=losses, **experiment.static)
-        return train, pack(metrics)
+        return train, metrics_lib.pack(metrics)
 
     losses, unroll = experiment.losses, min(UPDATES_PER_TURN, len(keys))
     train, metrics = jax.lax.scan(one, train, (batches, keys), unroll=unroll)
-    return train, reduce_over_time(summarize_rows(metrics))
+    return train, metrics_lib.reduce_over_time(metrics_lib.summarize_rows(metrics))

@@ -24,9 +24,7 @@ from mjx_sac.types import Key, Metrics
 
 
 def keys(config: Config) -> UInt32[np.ndarray, "*agents 2"]:
-    """Return PRNG keys [agents, 2], or [2] for a single agent; each is the key of a run with that
-    seed.
-    """
+    """Return PRNG keys [agents, 2], or [2] for a single agent: those of runs with their seeds."""
     own = np.stack([jax.random.PRNGKey(agent.seed) for agent in config.population()])
     return own if config.is_population else own[0]
 

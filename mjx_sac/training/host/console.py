@@ -33,14 +33,7 @@ class Console:
     def __init__(
         self, total: int, agents: int = 1, *, terminal: bool | None = None, quiet: bool = False
     ) -> None:
-        """Prepare to show a run.
-
-        Args:
-          total: iterations of the whole run, per agent.
-          agents: trained side by side.
-          terminal: whether to draw a bar; None finds out.
-          quiet: show nothing, because another process speaks for all.
-        """
+        """Prepare to show a run; `quiet` shows nothing, where another process speaks for all."""
         self.total = total
         self._each = f" x {agents} agents" if agents > 1 else ""
         self._started = self._last_line = self._phase_started = time.monotonic()

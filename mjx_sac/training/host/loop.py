@@ -40,17 +40,7 @@ class Result(NamedTuple):
 
 @dataclasses.dataclass
 class Loop:
-    """A run in progress, on the host's side. All processes go through the same loop.
-
-    Attributes:
-      run: configuration and directory.
-      programs: compiled, or being compiled.
-      checkpoints: where states go.
-      monitor: where scalars go.
-      console: where a person looks.
-      interrupt: Ctrl-C and SIGTERM.
-      callbacks: the user's.
-    """
+    """A run in progress, on the host's side. All processes go through the same loop."""
 
     run: Run
     programs: Programs

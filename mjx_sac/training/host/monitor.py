@@ -23,12 +23,9 @@ class Monitor:
     """
 
     def __init__(self, run: Run, warn: Callable[[str], None], writes: bool = True) -> None:
-        """Open the event files, which begin with the hyperparameters.
+        """Open event files, unless another process `writes`; they begin with hyperparameters.
 
-        Args:
-          run: of all agents.
-          warn: shows a line to the user.
-          writes: False for processes that leave it to another.
+        `warn` shows a line to the user.
         """
         self._config, self._warn = run.config, warn
         self._names = run.config.agent_names()

@@ -83,25 +83,20 @@ def _check_address(config: Config) -> None:
     first, deadline = config.process_id == 0, time.monotonic() + JOIN_SECONDS
     while True:
         try:
-            if first:
-                return _try_to_bind(int(port))
-            return socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            if not first:
+                return socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
+            with socket.socket(family) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                return listener.bind(("", int(port)))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
         if first:
-            message = f"port {port} cannot be listened on ({reason}): choose another"
-            raise _refusal(config, message)
+            raise _refusal(config, f"port {port} cannot be listened on ({reason}): choose another")
         if time.monotonic() > deadline:
             advice = "does process 0 run there, and is the port open?"
             raise _refusal(config, f"no answer for {JOIN_SECONDS} s ({reason}): {advice}")
         time.sleep(0.5)
-
-
-def _try_to_bind(port: int) -> None:
-    family, host = (socket.AF_INET6, "::") if socket.has_ipv6 else (socket.AF_INET, "")
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
 
 
 def _check_alike(config: Config) -> None:
