@@ -76,7 +76,7 @@ def _grid(space: Sequence[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _ask(
-    how: str, distributions: Mapping[str, Any], seed: int, past: Sequence[FrozenTrial]
+    how: str, distributions: dict[str, Any], seed: int, past: Sequence[FrozenTrial]
 ) -> Iterator[dict[str, Any]]:
     """Ask a copy of the study, seeded by `seed` and the number of trials before."""
     seed = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
