@@ -51,9 +51,7 @@ def test_critic_loss(reward_scale):
 def test_actor_loss():
     # Action 0.5 at observation 1: Q = 1.5 * (1, 2), minimum 1.5; loss = 0.5 * -2 - 1.5 = -2.5.
     config, s = make_config(), state()
-    loss, _ = losses.actor_loss(
-        s.actor_params, s, batch(), KEY, networks=NETWORKS, config=config
-    )
+    loss, _ = losses.actor_loss(s.actor_params, s, batch(), KEY, networks=NETWORKS, config=config)
     np.testing.assert_allclose(loss, -2.5, rtol=1e-6)
 
 

@@ -5,6 +5,7 @@ Importing this imports no JAX; a losses file does.
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import pathlib
@@ -87,7 +88,7 @@ def find(losses: str) -> Algorithm:
     if found and (found.sha256 == digest or module_name):
         return found
     try:
-        module = importlib.import_module(module_name) if module_name else _run_file(file, source)
+        module = importlib.import_module(module_name) if module_name else _import_file(file)
     except (Exception, SystemExit) as error:
         raise usage_error_at(losses, error, file) from error
     found = _read(losses, module, attribute, digest)
@@ -141,15 +142,21 @@ def _split(losses: str) -> tuple[str | None, str]:
     return (module, attribute) if colon and not losses.endswith(".py") else (None, "losses")
 
 
-def _run_file(file: str, source: bytes) -> types.ModuleType:
-    """Return a module of what was read: Python's import would take cached code of a second ago."""
+class _FreshLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is: bytecode that Python cached may be of a second ago."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import_file(file: str) -> types.ModuleType:
     path = pathlib.Path(file).absolute()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for modules beside it
-    name = f"losses_{path.stem}"
-    module = sys.modules[name] = types.ModuleType(name)
-    module.__file__ = str(path)
-    exec(compile(source, file, "exec"), module.__dict__)
+    loader = _FreshLoader(f"losses_{path.stem}", file)
+    spec: Any = importlib.util.spec_from_loader(loader.name, loader)
+    module = sys.modules[loader.name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
     return module
 
 

@@ -21,8 +21,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mjx_sac.config import TrainingError, UsageError
-from mjx_sac.runs import array_store
+from mjx_sac.runs import array_store, resolve
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, checkpoint_path, steps
+from mjx_sac.runs.resolve import Run
 from mjx_sac.types import named_leaves
 
 _DELETING = "deleting-"
@@ -182,6 +183,24 @@ class Checkpoints:
                 self._manager.close()
         for handler in self._handlers.values():
             handler.close()
+
+
+def resume(
+    run: Run, like: Any, place: Callable[[str, np.ndarray], Any], fallback: bool
+) -> tuple[Run, Any]:
+    """Return the state to resume from, None where the run begins, and the run it belongs to.
+
+    With `fallback` that is the newest checkpoint of which every file is whole. See `restore`.
+    """
+    while run.latest is not None:
+        try:
+            return run, restore(run.directory, run.latest, like, place, run.manifest)
+        except array_store.DamagedError as error:
+            if not fallback:
+                raise resolve.damaged(error) from None
+            older = resolve.newest(run.directory, fallback=True, before=run.latest)
+            run = resolve.attach_at(run.config, *older, check_env=False)
+    return run, None
 
 
 def restore(

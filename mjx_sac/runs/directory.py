@@ -85,6 +85,14 @@ def _unusable(directory: Path, reason: str | None) -> UsageError:
     return UsageError(f"logdir = {str(directory)!r}: {reason}: choose another --logdir")
 
 
+def prepare(config: Config, directory: Path, overwrite: bool, damaged: Iterable[int]) -> None:
+    """Make way for a run: clear an older one, or set its damaged checkpoints aside."""
+    if overwrite:
+        clear(directory)
+    set_aside(directory, damaged)
+    write_kwargs(config, directory)
+
+
 def set_aside(directory: Path, damaged: Iterable[int]) -> None:
     """Rename damaged checkpoints, so that the run can save there again and nothing is lost."""
     for step in damaged:

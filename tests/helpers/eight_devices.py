@@ -1,6 +1,6 @@
 """What `test_sharding.py` asks of eight devices, answered as JSON.
 
-A process of its own, because JAX counts its devices once.
+A separate process, because JAX counts its devices once.
 """
 
 import json

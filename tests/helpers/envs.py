@@ -43,7 +43,7 @@ class Counter:
 class Factoring:
     """A step factors three matrices at once, as those of constrained bodies do: batched, by LAPACK.
 
-    Observes the traces of the factors; an episode has no end of its own.
+    Observes the traces of the factors; episodes end by the time limit alone.
     """
 
     observation_size = 3

@@ -24,8 +24,8 @@ from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.types import Key, Scalar, Transition
 
 ENV_AXIS, AGENT_AXIS = "devices", "devices_of_agents"
-"""Names of a mesh's axis: where devices share the environments of one agent, and where each trains
-agents of its own."""
+"""Names of a mesh's axis: where devices share one agent's environments, and where they share
+agents."""
 
 ENV_SHARDED: Any = PartitionSpec(ENV_AXIS)
 RING_SHARDED: Any = PartitionSpec(None, ENV_AXIS)

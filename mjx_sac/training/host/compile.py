@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
 from mjx_sac.config import UsageError
-from mjx_sac.training.compiled import acting, normalizer, population
+from mjx_sac.training.compiled import acting, normalizer, population, sharding
 from mjx_sac.training.compiled.epoch import Experiment, RunState
 from mjx_sac.training.host import memory
-from mjx_sac.types import Transition
+from mjx_sac.types import Transition, named_leaves
 
 _threads: list[threading.Thread] = []
 
@@ -40,19 +40,28 @@ class Programs:
         """Trace the epoch.
 
         Raises:
-          UsageError: the devices cannot share or hold the run.
+          UsageError: the devices cannot share or hold the run, or a user's losses are wrong.
         """
         if mesh and experiment.episodes.on_host:
             raise UsageError(
                 f"num_devices = {mesh.size}: an environment on the host cannot be shared by "
                 f"several devices: train on one, or train an environment in JAX"
             )
+        check_losses(experiment)
         self.experiment, self._keys = experiment, population.keys(experiment.config)
         self.init = population.init(experiment, mesh)
         self.shapes: RunState = jax.eval_shape(self.init)
+        self._shardings: dict[str, Any] = {}
+        if mesh:
+            everywhere = jax.tree.broadcast(population.shardings(experiment, mesh), self.shapes)
+            self._shardings = dict(named_leaves(everywhere))
         memory.check(experiment.config, self.shapes, mesh.size if mesh else 1)
         self._lowered = population.lower(experiment, self.shapes, mesh)
         self._evaluate: Future[Any] | None = None
+
+    def place(self, name: str, array: np.ndarray) -> jax.Array:
+        """Put a named array of a state where `epoch` wants it."""
+        return sharding.place(array, self._shardings.get(name))
 
     def start(self) -> None:
         """Start to compile the epoch."""
@@ -150,7 +159,7 @@ def _in_background(function: Callable[[], Any]) -> Future[Any]:
     def work() -> None:
         try:
             future.set_result(function())
-        except BaseException as error:  # raised to whoever asks for the result
+        except BaseException as error:  # raised where the result is asked for
             future.set_exception(error)
 
     thread = threading.Thread(target=work, daemon=True)

@@ -151,7 +151,7 @@ def _called(opcode: str, line: str) -> list[str]:
 def _instruction(line: str) -> tuple[str, str]:
     """Return opcode and type of `%name = type opcode(operands), ...`."""
     right = line.split(" = ", 1)[1]
-    depth = 0  # a tuple's type has parentheses, and comments, of its own
+    depth = 0  # a tuple's type has parentheses and comments too
     for end, character in enumerate(right):
         depth += (character == "(") - (character == ")")
         if character == " " and not depth:  # the type is over

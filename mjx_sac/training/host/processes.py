@@ -1,8 +1,7 @@
 """Several processes that train together: how they find each other, agree, and end.
 
 Process 0 speaks for all: it alone prints, evaluates, logs and writes, and the others send it their
-parts of arrays. So a checkpoint is the same whoever saved it, and any number of processes resumes
-from it.
+parts of arrays. So a checkpoint is the same from any number of processes, and resumes on any.
 """
 
 import contextlib
@@ -111,16 +110,6 @@ def _check_alike(config: Config) -> None:
     _agree("start", shared, "start all of them with the same flags, except --process_id")
 
 
-def check_same_run(latest: int | None) -> None:
-    """Raise UsageError in every process if the run's directory is not shared.
-
-    Args:
-      latest: iterations of the checkpoint that this process would resume from.
-    """
-    if joined():
-        _agree("run", {"newest checkpoint": latest}, "choose a --logdir that all processes share")
-
-
 def _agree(topic: str, mine: dict[str, Any], way_out: str) -> None:
     """Raise UsageError in every process unless all say the same.
 
@@ -182,6 +171,20 @@ def lost(error: Exception) -> TrainingError | None:
     return TrainingError(_LOST) if joined() and re.search(signs, str(error), re.I) else None
 
 
+def set_up(config: Config, latest: int | None) -> Mesh | None:
+    """Choose this process's devices, and return those of all that share the work; see `mesh`.
+
+    Args:
+      config: says where to compute.
+      latest: iterations of the checkpoint that this process would resume from.
+    """
+    device.set_up(config.device, config.deterministic, None if joined() else config.num_devices)
+    if joined():
+        seen = {"newest checkpoint": latest}
+        _agree("run", seen, "choose a --logdir that all processes share")
+    return mesh(config)
+
+
 def mesh(config: Config) -> Mesh | None:
     """Return the devices that share the work; None for one.
 
@@ -224,7 +227,7 @@ def _abort(_: int) -> None:
 def _set_last_words(line: str, code: int) -> None:
     """Choose what this process says, and its exit code, should JAX's client abort it.
 
-    The client does so in a thread of its own when the coordinator is gone or gives a process up.
+    The client does so in its thread when the coordinator is gone or gives a process up.
     Nothing can be caught then, but a handler of the signal in that very thread runs.
     """
     _state.update(last_words=f"mjx-sac: {line}\n".encode(), code=code)

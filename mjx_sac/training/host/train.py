@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterable
 
 import jax
-from jax.sharding import Mesh
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
@@ -13,19 +12,18 @@ from mjx_sac.envs.base import Environment, spaces
 from mjx_sac.envs.host.protocol import HostEnvironment
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.runs import array_store, provenance, resolve
+from mjx_sac.runs import checkpoint, provenance, resolve
 from mjx_sac.runs import directory as directories
-from mjx_sac.runs.checkpoint import Checkpoints, restore
+from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.resolve import Run
-from mjx_sac.training.compiled import population, sharding
+from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.epoch import Experiment, RunState, make_experiment
-from mjx_sac.training.host import device, processes
-from mjx_sac.training.host.compile import Programs, check_losses, without_garbage_collection
+from mjx_sac.training.host import processes
+from mjx_sac.training.host.compile import Programs, without_garbage_collection
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.interrupt import Interrupt
 from mjx_sac.training.host.loop import Callback, Loop, Result
 from mjx_sac.training.host.monitor import Monitor
-from mjx_sac.types import named_leaves
 
 
 def train(
@@ -72,61 +70,21 @@ def train(
             # Another process has saved there since; from now on nobody else can.
             run = resolve.attach(run.config, fallback=fallback, check_env=False)
         console.phase(f"building {run.config.env}")
-        mesh = _set_up_devices(run)
+        mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
             env = env or envs.make(run.config.env, run.config)
             networks = networks or algorithm.networks(run.config, env.action_size)
             experiment = make_experiment(run.config, env, networks, losses or algorithm.losses)
-            check_losses(experiment)
             programs = Programs(experiment, mesh)
         with contextlib.closing(experiment.episodes):
-            run, state = _restore(run, programs, mesh, fallback)
-            if primary:
-                _prepare_directory(run, overwrite)
+            run, state = checkpoint.resume(run, programs.shapes, programs.place, fallback)
+            if primary:  # only now, when nothing can be refused any more
+                damaged = [step for step in run.steps if run.latest and step > run.latest]
+                directories.prepare(run.config, run.directory, overwrite, damaged)
             _announce(run, experiment, console)
             if state and (run.latest or 0) >= run.config.iterations:
                 return Result(state, {}, experiment)
             return _loop(run, programs, console, interrupt, tuple(callbacks), state)
-
-
-def _set_up_devices(run: Run) -> Mesh | None:
-    config = run.config
-    local = None if processes.joined() else config.num_devices
-    device.set_up(config.device, config.deterministic, local)
-    processes.check_same_run(run.latest)
-    return processes.mesh(config)
-
-
-def _restore(
-    run: Run, programs: Programs, mesh: Mesh | None, fallback: bool
-) -> tuple[Run, RunState | None]:
-    """Return the state to resume from, None where the run begins, and the run it belongs to.
-
-    With `fallback` that is the newest checkpoint of which every file is whole.
-    """
-    where = {}
-    if mesh:
-        shardings = population.shardings(programs.experiment, mesh)
-        where = dict(named_leaves(jax.tree.broadcast(shardings, programs.shapes)))
-    while run.latest is not None:
-        try:
-            place = lambda name, x: sharding.place(x, where.get(name))  # noqa: E731
-            return run, restore(run.directory, run.latest, programs.shapes, place, run.manifest)
-        except array_store.DamagedError as error:
-            if not fallback:
-                raise resolve.damaged(error) from None
-            older = resolve.newest(run.directory, fallback=True, before=run.latest)
-            run = resolve.attach_at(run.config, *older, check_env=False)
-    return run, None
-
-
-def _prepare_directory(run: Run, overwrite: bool) -> None:
-    """Clear or mark what an older run left; only now, when nothing can be refused any more."""
-    if overwrite:
-        directories.clear(run.directory)
-    newer = [step for step in run.steps if run.latest is not None and step > run.latest]
-    directories.set_aside(run.directory, newer)
-    directories.write_kwargs(run.config, run.directory)
 
 
 def _announce(run: Run, experiment: Experiment, console: Console) -> None:
