@@ -10,32 +10,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mjx_sac.config import Config, TrainingError, UsageError
-    from mjx_sac.envs import register
-    from mjx_sac.losses import Losses
-    from mjx_sac.policy.evaluate import evaluate_policy
-    from mjx_sac.policy.export import export_policy
-    from mjx_sac.policy.policy import Policy, load_policy
-    from mjx_sac.runs.resolve import resolve
-    from mjx_sac.training.host.loop import Result
-    from mjx_sac.training.host.train import train
+    from mjx_sac.config import Config as Config
+    from mjx_sac.config import TrainingError as TrainingError
+    from mjx_sac.config import UsageError as UsageError
+    from mjx_sac.envs import register as register
+    from mjx_sac.losses import Losses as Losses
+    from mjx_sac.policy.evaluate import evaluate_policy as evaluate_policy
+    from mjx_sac.policy.export import export_policy as export_policy
+    from mjx_sac.policy.policy import Policy as Policy
+    from mjx_sac.policy.policy import load_policy as load_policy
+    from mjx_sac.runs.resolve import resolve as resolve
+    from mjx_sac.training.host.loop import Result as Result
+    from mjx_sac.training.host.train import train as train
 
 __version__ = "0.1.0"
-__all__ = [
-    "Config",
-    "Losses",
-    "Policy",
-    "Result",
-    "TrainingError",
-    "UsageError",
-    "evaluate_policy",
-    "export_policy",
-    "load_policy",
-    "register",
-    "resolve",
-    "train",
-]
-
 _MODULES = {
     "Config": "config",
     "TrainingError": "config",
@@ -50,6 +38,10 @@ _MODULES = {
     "Result": "training.host.loop",
     "train": "training.host.train",
 }
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

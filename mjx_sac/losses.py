@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
 from mjx_sac.networks import Networks
-from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
 
 class Loss(Protocol):
@@ -27,7 +27,7 @@ class Loss(Protocol):
         self,
         params: Params,
         state: TrainState,
-        batch: Transition,
+        batch: Batch,
         key: Key,
         *,
         networks: Networks,
@@ -57,13 +57,7 @@ def soft_bellman_target(
 
 
 def critic_loss(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return half the squared error to the soft Bellman target, summed over critics; equation 5."""
     policy = networks.actor.apply(state.actor_params, batch.next_observation)
@@ -83,13 +77,7 @@ def critic_loss(
 
 
 def actor_loss(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return alpha log pi(a|s) - min_i Q_i(s, a) for a reparametrised action; equation 9."""
     del config
@@ -104,13 +92,7 @@ def actor_loss(
 
 
 def temperature_loss(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return -alpha (log pi(a|s) + target entropy), where `params` is log alpha; equation 18.
 

@@ -43,6 +43,10 @@ class Transition(NamedTuple):
     next_observation: Float[Array, "*batch observation"]
 
 
+Batch = Transition
+"""Transitions with one axis in front."""
+
+
 class Step(NamedTuple):
     """What an environment returns for one action.
 

@@ -11,7 +11,7 @@ from mjx_sac import config as config_lib
 from mjx_sac import losses as sac
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
 
 class Config(config_lib.Config):
@@ -22,13 +22,7 @@ class Config(config_lib.Config):
 
 
 def critic(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return soft actor-critic's loss plus the penalty of equation 4.
 

@@ -11,7 +11,7 @@ from mjx_sac import config as config_lib
 from mjx_sac import losses as sac
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
 
 class Config(config_lib.Config):
@@ -24,13 +24,7 @@ class Config(config_lib.Config):
 
 
 def critic(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return soft actor-critic's loss with the minimum over a random subset; equation 1."""
     subset = jax.random.permutation(jax.random.fold_in(key, 0), config.num_critics)
@@ -42,13 +36,7 @@ def critic(
 
 
 def actor(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return soft actor-critic's loss with the mean over all critics; algorithm 1, line 11."""
     del config

@@ -16,7 +16,7 @@ from mjx_sac import config as config_lib
 from mjx_sac import networks as default_networks
 from mjx_sac.losses import Losses
 from mjx_sac.networks import MLP, Networks, TanhGaussian
-from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
 
 class Config(config_lib.Config):
@@ -55,13 +55,7 @@ def networks(config: Config, action_size: int) -> Networks:
 
 
 def critic(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return the squared error to the smoothed target; equations 10 and 14 (algorithm 1)."""
     action = networks.actor.apply(state.target_actor_params, batch.next_observation).mode()
@@ -77,13 +71,7 @@ def critic(
 
 
 def actor(
-    params: Params,
-    state: TrainState,
-    batch: Transition,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics]:
     """Return minus the first critic's value of the actor's action; algorithm 1."""
     del key, config
