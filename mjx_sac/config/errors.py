@@ -31,6 +31,6 @@ def require(modules: Iterable[str], extra: str, what: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"{what}: needs {' and '.join(missing)}: install the extra, as in "
-            f"`uv run --extra {extra} mjx-sac ...`"
+            f"{what}: needs {' and '.join(missing)}: install the extra: "
+            f"`pip install -e '.[{extra}]'`, or `uv run --extra {extra} mjx-sac ...`"
         )

@@ -230,7 +230,7 @@ def check_device(device: str) -> None:
     """Raise UsageError for a device that this JAX has no support for, without importing it."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
     if device == "gpu" and not any(map(importlib.util.find_spec, plugins)):
-        way_out = "install the extra, as in `uv run --extra cuda12 mjx-sac ...`"
+        way_out = "`pip install -e '.[cuda12]'`, or `uv run --extra cuda12 mjx-sac ...`"
         raise UsageError(f"device = 'gpu': this JAX has no GPU support: {way_out}")
     if device == "tpu" and importlib.util.find_spec("libtpu") is None:
         raise UsageError("device = 'tpu': this JAX has no TPU support: install jax[tpu]")
