@@ -88,7 +88,7 @@ def find(losses: str) -> Algorithm:
     if found and (found.sha256 == digest or module_name):
         return found
     try:
-        module = importlib.import_module(module_name) if module_name else _import_file(file)
+        module = importlib.import_module(module_name) if module_name else _import_file(file, source)
     except (Exception, SystemExit) as error:
         raise usage_error_at(losses, error, file) from error
     found = _read(losses, module, attribute, digest)
@@ -142,18 +142,22 @@ def _split(losses: str) -> tuple[str | None, str]:
     return (module, attribute) if colon and not losses.endswith(".py") else (None, "losses")
 
 
-class _FreshLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the file as it is: bytecode that Python cached may be of a second ago."""
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Runs the very source that was hashed, never the bytecode that Python may have cached."""
+
+    def __init__(self, name: str, path: str, source: bytes) -> None:
+        super().__init__(name, path)
+        self._source = source
 
     def get_code(self, fullname: str) -> types.CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        return self.source_to_code(self._source, self.path)
 
 
-def _import_file(file: str) -> types.ModuleType:
+def _import_file(file: str, source: bytes) -> types.ModuleType:
     path = pathlib.Path(file).absolute()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for modules beside it
-    loader = _FreshLoader(f"losses_{path.stem}", file)
+    loader = _SourceLoader(f"losses_{path.stem}", file, source)
     spec: Any = importlib.util.spec_from_loader(loader.name, loader)
     module = sys.modules[loader.name] = importlib.util.module_from_spec(spec)
     loader.exec_module(module)

@@ -90,10 +90,11 @@ def problems(found: dict[str, Any]) -> list[str]:
     idle, gl = gpu and found["platform"] == "cpu", found["gl"].get(found["gl_chosen"])
     disk, memory = found["disk_free"], found["memory_free"] or math.inf
     mujoco, mjx = (found["versions"][name] for name in ("mujoco", "mujoco-mjx"))
+    cuda = "uv run --extra cuda12 mjx-sac ..., or pip install -e '.[cuda12]'; or cuda13"
     checks = [
         (error, f"JAX finds no device ({error}): unset JAX_PLATFORMS, or install what it names"),
         (idle and plugins, f"{gpu} is not used by JAX's plugin: see JAX_PLATFORMS and the driver"),
-        (idle and not plugins, f"{gpu} is not used: uv run --extra cuda12 (or cuda13) mjx-sac ..."),
+        (idle and not plugins, f"{gpu} is not used: {cuda}, by its driver"),
         (mujoco != mjx, f"mujoco is {mujoco}, mujoco-mjx {mjx}: pip install 'mujoco=={mjx}'"),
         (len(plugins) > 1, "both CUDA plugins are installed: keep one extra, cuda12 or cuda13"),
         (gl, f"MUJOCO_GL={found['gl_chosen']} does not work ({gl}): unset it, or choose another"),
