@@ -66,6 +66,7 @@ def train(args: argparse.Namespace, seed: int) -> None:
     run, result = _ours(args, seed), _theirs(args, seed)
     same = f"--env {args.env} --seed {seed} --iterations {args.iterations}".split()
     ours = [sys.executable, "-m", "mjx_sac", "train", *same, "--logdir", str(run)]
+    ours.append("--eval_interval=1")  # after every epoch, unless `--flags` say otherwise
     subprocess.run([*ours, *args.flags.split()], check=True, stdout=sys.stderr)
     if args.peer and not result.exists():
         theirs = [args.peer_python, str(HERE / f"{args.peer}_sac.py"), *same, "--json", str(result)]

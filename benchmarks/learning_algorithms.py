@@ -19,9 +19,9 @@ from learning import our_curve, tabulate
 from mjx_sac.runs import plot
 
 FLAGS = (
-    "--num_envs 1 --warm_up_steps 1000 --log_interval 500 --checkpoint_interval 10000 "
-    "--hidden_sizes 64,64 --batch_size 128 --policy_lr 1e-3 --q_lr 1e-3 --alpha_lr 1e-3 "
-    "--no_normalize_observations"
+    "--num_envs 1 --warm_up_steps 1000 --log_interval 500 --eval_interval 500 "
+    "--checkpoint_interval 10000 --hidden_sizes 64,64 --batch_size 128 "
+    "--policy_lr 1e-3 --q_lr 1e-3 --alpha_lr 1e-3 --no_normalize_observations"
 )
 ALGORITHMS = {
     "sac": "--iterations 10000",

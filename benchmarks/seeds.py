@@ -22,6 +22,7 @@ import common
 FLAGS = [
     "--warm_up_steps=1000",
     "--log_interval=1000",
+    "--eval_interval=1000",
     "--checkpoint_interval=100000000",
     "--buffer_size=100000",
 ]

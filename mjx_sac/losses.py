@@ -2,7 +2,8 @@
 
 A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is
 differentiated in `params`; everything else it needs is in `state`. `batch` holds normalised
-observations. A scalar metric is logged under its name; an array with the batch on its first axis
+observations. A scalar metric is logged under its name: its mean over an epoch, or the minimum or
+maximum where the name ends in `_min` or `_max`. An array with the batch on its first axis is logged
 as mean, standard deviation, minimum and maximum.
 
 References:

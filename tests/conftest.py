@@ -12,9 +12,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mjx-sac-tests-")
 
+import jax
 import pytest
 from beartype import beartype
 from jaxtyping import jaxtyped
+
+from mjx_sac.training.host import device
+
+# `train` uses it only while it runs; tests compile as much outside.
+jax.config.update("jax_compilation_cache_dir", str(device.cache()))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 _CHECKED = (
     "algorithms.base",

@@ -10,14 +10,13 @@ import importlib.util
 import inspect
 import pathlib
 import sys
-import traceback
 import types
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mjx_sac.algorithms import PACKAGED
-from mjx_sac.config import Config, UsageError
+from mjx_sac.config import Config, UsageError, absolute, import_from_here, with_line
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
@@ -32,12 +31,14 @@ class Algorithm(NamedTuple):
       config_class: the hyperparameters.
       networks: makes actor and critics from (config, action_size).
       sha256: of the file; None for soft actor-critic.
+      file: where it was found.
     """
 
     losses: "Losses"
     config_class: type[Config]
     networks: "Callable[[Config, int], Networks]"
     sha256: str | None
+    file: str = ""
 
 
 _loaded: dict[str, Algorithm] = {}
@@ -92,9 +93,26 @@ def find(losses: str) -> Algorithm:
     except (Exception, SystemExit) as error:
         raise usage_error_at(losses, error, file) from error
     found = _read(losses, module, attribute, digest)
-    networks = partial(_make_networks, losses, file, found.networks)
-    _loaded[losses] = found._replace(networks=networks)
+    networks = partial(_make_networks, losses, found.networks)
+    _loaded[losses] = found._replace(networks=networks, file=file)
     return _loaded[losses]
+
+
+def check_recorded(losses: str | None, recorded: str | None, run: object) -> None:
+    """Raise UsageError where the file is not the one that a run recorded; executes nothing.
+
+    Ours need not be, and one that is gone cannot be executed.
+    """
+    if losses is None or losses in PACKAGED:
+        return
+    try:
+        source = source_of(losses)[0]
+    except UsageError:
+        return
+    if hashlib.sha256(source).hexdigest() != recorded:
+        problem = f"not the file that {run} was trained with (its SHA-256 differs)"
+        way_out = "restore it, or run what it says now with --edited_losses"
+        raise UsageError(f"losses = {losses!r}: {problem}: {way_out}")
 
 
 def source_of(losses: str) -> tuple[bytes, str]:
@@ -106,13 +124,15 @@ def source_of(losses: str) -> tuple[bytes, str]:
     module, file = _split(losses)[0], losses
     try:
         if module:
-            if "" not in sys.path:  # the user's module may lie in the current directory
-                sys.path.insert(0, "")
+            import_from_here()
             spec = importlib.util.find_spec(module)
             if not (spec and spec.origin):
                 raise ImportError(f"no module named {module!r}")
             file = spec.origin
-        return pathlib.Path(file).read_bytes(), file
+        elif not absolute(file).exists() and losses in _loaded:  # we are in another directory now
+            file = _loaded[losses].file
+        path = absolute(file)
+        return path.read_bytes(), str(path)
     except OSError as error:
         reason = error.strerror
     except (ImportError, ValueError) as error:
@@ -123,15 +143,12 @@ def source_of(losses: str) -> tuple[bytes, str]:
     )
 
 
-def usage_error_at(losses: str, error: BaseException, file: str) -> UsageError:
-    """Return `error` as one line, with the last place in the file that it passed through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == file]
-    if isinstance(error, SyntaxError) and error.filename == file:
-        lines, error = [error.lineno], SyntaxError(error.msg)
-    place = f"line {lines[-1]}: " if lines else ""
-    message = next(iter(str(error).splitlines()), "")
-    return UsageError(f"losses = {losses!r}: {place}{type(error).__name__}: {message}")
+def usage_error_at(losses: str, error: BaseException, file: str = "") -> UsageError:
+    """Return `error` as one line, with the last place in the file that it passed through.
+
+    `file` is only needed until it has been loaded.
+    """
+    return UsageError(f"losses = {losses!r}: {with_line(error, file or _loaded[losses].file)}")
 
 
 def _split(losses: str) -> tuple[str | None, str]:
@@ -205,16 +222,14 @@ def _check_signature(
         raise wrong(f"{name}: {error}: its signature must be {expected}") from None
 
 
-def _make_networks(
-    losses: str, file: str, factory: Any, config: Config, action_size: int
-) -> "Networks":
+def _make_networks(losses: str, factory: Any, config: Config, action_size: int) -> "Networks":
     """Call the module's `networks`, with what goes wrong in one line."""
     from mjx_sac.networks import Networks
 
     try:
         made = factory(config, action_size)
-    except Exception as error:
-        raise usage_error_at(losses, error, file) from error
+    except (Exception, SystemExit) as error:
+        raise usage_error_at(losses, error) from error
     if not isinstance(made, Networks):
         raise UsageError(
             f"losses = {losses!r}: networks: returns a {type(made).__name__}, "

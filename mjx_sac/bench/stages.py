@@ -31,7 +31,7 @@ from mjx_sac.training.compiled import replay, sharding
 from mjx_sac.training.compiled.epoch import Experiment, RunState
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.host import compile, hlo, monitor
-from mjx_sac.types import Transition
+from mjx_sac.types import Step, Transition
 
 SECONDS = 0.3
 """How long one timing takes at least: a stage is called as often as that needs."""
@@ -204,10 +204,12 @@ def _replay(experiment: Experiment, state: ReplayState) -> dict[str, Stage]:
     """Inserts into a full buffer, and draws from it."""
     config, filled, key = experiment.config, full(state), jax.random.PRNGKey(0)
     n, shape = config.num_envs, (config.updates_per_vector_step, config.batch_size)
+    no, yes = jnp.zeros(n, bool), jnp.ones(n, bool)
     row = replay.sample(filled, key, (n,), config.discount)
+    acted, step = row[:2], Step(row.next_observation, row.reward, no, no)
 
-    def insert(state: ReplayState, row: Transition) -> Any:
-        return replay.insert(state, row, jnp.zeros(n, bool), jnp.ones(n, bool)), None
+    def insert(state: ReplayState, acted: tuple[Array, Array], step: Step) -> Any:
+        return replay.insert(state, *acted, step, no, yes), None
 
     def sample(carry: Any) -> Any:
         state, key = carry
@@ -217,7 +219,7 @@ def _replay(experiment: Experiment, state: ReplayState) -> dict[str, Stage]:
 
     unit, drawn = "transitions", shape[0] * shape[1]
     return {
-        "replay_insert": stage(insert, filled, unit, n, row, length=REPLAY_STEPS),
+        "replay_insert": stage(insert, filled, unit, n, acted, step, length=REPLAY_STEPS),
         "replay_sample": stage(sample, (filled, key), unit, drawn, length=REPLAY_DRAWS),
     }
 
@@ -266,11 +268,11 @@ def _shares(config: Config, rates: Mapping[str, float]) -> dict[str, float]:
 
     "rest" is what only the whole does: actions, normalizer, metrics.
     """
-    n, updates = config.num_envs, config.updates_per_vector_step
+    n, drawn = config.num_envs, config.updates_per_vector_step * config.batch_size
     seconds = {
         "environment": n / rates.get("environment", math.inf),
-        "replay": n / rates["replay_insert"] + updates * config.batch_size / rates["replay_sample"],
-        "updates": updates / rates["update"],
+        "replay": n / rates["replay_insert"] + drawn / rates["replay_sample"],
+        "updates": config.updates_per_iteration * n / rates["update"],
     }
     shares = {name: part * rates["epoch"] / n for name, part in seconds.items()}
     return {**shares, "rest": 1.0 - sum(shares.values())}

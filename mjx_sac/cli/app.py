@@ -14,8 +14,9 @@ from mjx_sac import __version__
 from mjx_sac.algorithms import loader
 from mjx_sac.cli import bench, doctor, envs, eval, export, info, plot, record, sweep, train
 from mjx_sac.cli.flags import Command, bind, option
-from mjx_sac.config import Config, TrainingError, UsageError, nearest
+from mjx_sac.config import Config, TrainingError, UsageError, nearest, surroundings
 from mjx_sac.runs import resolve
+from mjx_sac.training.host import console
 
 if TYPE_CHECKING:
     from mjx_sac.losses import Losses
@@ -45,15 +46,22 @@ def main(
     A script that passes a `Config` subclass or losses is a trainer with more flags.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with surroundings.own_process():
+        _run(sys.argv[1:] if arguments is None else arguments, config_class, losses)
+
+
+def _run(arguments: Sequence[str], config_class: type[Config], losses: "Losses | None") -> NoReturn:
+    console.lost.clear()
     try:
         command = typer.main.get_command(make_app(arguments, config_class, losses))
         code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
     except (UsageError, TrainingError) as error:
         _exit(2 if isinstance(error, UsageError) else 3, str(error))
     except Exception as error:  # the parser's own: Typer's copy of click, or click, by version
-        if hasattr(error, "format_message"):
-            _exit(2, _parser_message(error))
+        parsing = hasattr(error, "format_message")
+        line = _parser_message(error) if parsing else _refused_setting(error)
+        if line is not None:
+            _exit(2, line)
         if type(error).__name__ != "Abort":  # a bug
             if _joined():  # other processes must not wait for this one
                 traceback.print_exc()
@@ -62,6 +70,9 @@ def main(
         code = 130
     if code == 130:  # Ctrl-C, for which older parsers raise Abort
         _exit(code, _interrupted(arguments))
+    if code == 0 and console.lost and not _trains(arguments):
+        way_out = "what was to be read there is not complete"
+        _exit(2, f"standard output: {console.lost['reason']}: {way_out}")
     sys.exit(code)
 
 
@@ -91,7 +102,7 @@ def make_app(
 
 def _show_version(value: bool) -> None:
     if value:
-        print(f"mjx-sac {__version__}")
+        console.print_line(f"mjx-sac {__version__}")
         raise typer.Exit
 
 
@@ -105,7 +116,7 @@ def _look_ahead(
     arguments: Sequence[str], config_class: type[Config]
 ) -> tuple[type[Config], resolve.Found | None]:
     """Parse what decides which flags there are, and look at what it names."""
-    if not {*arguments[:1]} & {"train", "sweep"}:
+    if not _trains(arguments):
         return config_class, None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("env", "logdir", "losses", "config"):
@@ -125,8 +136,20 @@ def _look_ahead(
     return found.config_class, found
 
 
+def _trains(arguments: Sequence[str]) -> bool:
+    return bool({*arguments[:1]} & {"train", "sweep"})
+
+
+def _refused_setting(error: Exception) -> str | None:
+    """Return the line for a value of a JAX_... variable that JAX refuses when it is imported."""
+    for name, value in os.environ.items():
+        if name.startswith("JAX_") and name.lower() in str(error).lower():
+            return f"{name} = {value!r}: {error}: unset it"
+    return None
+
+
 def _interrupted(arguments: Sequence[str]) -> str:
-    if not {*arguments[:1]} & {"train", "sweep"}:
+    if not _trains(arguments):
         return "interrupted"
     without = " without --overwrite" if "--overwrite" in arguments else ""
     return f"interrupted; the same command{without} resumes from the newest checkpoint"
@@ -141,7 +164,7 @@ def _joined() -> bool:
 def _exit(code: int, message: str = "") -> NoReturn:
     """Exit at once: waiting for the compiler takes up to a minute, for other processes for ever."""
     if message:
-        print(f"mjx-sac: {' '.join(message.split())}", file=sys.stderr)
+        console.print_line(f"mjx-sac: {' '.join(message.split())}", sys.stderr)
     compile = sys.modules.get("mjx_sac.training.host.compile")
     if _joined() or (compile and compile.busy()):
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from mjx_sac.cli.flags import option
 from mjx_sac.cli.output import number, size, table
 from mjx_sac.config import Config, UsageError, build
 from mjx_sac.runs import provenance
+from mjx_sac.training.host.console import print_line
 
 
 def _field(name: str) -> Any:
@@ -47,10 +48,10 @@ def bench(
     # An environment or a peer may print; standard output is for the figures.
     with contextlib.redirect_stdout(sys.stderr):
         result = _measure(config, repeats, [*filter(None, peers.split(","))], peer_python)
-    print(_report(result))
+    print_line(_report(result))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _measure(config: Config, repeats: int, names: list[str], python: str | None) -> dict[str, Any]:

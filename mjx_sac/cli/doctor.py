@@ -15,6 +15,7 @@ import typer
 
 from mjx_sac.cli.flags import Json
 from mjx_sac.cli.output import size
+from mjx_sac.config import surroundings
 from mjx_sac.policy import opengl
 from mjx_sac.runs import provenance
 from mjx_sac.training.host.console import print_line
@@ -58,22 +59,23 @@ def facts() -> dict[str, Any]:
     """Return what there is on this machine, for JSON; imports JAX and tries OpenGL."""
     import jax
 
+    from mjx_sac.training.host import device as host
     from mjx_sac.training.host import memory
 
-    error, devices = None, []
-    try:
-        devices = jax.devices()
-    except RuntimeError as failure:
-        error = str(failure).partition("\n")[0]
+    flags_error = host.flags_problem()
+    error = flags_error or host.problem()
+    devices = [] if error else jax.devices()
     chosen, plugins = os.environ.get("MUJOCO_GL"), ("jax_cuda12_plugin", "jax_cuda13_plugin")
     backends = dict.fromkeys(filter(None, (chosen, *opengl.BACKENDS)))
     return {
         "versions": {"python": platform.python_version(), **provenance.versions()},
         "unmet": list(unmet(provenance.versions())),
+        "flags_error": flags_error,
         "device_error": error,
+        "settings_not_used": surroundings.not_used,
         "platform": devices[0].platform if devices else None,
         "devices": [device.device_kind for device in devices],
-        "memory_free": memory.available(jax.devices("cpu")[0]) if devices else None,
+        "memory_free": memory.available(),
         "device_memory": memory.available(devices[0]) if devices else None,
         "nvidia_gpu": nvidia_gpu(),
         "cuda_plugins": [name for name in plugins if importlib.util.find_spec(name)],
@@ -87,12 +89,17 @@ def facts() -> dict[str, Any]:
 def problems(found: dict[str, Any]) -> list[str]:
     """Return a line, with its cure, for each fact that keeps runs from working or from the GPU."""
     error, gpu, plugins = (found[name] for name in ("device_error", "nvidia_gpu", "cuda_plugins"))
+    flags = found["flags_error"]
     idle, gl = gpu and found["platform"] == "cpu", found["gl"].get(found["gl_chosen"])
     disk, memory = found["disk_free"], found["memory_free"] or math.inf
     mujoco, mjx = (found["versions"][name] for name in ("mujoco", "mujoco-mjx"))
     cuda = "uv run --extra cuda12 mjx-sac ..., or pip install -e '.[cuda12]'; or cuda13"
     checks = [
-        (error, f"JAX finds no device ({error}): unset JAX_PLATFORMS, or install what it names"),
+        (flags, flags),
+        (
+            error and not flags,
+            f"JAX finds no device ({error}): unset JAX_PLATFORMS, or install what it names",
+        ),
         (idle and plugins, f"{gpu} is not used by JAX's plugin: see JAX_PLATFORMS and the driver"),
         (idle and not plugins, f"{gpu} is not used: {cuda}, by its driver"),
         (mujoco != mjx, f"mujoco is {mujoco}, mujoco-mjx {mjx}: pip install 'mujoco=={mjx}'"),
@@ -112,9 +119,14 @@ def notes(found: dict[str, Any]) -> list[str]:
     """Return a line, with its cure, for each fact that makes runs slower or poorer."""
     checks = [
         (all(found["gl"].values()), f"no OpenGL, `record` writes .html only: {opengl.WAY_OUT}"),
-        (not found["cache"]["writable"], "compiled programs are not kept: set XDG_CACHE_HOME"),
+        (
+            not found["cache"]["writable"],
+            "compiled programs are not kept: set XDG_CACHE_HOME or JAX_COMPILATION_CACHE_DIR to "
+            "what can be written to",
+        ),
     ]
-    return [line for applies, line in checks if applies]
+    unused = [f"{setting} is not used in a run: unset it" for setting in found["settings_not_used"]]
+    return [line for applies, line in checks if applies] + unused
 
 
 def unmet(packages: Iterable[str]) -> Iterator[tuple[str, str, str]]:
@@ -142,7 +154,7 @@ def _cache(configured: str | None) -> dict[str, Any]:
         directory = Path(configured or device.cache())
     except RuntimeError as error:
         return {"directory": f"({error})", "bytes": 0, "writable": False}
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    total = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    existing = next(path for path in (directory, *directory.parents) if os.path.exists(path))
+    total = sum(path.stat().st_size for path in directory.rglob("*") if os.path.isfile(path))
     writable = os.access(existing, os.W_OK | os.X_OK)
     return {"directory": str(directory), "bytes": total, "writable": writable}

@@ -6,7 +6,16 @@ import sys
 from typing import Annotated, Any
 
 from mjx_sac import envs
-from mjx_sac.cli.flags import Device, Json, RunDirectory, Step, option
+from mjx_sac.cli.flags import (
+    Device,
+    EditedLosses,
+    Json,
+    OtherBackend,
+    OtherEnv,
+    RunDirectory,
+    Step,
+    option,
+)
 from mjx_sac.cli.output import table
 from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.runs.stored_policy import StoredPolicy
@@ -19,12 +28,13 @@ def evaluate(
     run: RunDirectory,
     episodes: Annotated[int, option("how many, each from another initial state", min=1)] = 100,
     step: Step = None,
-    seed_index: Annotated[int | None, option("which, from 0; auto is all", "--seed_index")] = None,
-    env: Annotated[str | None, option("another of the same sizes; auto is the run's")] = None,
-    backend: Annotated[str | None, option("another engine of Brax; auto is the run's")] = None,
+    seed_index: Annotated[int | None, option("which, from 0; else all", "--seed_index")] = None,
+    env: OtherEnv = None,
+    backend: OtherBackend = None,
     stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,
     seed: Annotated[int, option("of initial states and actions", min=0, max=2**32 - 1)] = 0,
     device: Device = "auto",
+    edited_losses: EditedLosses = False,
     as_json: Json = False,
 ) -> None:
     """Play whole episodes with a trained policy, and sum up their returns.
@@ -34,7 +44,7 @@ def evaluate(
 
     Example: mjx-sac eval runs/ant --episodes 100
     """
-    stored = stored_policy.find(run, step)
+    stored = stored_policy.find(run, step, edited_losses=edited_losses)
     stored_policy.choose_agent(stored, seed_index)
     where = env or stored.config.env
     envs.check(where, "jax" if env else stored.config.impl)
@@ -45,7 +55,14 @@ def evaluate(
     how: dict[str, Any] = {"deterministic": not stochastic, "seed": seed, "episodes": episodes}
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
         agents = _play(stored, seed_index, device, env=env, backend=backend, **how)
-    result = {"run": run, "iterations": stored.iterations, "env": where, **how, **agents}
+    result = {
+        "run": run,
+        "step": stored.step,
+        "iterations": stored.iterations(seed_index),
+        "env": where,
+        **how,
+        **agents,
+    }
     print_line(json.dumps(result) if as_json else _report(result))
 
 
@@ -59,8 +76,9 @@ def _play(stored: StoredPolicy, seed_index: int | None, device: str, **how: Any)
     config = stored.config
     set_up(device, config.deterministic)
     chosen = range(config.num_agents) if seed_index is None else [seed_index]
-    where = (stored.directory, stored.iterations)
-    policies = [load_policy(*where, seed_index=index) for index in chosen]
+    where = (stored.directory, stored.step)
+    # `find` has compared the losses file.
+    policies = [load_policy(*where, seed_index=i, edited_losses=True) for i in chosen]
     described = [statistics.describe(one) for one in evaluate_policies(policies, **how)]
     if len(described) == 1:
         return described[0]
@@ -72,7 +90,8 @@ def _report(result: dict[str, Any]) -> str:
     """Return how the episodes of one agent went, or a line for each of several."""
     actions = "deterministic" if result["deterministic"] else "sampled"
     played = f"{result['episodes']} episodes of {result['env']}, {actions} actions"
-    first = f"{result['run']} at {result['iterations']:,} iterations: {played}"
+    best = "its best, " if result["step"] == "best" else ""
+    first = f"{result['run']} at {best}{result['iterations']:,} iterations: {played}"
     r, spread = result["return"], _SPREAD.format(**result["return"])
     interval = f"{r['iqm_low']:,.1f} to {r['iqm_high']:,.1f}"
     if agents := result.get("agents"):

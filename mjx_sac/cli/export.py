@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mjx_sac.cli.flags import BestAgent, RunDirectory, Step, option
-from mjx_sac.config import require
+from mjx_sac.cli.flags import BestAgent, EditedLosses, RunDirectory, Step, option
+from mjx_sac.config import absolute, require
 from mjx_sac.runs import stored_policy
 from mjx_sac.training.host.console import print_line
 
@@ -19,9 +19,10 @@ _USE: dict[_Form, str] = {
 def export(
     run: RunDirectory,
     form: Annotated[_Form, option("what for: JAX, NumPy, onnxruntime", "--format")] = "npz",
-    out: Annotated[Path | None, option("the file; auto is policy.<format>")] = None,
+    out: Annotated[Path | None, option("the file; else policy.<format>")] = None,
     step: Step = None,
     seed_index: BestAgent = None,
+    edited_losses: EditedLosses = False,
 ) -> None:
     """Write the deterministic policy to a file, for where there is no mjx-sac.
 
@@ -30,7 +31,7 @@ def export(
 
     Example: mjx-sac export runs/ant --format onnx --out ant.onnx
     """
-    stored = stored_policy.find(run, step)
+    stored = stored_policy.find(run, step, edited_losses=edited_losses)
     stored_policy.choose_agent(stored, seed_index)
     if form == "onnx":
         require(("onnx", "onnxruntime"), "onnx", "format = 'onnx'")
@@ -40,10 +41,13 @@ def export(
 
     set_up("cpu")
     path = out or Path(f"policy.{form}")
-    difference = export_policy(load_policy(run, step, seed_index=seed_index), path, form)
+    target = absolute(path)
+    # `find` has compared the losses file.
+    policy = load_policy(stored.directory, step, seed_index=seed_index, edited_losses=True)
+    difference = export_policy(policy, target, form)
     print_line(
-        f"{path}: {path.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at "
-        f"{stored.iterations:,} iterations; on 1,000 observations its actions are the policy's "
+        f"{path}: {target.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at "
+        f"{policy.iterations:,} iterations; on 1,000 observations its actions are the policy's "
         f"within {difference:.1g} of half their range"
     )
     print_line(_USE[form].format(out=str(path)))

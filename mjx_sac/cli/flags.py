@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 import typer
 
 from mjx_sac.cli.output import show
-from mjx_sac.config import Config, mark
+from mjx_sac.config import Config, UsageError, mark
 from mjx_sac.runs.resolve import Found
 
 if TYPE_CHECKING:
@@ -37,10 +37,25 @@ def option(text: str, *names: str, panel: str | None = None, **more: Any) -> Any
 
 
 RunDirectory = Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")]
-Step = Annotated[int | None, option("iterations of the checkpoint; auto is the newest")]
+
+
+def _step(text: str) -> int | str:
+    """Read `--step`."""
+    try:
+        return text if text == "best" else int(text)
+    except ValueError:
+        raise UsageError(f"step = {text!r}: give iterations of a checkpoint, or best") from None
+
+
+_STEP = "iterations of the checkpoint, or best, by evaluation; else the newest"
+Step = Annotated[Any, option(_STEP, parser=_step, metavar="INT|best")]
 Device = Annotated[str, option("where to compute: auto, cpu, gpu or tpu")]
 Json = Annotated[bool, option("print JSON and nothing else", "--json")]
-BestAgent = Annotated[int | None, option("which agent, from 0; auto is the best", "--seed_index")]
+BestAgent = Annotated[int | None, option("which agent, from 0; else the best", "--seed_index")]
+OtherEnv = Annotated[str | None, option("another environment of the same sizes", "--env")]
+OtherBackend = Annotated[str | None, option("another engine of Brax", "--backend")]
+_EDITED = "run the losses file though it is not the one that the run recorded"
+EditedLosses = Annotated[bool, option(_EDITED, "--edited_losses")]
 ConfigFile = Annotated[str | None, option("TOML file of hyperparameters; flags win", panel="Run")]
 Overwrite = Annotated[bool, option("restart, deleting the run there", "--overwrite", panel="Run")]
 Fallback = Annotated[bool, option("pass over damaged checkpoints", "--fallback", panel="Run")]

@@ -26,6 +26,22 @@ def info(run: RunDirectory, as_json: Json = False) -> None:
         before = label
 
 
+def _best(returns: list[float | None], iterations: int | list[int]) -> str:
+    """Return what was reached and when, of the agents' bests the highest first."""
+    at = [iterations] if isinstance(iterations, int) else iterations
+    there = sorted(
+        ((x, n) for x, n in zip(returns, at, strict=True) if x is not None), reverse=True
+    )
+    return "   ".join(f"{x:,.1f} at {n:,}" for x, n in there[:3]) + "   --step best"
+
+
+def _part(part: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return what a part of the run was trained with, as far as it is not what is used `now`."""
+    others = [f", {name} {x}" for name, x in part["versions"].items() if x != now.get(name)]
+    commit = part["git_commit"] or "unknown"
+    return f"from {part['iterations']:,} iterations: git commit {commit}{''.join(others)}"
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield lines, each with a label; the same label again is not repeated."""
     done, speed = found["iterations"], found["iterations_per_second"]
@@ -44,6 +60,8 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for checkpoint in found["checkpoints"]:
         damage = f"   damaged: {checkpoint['damaged']}" if checkpoint["damaged"] else ""
         yield "checkpoints", f"{checkpoint['iterations']:,}   {size(checkpoint['bytes'])}{damage}"
+    if best := found["best"]:
+        yield "best", best["damaged"] or _best(best["returns"], best["iterations"])
     yield "on disk", f"{size(found['bytes_on_disk'])}, files that checkpoints share counted once"
     defaults = Config().model_dump(mode="json")
     for name, value in found["not_default"].items():
@@ -52,3 +70,4 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "configured", f"{name} = {show(value)}{default}"
     yield "versions", ", ".join(f"{name} {x}" for name, x in found["versions"].items() if x)
     yield "git commit", found["git_commit"] or "unknown"
+    yield from (("before", _part(part, found["versions"])) for part in found["history"][:-1])

@@ -55,13 +55,13 @@ def _describe(run: Path) -> dict[str, Any]:
     """Return a run's `kwargs.json`, which it has before its first checkpoint."""
     name = f"run = {str(run)!r}"
     try:
-        found = json.loads((run / "kwargs.json").read_text())
+        found = json.loads((run / "kwargs.json").read_text(encoding="utf-8"))
         return {**found, "config": dict(found["config"], logdir=str(run))}
     except OSError:
         if below := len([*run.glob("*/kwargs.json")]):
             there = f"{plural(below, 'run')} below it"
             raise UsageError(f"{name}: no run itself, {there}: say {run}/*") from None
-        return {"config": stored_policy.find(run).config.model_dump(mode="json")}
+        return stored_policy.locate(run)[-1]
     except (ValueError, KeyError, TypeError):
         way_out = "resuming the run writes it again"
         raise UsageError(f"{name}: its kwargs.json is damaged: {way_out}") from None

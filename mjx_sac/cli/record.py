@@ -2,12 +2,21 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from mjx_sac import envs
-from mjx_sac.cli.flags import BestAgent, Device, RunDirectory, Step, option
+from mjx_sac.cli.flags import (
+    BestAgent,
+    Device,
+    EditedLosses,
+    OtherBackend,
+    OtherEnv,
+    RunDirectory,
+    Step,
+    option,
+)
 from mjx_sac.cli.output import size
-from mjx_sac.config import UsageError
+from mjx_sac.config import UsageError, absolute
 from mjx_sac.policy import opengl, video
 from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.training.host.console import print_line
@@ -15,13 +24,16 @@ from mjx_sac.training.host.console import print_line
 
 def record(
     run: RunDirectory,
-    out: Annotated[Path | None, option("an .mp4, .gif or .html; auto is <run's name>.mp4")] = None,
+    out: Annotated[Path | None, option("an .mp4, .gif or .html; else <run's name>.mp4")] = None,
     episodes: Annotated[int, option("how many, one after the other", min=1)] = 1,
     seconds: Annotated[float, option("of each episode at most", min=0.1)] = 10.0,
     camera: Annotated[str | None, option("one that the model names; else one follows")] = None,
     step: Step = None,
     seed_index: BestAgent = None,
+    env: OtherEnv = None,
+    backend: OtherBackend = None,
     device: Device = "auto",
+    edited_losses: EditedLosses = False,
 ) -> None:
     """Film the deterministic policy.
 
@@ -31,25 +43,30 @@ def record(
     Example: mjx-sac record runs/ant --out ant.mp4
     """
     out = out or Path(f"{Path(run).resolve().name}.mp4")
-    config, _ = stored_policy.choose_agent(stored_policy.find(run, step), seed_index)
-    envs.check(config.env, config.impl)
+    target = absolute(out)
+    stored = stored_policy.find(run, step, edited_losses=edited_losses)
+    config, _ = stored_policy.choose_agent(stored, seed_index)
+    where = env or config.env
+    envs.check(where, "jax" if env else config.impl)
     resolve.check_device(device)
-    video.check(out)
+    video.check(target)
     # Before anything imports MuJoCo, which settles it.
     problem = None if out.suffix == ".html" else opengl.choose()
-    if problem and envs.by_brax(config.env):
+    if problem and envs.by_brax(where):
         raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {opengl.WAY_OUT}")
     from mjx_sac.policy import record
     from mjx_sac.policy.policy import load_policy
     from mjx_sac.training.host.device import set_up
 
     set_up(device)
-    policy = load_policy(run, step, seed_index=seed_index)
-    slow = "; compiling takes half a minute and more" if envs.by_brax(config.env) else ""
-    print_line(f"playing {config.env} as trained for {policy.iterations:,} iterations{slow}")
+    # `find` has compared the losses file.
+    policy = load_policy(stored.directory, step, seed_index=seed_index, edited_losses=True)
+    slow = "; compiling takes half a minute and more" if envs.by_brax(where) else ""
+    print_line(f"playing {where} as trained for {policy.iterations:,} iterations{slow}")
     started = time.perf_counter()
-    played = record.record(policy, out, episodes=episodes, seconds=seconds, camera=camera)
+    how: Any = {"episodes": episodes, "seconds": seconds, "camera": camera}
+    played = record.record(policy, target, env=env, backend=backend, **how)
     for i, episode in enumerate(played, 1):
         end = f"{'ended' if episode.ended else 'cut off'} after {episode.length:,} steps"
         print_line(f"episode {i}: return {episode.episode_return:,.1f}, {end}")
-    print_line(f"{out}: {size(out.stat().st_size)} in {time.perf_counter() - started:.0f} s")
+    print_line(f"{out}: {size(target.stat().st_size)} in {time.perf_counter() - started:.0f} s")

@@ -24,17 +24,17 @@ _option = functools.partial(option, panel="Sweep")
 _VARIES = "what varies: name=1e-4,3e-4, or name=1e-5..1e-2; once for each"
 _ALL = "all combinations, or --trials of them"
 _PRUNED = "ends bad settings after a quarter and a half of the iterations"
-_SIZE = "settings in one program; auto: all of a grid, or 8"
+_SIZE = "settings in one program; else all of a grid, or 8"
 _COLUMNS = ("score", "low", "high", "iterations", "state", "run")
 _RAY = "train on Ray: local, or a cluster's address"
 Params = Annotated[list[str] | None, _option(_VARIES, "--param", metavar="NAME=VALUES")]
 Search = Annotated[Literal["grid", "random", "optuna"], _option(_ALL, "--search")]
-Trials = Annotated[int | None, _option("settings to try; auto is 16", min=1)]
+Trials = Annotated[int | None, _option("settings to try; else 16", min=1)]
 Metric = Annotated[str, _option("the mean of this curve's last quarter is the score")]
 Pruner = Annotated[Literal["none", "halving", "median"], _option(_PRUNED)]
 Population = Annotated[int | None, _option(_SIZE, min=1)]
 Ray = Annotated[str | None, _option(_RAY, metavar="ADDRESS")]
-Workers = Annotated[int | None, _option("programs at once on Ray; auto is 2", min=1)]
+Workers = Annotated[int | None, _option("programs at once on Ray; else 2", min=1)]
 
 
 def sweep(
@@ -63,6 +63,7 @@ def sweep(
     base = _base(flags)  # `flags.found` has read `config`
     space = parse(param or [], base, {*flags.given, *flags.found.file})
     from mjx_sac.sweep import sweep as sweeps
+    from mjx_sac.sweep.job import check_metric
 
     at_once = workers or (2 if ray else 1)
     plan = sweeps.Plan(base, space, how, trials or 16, metric, pruner, population, at_once)
@@ -75,6 +76,7 @@ def sweep(
         on_ray.check(ray)
         execute = on_ray.executor(ray, at_once, metric, losses)
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        check_metric(base, metric, losses)
         plan = dataclasses.replace(plan, on_host=_on_host(base))
         with lock(plan.directory):
             if overwrite:
@@ -88,14 +90,18 @@ def sweep(
 def _base(flags: Flags) -> Config:
     """Return what all settings share; the directory is `runs/<env>-sweep` unless it is named."""
     directory = flags.found.directory
-    if "logdir" not in {**flags.found.file, **flags.given}:
+    base = configure(flags.found, flags.given)
+    if base.logdir is None:
         directory = directory.with_name(f"{directory.name}-sweep")
-    base = configure(flags.found, {**flags.given, "logdir": str(directory)})
+    base = base.model_copy(update={"logdir": str(directory)})
     attach(base, overwrite=True)
     if steps(directory):
         raise UsageError(f"logdir = {str(directory)!r}: holds a run: choose another --logdir")
     if base.members:
         raise UsageError("members: a sweep makes them itself: say --param name=value,value,...")
+    if base.stop_at is not None:
+        way_out = "every setting is trained for all iterations: leave it out, or say --pruner"
+        raise UsageError(f"stop_at = {base.stop_at:g}: {way_out}")
     return base
 
 
@@ -127,7 +133,7 @@ def _on_host(base: Config) -> bool:
 def _write(found: "Sweep") -> None:
     """Write `sweep.csv` and `sweep.png` beside `sweep.json`."""
     plan, rows = found.plan, found.summary()["trials"]
-    with (plan.directory / "sweep.csv").open("w", newline="") as file:
+    with (plan.directory / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", *(p.name for p in plan.space), *_COLUMNS])
         for row in rows:

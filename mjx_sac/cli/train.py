@@ -17,14 +17,12 @@ def train(
     """
     found = flags.found  # has read `config`
     resolved = resolve.configure(found, flags.given)
-    run = resolve.attach_at(resolved, found.step, found.manifest)
-    if run.latest is not None and run.latest >= resolved.iterations:
-        done = f"{run.latest:,} of {resolved.iterations:,} iterations are done"
-        way_on = "A larger --iterations resumes it; --overwrite restarts."
-        return print_line(f"{run.directory} is finished: {done}. {way_on}")
+    run = resolve.attach_at(resolved, found.directory, found.step, found.manifest)
+    if run.finished:
+        return print_line(f"{resolved.run_dir} is finished: {run.finished}; --overwrite restarts.")
     if not resolved.process_id:  # one of several processes speaks
         count = f"{resolved.iterations:,} iterations"
-        print_line(f"training {resolved.env} for {count} into {run.directory}")
+        print_line(f"training {resolved.env} for {count} into {resolved.run_dir}")
     from mjx_sac.training.host import train as host
 
     losses = None if resolved.losses else flags.losses

@@ -1,21 +1,35 @@
 """What a run is told: fields, parsing, rules between fields, one-line errors. Imports no JAX."""
 
-from mjx_sac.config.errors import NonFiniteError, TrainingError, UsageError, nearest, require
-from mjx_sac.config.fields import mark
-from mjx_sac.config.schema import EPISODE_LENGTH, PLACES, Config, agent_names
+from mjx_sac.config.errors import (
+    NonFiniteError,
+    TrainingError,
+    UsageError,
+    nearest,
+    require,
+    with_line,
+)
+from mjx_sac.config.fields import mark, marked
+from mjx_sac.config.paths import absolute, import_from_here, staying
+from mjx_sac.config.schema import EPISODE_LENGTH, Config, agent_names
+from mjx_sac.config.surroundings import ordinary_jax
 from mjx_sac.config.validation import build, check_even_split
 
 __all__ = [
     "EPISODE_LENGTH",
-    "PLACES",
     "Config",
     "NonFiniteError",
     "TrainingError",
     "UsageError",
+    "absolute",
     "agent_names",
     "build",
     "check_even_split",
+    "import_from_here",
     "mark",
+    "marked",
     "nearest",
+    "ordinary_jax",
     "require",
+    "staying",
+    "with_line",
 ]

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import traceback
 from collections.abc import Iterable
 
 
@@ -21,6 +22,19 @@ def nearest(name: str, known: list[str]) -> str:
     """Return `; did you mean ant?` if a known name is close to `name`, else an empty string."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""
+
+
+def with_line(error: BaseException, file: str | None) -> str:
+    """Return `error` in one line, with the last place in the user's `file` that it passed through.
+
+    The name that its traceback has for the file must be the same.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
+    if isinstance(error, SyntaxError) and error.filename == file:
+        lines, error = [error.lineno], SyntaxError(error.msg)
+    place = f"line {lines[-1]}: " if lines else ""
+    return f"{place}{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def require(modules: Iterable[str], extra: str, what: str) -> None:

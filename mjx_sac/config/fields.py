@@ -19,6 +19,17 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
+def _ratio(value: Any) -> Any:
+    """Read `2/1024` as the number that it means."""
+    if not (isinstance(value, str) and "/" in value):
+        return value
+    above, _, below = value.partition("/")
+    try:
+        return float(above) / float(below)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("write a number, or a fraction such as 2/1024") from None
+
+
 def _widths(value: Any) -> Any:
     """Split `256,256`; take a single number as a list of one."""
     if isinstance(value, str):
@@ -43,6 +54,7 @@ def _members(value: Any) -> Any:
 
 
 Int = Annotated[int, BeforeValidator(_whole_number)]
+Ratio = Annotated[float, BeforeValidator(_ratio)]
 Widths = Annotated[
     tuple[Annotated[Int, Field(gt=0)], ...], BeforeValidator(_widths), Field(min_length=1)
 ]
@@ -59,24 +71,31 @@ def field(
     group: str,
     fixed: bool = False,
     traced: bool = False,
+    how: bool = False,
     **bounds: Any,
 ) -> Any:
     """Declare a hyperparameter, with pydantic's `bounds`, such as `gt=0`.
 
     `group` is its heading in `--help`. A `fixed` one shapes the saved state, so a resumed run must
     keep it. A `traced` one decides no shape and no branch, so agents of one compiled program may
-    differ in it.
+    differ in it. `how` says that it decides how a run is carried out or watched, not what it
+    learns.
     """
-    marks: Any = {"group": group, "fixed": fixed, "traced": traced}
+    marks: Any = {"group": group, "fixed": fixed, "traced": traced, "how": how}
     return Field(default, description=description, json_schema_extra=marks, **bounds)
 
 
 def mark(config_class: type[pydantic.BaseModel], name: str, key: str) -> Any:
-    """Return the `group`, `fixed` or `traced` mark of a field.
+    """Return the `group`, `fixed`, `traced` or `how` mark of a field.
 
-    A subclass's plain `Field` counts as an algorithm's, neither fixed nor traced, unless
+    A subclass's plain `Field` counts as an algorithm's, without marks, unless
     `json_schema_extra={"traced": True}` says so.
     """
-    marks = {"group": "Algorithm", "fixed": False, "traced": False}
+    marks = {"group": "Algorithm", "fixed": False, "traced": False, "how": False}
     extra = config_class.model_fields[name].json_schema_extra
     return {**marks, **(extra if isinstance(extra, Mapping) else {})}[key]
+
+
+def marked(config_class: type[pydantic.BaseModel], key: str, value: Any = True) -> tuple[str, ...]:
+    """Return the fields whose mark `key` is `value`."""
+    return tuple(k for k in config_class.model_fields if mark(config_class, k, key) == value)

@@ -5,26 +5,25 @@ A field added here (or in a subclass) is a command-line flag, a TOML key and a l
 """
 
 import itertools
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mjx_sac.config import validation
-from mjx_sac.config.fields import AutoFloat, AutoInt, AutoStr, Int, Members, Widths, field
+from mjx_sac.config.fields import AutoFloat, AutoInt, AutoStr, Int, Members, Ratio, Widths, field
 
 EPISODE_LENGTH = 1000
 """Time limit in environment steps where neither configuration nor environment has one."""
-
-PLACES = ("num_devices", "coordinator", "num_processes", "process_id")
-"""Fields that say where a run is computed, not what: a resumed run does not inherit them."""
 
 _run, _env, _algo, _nets, _place, _out = (
     partial(field, group=group)
     for group in ("Run", "Environment", "Algorithm", "Networks", "Devices", "Output")
 )
+_place = partial(_place, how=True)
 
 
 class Config(BaseModel):
@@ -37,8 +36,11 @@ class Config(BaseModel):
     env: str = _run(
         "ant", "environment: a name, playground/<Name>, or package.module:factory", fixed=True
     )
-    logdir: str | None = _run(None, "where logs and checkpoints go; auto is runs/<env>")
+    logdir: AutoStr = _run(None, "where logs and checkpoints go; auto is runs/<env>", how=True)
     iterations: Int = _run(1_000_000, "environment transitions to collect", gt=0)
+    stop_at: AutoFloat = _run(
+        None, "end when an evaluation's mean return has reached this; auto is never", how=True
+    )
     seed: Int = _run(0, "seed of everything random", fixed=True, ge=0, lt=2**32)
     num_seeds: Int = _run(
         1, "agents in one program, with seeds seed, seed + 1, ...", fixed=True, gt=0
@@ -46,9 +48,11 @@ class Config(BaseModel):
     members: Members = _run(
         (), "JSON: numbers in which agents in one program differ; a sweep writes it", fixed=True
     )
-    device: Literal["auto", "cpu", "gpu", "tpu"] = _run("auto", "where to compute")
+    device: Literal["auto", "cpu", "gpu", "tpu"] = _run("auto", "where to compute", how=True)
     deterministic: bool = _run(
-        False, "the same bits in every run on a GPU too, at some speed; a CPU always gives them"
+        False,
+        "the same bits in every run on a GPU too, at some speed; a CPU always gives them",
+        how=True,
     )
 
     backend: Literal["mjx", "generalized", "positional", "spring"] = _env(
@@ -60,15 +64,20 @@ class Config(BaseModel):
     num_envs: Int = _env(16, "environments stepped in parallel", fixed=True, gt=0)
     episode_length: AutoInt = _env(
         None,
-        "time limit in environment steps; auto is 1000, or a Gymnasium environment's own",
+        "time limit in environment steps; auto is the environment's own, or 1000",
         fixed=True,
         gt=0,
     )
     action_repeat: Int = _env(1, "environment steps each action is held for", fixed=True, gt=0)
     vectorization: Literal["sync", "async"] = _env(
-        "sync", "Gymnasium environments are stepped in turn (sync) or in a process each (async)"
+        "sync",
+        "Gymnasium environments are stepped in turn (sync) or in a process each (async)",
+        how=True,
     )
-    env_timeout: float = _env(60.0, "seconds a Gymnasium environment has to answer", gt=0)
+    env_timeout: float = _env(60.0, "seconds a Gymnasium environment has to answer", how=True, gt=0)
+    env_start_timeout: float = _env(
+        120.0, "seconds a Gymnasium environment has to start", how=True, gt=0
+    )
     reset_pool_size: Int = _env(
         128, "initial states drawn in every epoch for its new episodes", fixed=True, gt=0
     )
@@ -95,8 +104,12 @@ class Config(BaseModel):
         1, "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0
     )
     batch_size: Int = _algo(256, "transitions per gradient step", gt=0)
-    updates_per_iteration: float = _algo(
-        1.0, "gradient steps per transition collected", fixed=True, gt=0
+    updates_per_iteration: Ratio = _algo(
+        1.0,
+        "gradient steps per transition collected: a number, or a fraction such as 2/1024",
+        fixed=True,
+        gt=1e-9,
+        le=1e6,
     )
     warm_up_steps: Int = _algo(
         10_000, "iterations of uniform actions before the first update", fixed=True, ge=0
@@ -127,10 +140,22 @@ class Config(BaseModel):
     num_processes: AutoInt = _place(None, "processes that train together, with a coordinator", gt=0)
     process_id: AutoInt = _place(None, "which of them this one is, from 0", ge=0)
 
-    log_interval: Int = _out(10_000, "iterations per epoch: one log entry, one evaluation", gt=0)
+    log_interval: AutoInt = _out(
+        None,
+        "iterations per epoch, one log entry; auto is 10000, or 100 vector steps if more",
+        gt=0,
+    )
+    eval_interval: AutoInt = _out(
+        None, "iterations between evaluations, in whole epochs; auto is 1/20 of all", how=True, gt=0
+    )
     episodes_per_eval: Int = _out(10, "episodes per evaluation; 0 turns it off", ge=0)
-    checkpoint_interval: Int = _out(10_000, "iterations between checkpoints, in whole epochs", gt=0)
-    max_to_keep: Int = _out(5, "checkpoints kept", gt=0)
+    checkpoint_interval: AutoInt = _out(
+        None,
+        "iterations between checkpoints, in whole epochs; auto as for log_interval",
+        how=True,
+        gt=0,
+    )
+    max_to_keep: Int = _out(5, "checkpoints kept", how=True, gt=0)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -143,7 +168,9 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
+        validation.check_updates(self)
         validation.check_sizes(self)
+        validation.check_evaluation(self)
         validation.check_processes(self)
         validation.check_members(self)
         return self
@@ -177,8 +204,13 @@ class Config(BaseModel):
 
     @property
     def updates_per_vector_step(self) -> int:
-        """Gradient steps after each vector step."""
-        return int(self.updates_per_iteration * self.num_envs)
+        """Gradient steps after every vector step, or where they are fewer every so often: one."""
+        return max(round(self.updates_per_iteration * self.num_envs), 1)
+
+    @property
+    def vector_steps_per_update(self) -> int:
+        """Vector steps per gradient step, where gradient steps are fewer; otherwise 1."""
+        return max(round(1 / (self.updates_per_iteration * self.num_envs)), 1)
 
     @property
     def warm_up_vector_steps(self) -> int:
@@ -186,14 +218,36 @@ class Config(BaseModel):
         return -(-self.warm_up_steps // self.num_envs)
 
     @property
+    def _auto_interval(self) -> int:
+        """Iterations of an interval that does not say otherwise: for 1 to 8,192 environments."""
+        return max(10_000, 100 * self.num_envs)
+
+    @property
     def epoch_vector_steps(self) -> int:
         """Vector steps in an epoch."""
-        return -(-self.log_interval // self.num_envs)
+        return -(-(self.log_interval or self._auto_interval) // self.num_envs)
 
     @property
     def epoch_iterations(self) -> int:
         """`log_interval`, rounded up to whole vector steps."""
         return self.epoch_vector_steps * self.num_envs
+
+    def evaluates(self, before: int, now: int) -> bool:
+        """Return whether an evaluation is due after the epoch from `before` to `now` iterations."""
+        interval = self.eval_interval or max(self.epoch_iterations, self.iterations // 20)
+        return now // interval > before // interval or now >= self.iterations
+
+    def reached(self, returns: Iterable[float | None]) -> bool:
+        """Return whether `stop_at` is by all agents' mean returns, but None or NaN of one that is
+        lost.
+        """
+        known = [float(x) for x in returns if x is not None and math.isfinite(x)]
+        return self.stop_at is not None and bool(known) and min(known) >= self.stop_at
+
+    def saves(self, saved: int, now: int) -> bool:
+        """Return whether a checkpoint is due at `now` iterations, the last one being at `saved`."""
+        interval = self.checkpoint_interval or self._auto_interval
+        return now // interval > saved // interval
 
 
 def agent_names(config: Mapping[str, Any]) -> tuple[str, ...]:

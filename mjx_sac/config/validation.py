@@ -1,5 +1,6 @@
 """Rules between fields, and one-line messages for what breaks them."""
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def build(config_class: "type[Config]", values: dict[str, Any]) -> "Config":
 
 
 def check_sizes(config: "Config") -> None:
-    """Raise ValueError where buffer, iterations or updates do not fit each other."""
+    """Raise ValueError where buffer, batch and iterations do not fit each other."""
     for field in ("num_envs", "batch_size"):
         size, held = getattr(config, field), config.buffer_size
         if held < size:
@@ -47,12 +48,38 @@ def check_sizes(config: "Config") -> None:
             f"iterations {config.iterations} is not beyond warm_up_steps {config.warm_up_steps}, "
             f"so nothing would be learned: raise iterations or lower warm_up_steps"
         )
-    updates = config.updates_per_iteration * config.num_envs
-    if not updates.is_integer():
+    if vector_steps < config.warm_up_vector_steps + config.vector_steps_per_update:
         raise ValueError(
-            f"updates_per_iteration {config.updates_per_iteration:g} times num_envs "
-            f"{config.num_envs} is {updates:g} gradient steps per vector step: "
-            f"make it a whole number"
+            f"updates_per_iteration {config.updates_per_iteration:g} is less than one gradient "
+            f"step in iterations {config.iterations} after warm_up_steps {config.warm_up_steps}, "
+            f"so nothing would be learned: raise updates_per_iteration or iterations"
+        )
+
+
+def check_updates(config: "Config") -> None:
+    """Raise ValueError, with the nearest that works, where updates and vector steps do not fit."""
+    ratio, n = config.updates_per_iteration, config.num_envs
+    updates, vector_steps = config.updates_per_vector_step, config.vector_steps_per_update
+    wanted = ratio * n
+    # Not exactly: 0.55 times 100 is 55.00000000000001.
+    if math.isclose(wanted, updates / vector_steps, rel_tol=1e-6):
+        return
+    if wanted > 1:
+        near = [f"{round(wanted)}/{n}" for round in (math.floor, math.ceil)]
+    else:
+        near = [f"1/{round(1 / wanted) * n}" for round in (math.ceil, math.floor)]
+    raise ValueError(
+        f"updates_per_iteration {ratio:g} times num_envs {n} is {wanted:g} gradient steps per "
+        f"vector step, neither a whole number nor one in so many: make it {' or '.join(near)}"
+    )
+
+
+def check_evaluation(config: "Config") -> None:
+    """Raise ValueError where a run would wait for evaluations that it never makes."""
+    if config.stop_at is not None and not config.episodes_per_eval:
+        raise ValueError(
+            f"stop_at {config.stop_at:g} is a return of evaluations, and episodes_per_eval is 0: "
+            f"raise episodes_per_eval or leave stop_at out"
         )
 
 

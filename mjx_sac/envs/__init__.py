@@ -1,5 +1,14 @@
 """Where transitions come from: names, adapters, episodes. Importing it imports no JAX."""
 
-from mjx_sac.envs.registry import by_brax, check, is_gym_id, make, names, register, registered
+from mjx_sac.envs.registry import (
+    adapt,
+    by_brax,
+    check,
+    is_gym_id,
+    make,
+    names,
+    register,
+    registered,
+)
 
-__all__ = ["by_brax", "check", "is_gym_id", "make", "names", "register", "registered"]
+__all__ = ["adapt", "by_brax", "check", "is_gym_id", "make", "names", "register", "registered"]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
+from mjx_sac.config import EPISODE_LENGTH, Config
 from mjx_sac.types import Key, Step
 
 
@@ -24,7 +25,8 @@ class Environment(Protocol):
     """One environment in pure JAX, without a batch axis.
 
     `envs/episodes.py` adds batching, the time limit, new episodes and protection against
-    non-finite values. A state is any pytree of arrays with an `observation` attribute.
+    non-finite values. A state is any pytree of arrays with an `observation` attribute. An
+    environment may have a `time_limit: int`, in steps, which holds unless `episode_length` is set.
     """
 
     @property
@@ -47,10 +49,7 @@ class Environment(Protocol):
 
 
 def physics_precision() -> AbstractContextManager[Any]:
-    """Return the context in which `reset` and `step` are always called.
-
-    JAX traces a function again for another precision, and tracing MJX takes seconds.
-    """
+    """Return the context in which `reset` and `step` are always traced."""
     return jax.default_matmul_precision("highest")
 
 
@@ -58,6 +57,17 @@ def reset_shape(reset: Callable[[Key], Any]) -> Any:
     """Return shapes and types of the state that `reset` returns."""
     with physics_precision():
         return jax.eval_shape(reset, jax.ShapeDtypeStruct((2,), jnp.uint32))
+
+
+def episode_length(env: Any, config: Config) -> int:
+    """Return after how many steps episodes end: as asked, at its own time limit, or by default.
+
+    One on the host ends its episodes itself: the shorter limit counts.
+    """
+    asked, own = config.episode_length, getattr(env, "time_limit", None)
+    if asked and own and hasattr(env, "simulator"):
+        return min(asked, own)
+    return asked or own or EPISODE_LENGTH
 
 
 def spaces(env: Any) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def rows(search: str = "") -> list[Row]:
     found += [*_playground(), *_gymnasium(search)]
     found = [row for row in found if search.lower() in row.env.lower()]
     slow = [row for row in found if row.observation_size is None and not row.missing]
-    return [_with_sizes(row) if row in slow and len(slow) <= FEW else row for row in found]
+    return [_with_sizes_or_why(row) if row in slow and len(slow) <= FEW else row for row in found]
 
 
 def _playground() -> list[Row]:
@@ -47,7 +47,14 @@ def _playground() -> list[Row]:
         return [Row("playground/<Name>", engine, missing="mjx-sac[playground]")]
     with _quiet():
         from mujoco_playground import registry as playground  # pyright: ignore[reportMissingImports]
-    return [Row(f"playground/{name}", engine) for name in playground.ALL_ENVS]
+
+        from mjx_sac.envs.playground import robots as robots_of
+    rows = []
+    for name in playground.ALL_ENVS:
+        robots = robots_of(name)
+        missing = "" if robots is None or robots.exists() else "MuJoCo Menagerie, at its first use"
+        rows.append(Row(f"playground/{name}", engine, missing=missing))
+    return rows
 
 
 def _gymnasium(search: str) -> Iterator[Row]:
@@ -87,13 +94,23 @@ def _with_sizes(row: Row) -> Row:
     return row._replace(observation_size=env.observation_size, action_size=env.action_size)
 
 
+def _with_sizes_or_why(row: Row) -> Row:
+    try:
+        return _with_sizes(row)
+    except UsageError as error:
+        return row._replace(missing=str(error).partition(": ")[2])
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Discard what is printed and warned while an environment is made, MuJoCo's log included."""
     import mujoco
 
+    before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda _: None)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-    mujoco.set_mju_user_warning(None)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)

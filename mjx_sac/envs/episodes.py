@@ -1,6 +1,7 @@
 """Episodes of any environment: batching, time limit, new episodes, non-finite values."""
 
 import dataclasses
+import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,8 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
-from mjx_sac.config import UsageError
-from mjx_sac.envs.base import Environment, physics_precision, reset_shape
+from mjx_sac.config import TrainingError
+from mjx_sac.envs.base import Environment, reset_shape
 from mjx_sac.types import Key, Step
 
 
@@ -32,6 +33,11 @@ class EpisodeState(struct.PyTreeNode):
     episode_return: Float[Array, " num_envs"]
     pool: Any
     pool_next: Int32[Array, ""]
+
+    @property
+    def observation(self) -> Float[Array, "num_envs observation"]:
+        """What policies see, whatever type of number the states have."""
+        return jnp.asarray(self.env.observation, jnp.float32)
 
     def started(self, **changes: Any) -> "EpisodeState":
         """Return the state with new episodes, without length or return, where one has ended."""
@@ -120,12 +126,11 @@ class Episodes:
 
     def draw(self, keys: UInt32[Array, "n 2"]) -> Any:
         """Return an initial state for each key."""
-        with physics_precision():
-            return jax.vmap(self.env.reset)(keys)
+        return jax.vmap(self.env.reset)(keys)
 
     def refilled(self, state: EpisodeState, pool: Any) -> EpisodeState:
         """Return `state` with `pool` for new episodes."""
-        return state.replace(pool=_cast(pool, state.pool), pool_next=jnp.zeros((), jnp.int32))
+        return state.replace(pool=pool, pool_next=jnp.zeros((), jnp.int32))
 
     def start(self, state: EpisodeState) -> EpisodeState:
         """Begin a new episode wherever one has ended, each from the next state of the pool.
@@ -159,8 +164,7 @@ class Episodes:
         # An infinity that a reset put there is the environment's own affair. Which numbers are
         # finite is known before the step, so that no copy of the old state is kept through it.
         before, old = jax.lax.optimization_barrier((jax.vmap(_finite)(state.env), state.env))
-        with physics_precision():
-            env, step, length = jax.vmap(self._repeat)(old, action, state.length)
+        env, step, length = jax.vmap(self._repeat)(old, action, state.length)
         observations = jnp.concatenate([old.observation, step.observation], axis=-1)
         stays = jnp.all(jax.vmap(_finite)(env) | ~before, axis=-1)
         valid = jnp.all(jnp.isfinite(observations), axis=-1) & jnp.isfinite(step.reward) & stays
@@ -186,14 +190,8 @@ class Episodes:
 
     def _step_once(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
         new, step = self.env.step(state, action)
-        length = length + 1
-        step = Step(
-            observation=jnp.asarray(step.observation, jnp.float32),
-            reward=jnp.asarray(step.reward, jnp.float32),
-            terminated=jnp.asarray(step.terminated, bool),
-            truncated=jnp.asarray(step.truncated, bool) | (length >= self.episode_length),
-        )
-        return _cast(new, state), step, length
+        truncated = step.truncated | (length + 1 >= self.episode_length)
+        return new, step._replace(truncated=truncated), length + 1
 
 
 def _finite(state: Any) -> Bool[Array, " numbers"]:
@@ -202,16 +200,12 @@ def _finite(state: Any) -> Bool[Array, " numbers"]:
     They are concatenated first: MJX's state has a hundred arrays, each a kernel on a GPU.
     """
     leaves = [jnp.ravel(x) for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.isfinite(jnp.concatenate(leaves))
+    return jnp.isfinite(jnp.concatenate(leaves or [jnp.zeros(0)]))
 
 
-def _cast(new: Any, old: Any) -> Any:
-    """Return `new` with the types of `old`: a loop's state changes neither those nor its shapes."""
-    if jax.tree.structure(new) != jax.tree.structure(old):
-        problem = "step returns a state of another structure than reset does"
-        raise UsageError(f"env: {problem}: make them equal")
-    for (path, a), b in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
-        if jnp.shape(a) != jnp.shape(b):
-            shapes = f"shape {jnp.shape(a)} after step, {jnp.shape(b)} after reset"
-            raise UsageError(f"env: state{jax.tree_util.keystr(path)} has {shapes}")
-    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), new, old)
+def callback_failure(error: Exception) -> TrainingError | None:
+    """Return in one line what a user's `jax.pure_callback` raised in a program, if it did."""
+    _, found, text = str(error).partition("Callback error calling callback: ")
+    raised = " ".join(re.split(r'(?:\n  File ".*)+\n', text)[-1].split())
+    text = f"env: a callback to Python raised {raised}; checkpoints saved before are intact"
+    return TrainingError(text) if found else None

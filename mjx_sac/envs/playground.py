@@ -1,6 +1,13 @@
 """MuJoCo Playground's environments, named `playground/<Name>`; needs the extra `playground`."""
 
 # pyright: basic
+import contextlib
+import io
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,6 +17,9 @@ from mjx_sac.config import UsageError, nearest
 from mjx_sac.envs.base import State, physics_precision, reset_shape
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.types import Key, Step
+
+MENAGERIE = "MUJOCO_MENAGERIE"
+"""The environment variable with a directory of MuJoCo Menagerie, which has the robots' files."""
 
 
 class WarpEnvironment(BraxEnvironment):
@@ -74,5 +84,50 @@ def make(name: str, impl: str) -> BraxEnvironment:
         import warp  # pyright: ignore[reportMissingImports]
 
         warp.config.log_level = warp.LOG_WARNING  # or it prints every kernel it loads
-    env = registry.load(name, config_overrides={"impl": impl} if chooses else None)
+    with _robots(name):
+        env = registry.load(name, config_overrides={"impl": impl} if chooses else None)
     return (WarpEnvironment if impl == "warp" else BraxEnvironment)(env)
+
+
+def robots(name: str) -> pathlib.Path | None:
+    """Return the directory in which `name` looks for its robot; None if it needs none."""
+    from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
+    from mujoco_playground._src import mjx_env  # pyright: ignore[reportMissingImports]
+
+    if name in registry.dm_control_suite.ALL_ENVS:
+        return None
+    return pathlib.Path(os.environ.get(MENAGERIE) or mjx_env.MENAGERIE_PATH).expanduser()
+
+
+@contextlib.contextmanager
+def _robots(name: str) -> Iterator[None]:
+    """Have Playground look in `robots`; where it then finds no robot, say in a line what to do.
+
+    Where its own directory is missing, Playground clones a repository into it, with some prints.
+
+    Raises:
+      UsageError: a file of the robot is missing.
+    """
+    from mujoco_playground._src import mjx_env  # pyright: ignore[reportMissingImports]
+
+    directory, usual = robots(name), mjx_env.MENAGERIE_PATH
+    if directory is None:
+        yield
+        return
+    try:
+        if os.environ.get(MENAGERIE) and not directory.is_dir():
+            raise FileNotFoundError("no such directory")
+        mjx_env.MENAGERIE_PATH = type(usual)(directory)
+        with contextlib.redirect_stdout(sys.stderr), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        if isinstance(error, ValueError) and "opening file" not in str(error):
+            raise
+        why = str(error).partition("\n")[0]
+        clone = "a clone of https://github.com/google-deepmind/mujoco_menagerie"
+        raise UsageError(
+            f"env = 'playground/{name}': no files of its robot in {directory} ({why}): "
+            f"put {clone} there, or name one in the environment variable {MENAGERIE}"
+        ) from error
+    finally:
+        mjx_env.MENAGERIE_PATH = usual

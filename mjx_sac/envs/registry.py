@@ -3,12 +3,11 @@
 import importlib
 import importlib.util
 import re
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mjx_sac.config import EPISODE_LENGTH, Config, UsageError, nearest
+from mjx_sac.config import EPISODE_LENGTH, Config, UsageError, import_from_here, nearest, with_line
 
 if TYPE_CHECKING:
     from mjx_sac.envs.base import Environment
@@ -116,8 +115,7 @@ def _brax_name(gym_id: str) -> str | None:
 
 def _check_module(name: str) -> None:
     """Refuse a module that cannot be found; the current directory is searched too."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    import_from_here()
     module = name.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)
@@ -141,43 +139,56 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     if name in _registry:
         return _adapt(name, _registry[name], config)
     if name.startswith("playground/"):
-        from mjx_sac.envs import playground
+        from mjx_sac.envs import checked, playground
 
-        return playground.make(name.partition("/")[2], config.impl)
+        env = playground.make(name.partition("/")[2], config.impl)
+        return checked.CheckedEnvironment(name, env, trusted=True)
     if gym_id := _gym_id(name):
         from mjx_sac.envs.host import gymnasium
 
         return gymnasium.make(gym_id, config)
     if ":" in name:
         return _adapt(name, partial(_call_factory, name), config)
-    from mjx_sac.envs import brax
+    from mjx_sac.envs import brax, checked
 
-    return brax.make(name, config.backend)
+    return checked.CheckedEnvironment(name, brax.make(name, config.backend), trusted=True)
+
+
+def adapt(env: Any | None, config: Config) -> "Environment | HostEnvironment":
+    """Return what a script hands over, or what makes it, as `make` would; None is `config.env`."""
+    if env is None:
+        return make(config.env, config)
+    if hasattr(env, "simulator"):
+        return env
+    if isinstance(env, type) or (callable(env) and not hasattr(env, "step")):
+        return _adapt(config.env, env, config)
+    if hasattr(env, "action_space"):
+        problem = f"is one environment, but num_envs = {config.num_envs} and evaluation needs more"
+        advice = "pass what makes one: env=lambda: gymnasium.make(...)"
+        raise UsageError(f"env = {type(env).__name__}: {problem}: {advice}")
+    return _adapt(config.env, lambda: env, config)
 
 
 def _call_factory(name: str, **arguments: Any) -> Any:
     module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)(**arguments)
-    except Exception as error:
-        raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
+    return getattr(importlib.import_module(module), attribute)(**arguments)
 
 
 def _adapt(name: str, factory: Callable[[], Any], config: Config) -> Any:
-    """Return our environments as they are, Gymnasium's and Brax's through their adapters."""
-    env = factory()
+    """Return the environment through its adapter."""
+    try:
+        env = factory()
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        code = getattr(factory, "__code__", None)
+        raise UsageError(
+            f"env = {name!r}: {with_line(error, code and code.co_filename)}"
+        ) from error
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
         from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
         return GymnasiumEnvironment(name, factory, config, example=env)
-    from mjx_sac.envs.base import Environment
-    from mjx_sac.envs.brax import BraxEnvironment
+    from mjx_sac.envs import checked
 
-    # Look at the type: Brax's `observation_size` is a property that would run a reset.
-    brax = ("unwrapped", "observation_size", "action_size")
-    if all(hasattr(type(env), attribute) for attribute in brax):
-        return BraxEnvironment(env)
-    if not isinstance(env, Environment):
-        needed = "it needs observation_size, action_size, reset, step"
-        raise UsageError(f"env = {name!r}: {type(env).__name__} is no environment: {needed}")
-    return env
+    return checked.adapt(name, env)

@@ -2,10 +2,12 @@
 
 `gymnasium.make("mjx_sac/ant")` gives one, `gymnasium.make_vec("mjx_sac/ant", 64)` many in one
 compiled step on the device. Importing this module makes Gymnasium know the names, so
-`gymnasium.make("mjx_sac.envs.to_gymnasium:mjx_sac/ant")` needs no import at all.
+`gymnasium.make("mjx_sac.envs.to_gymnasium:mjx_sac/ant")` needs no import at all. The shorter of
+`max_episode_steps` and an environment's own time limit counts.
 """
 
 # pyright: basic
+import math
 from typing import Any, ClassVar
 
 import gymnasium
@@ -35,7 +37,7 @@ def _key(random: np.random.Generator) -> np.ndarray:
 
 
 class DeviceEnv(gymnasium.Env):
-    """One environment. The time limit is Gymnasium's: `gymnasium.make` adds it."""
+    """One environment. `gymnasium.make` adds `max_episode_steps`."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
 
@@ -52,18 +54,20 @@ class DeviceEnv(gymnasium.Env):
         self.render_mode, self._size, self._camera = render_mode, (height, width), camera
         self.observation_space, self.action_space = _spaces(env)
         self._env, self._reset, self._step = env, jax.jit(env.reset), jax.jit(env.step)
-        if hasattr(env, "env"):
-            self.metadata = {**self.metadata, "render_fps": round(1 / float(env.env.dt))}  # pyright: ignore[reportAttributeAccessIssue]
+        self._limit = getattr(env, "time_limit", None) or math.inf
+        if dt := getattr(getattr(env, "env", env), "dt", None):
+            self.metadata = {**self.metadata, "render_fps": round(1 / float(dt))}  # pyright: ignore[reportAttributeAccessIssue]
         self._state: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
-        self._state = self._reset(_key(self.np_random))
-        return np.array(self._state.observation), {}
+        self._state, self._steps = self._reset(_key(self.np_random)), 0
+        return np.array(self._state.observation, np.float32), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self._state, step = self._step(self._state, np.asarray(action, np.float32))
-        ends = bool(step.terminated), bool(step.truncated)
+        self._steps += 1
+        ends = bool(step.terminated), bool(step.truncated) or self._steps >= self._limit
         return np.array(step.observation), float(step.reward), *ends, {}
 
     def render(self) -> Any:
@@ -102,12 +106,13 @@ class DeviceVectorEnv(VectorEnv):
         self.single_observation_space, self.single_action_space = _spaces(env)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        episodes = Episodes(env, num_envs, max_episode_steps, pool_size=max(128, num_envs))
+        limit = min(max_episode_steps, getattr(env, "time_limit", None) or max_episode_steps)
+        episodes = Episodes(env, num_envs, limit, pool_size=max(128, num_envs))
 
         def step(state: Any, action: Any) -> tuple[Any, Any]:
             state, (step, valid, _) = episodes.step(state, action)
             started = episodes.start(state)
-            return started, (started.env.observation, step, valid)
+            return started, (started.observation, step, valid)
 
         self._init = jax.jit(episodes.init)
         self._refill = jax.jit(episodes.refill, donate_argnums=0)
@@ -120,7 +125,7 @@ class DeviceVectorEnv(VectorEnv):
         super().reset(seed=seed)
         self._state = self._start(self._refill(self._init(), _key(self.np_random)))
         self._pool_left = self._pool_size - self.num_envs
-        return np.array(self._state.env.observation), {}
+        return np.array(self._state.observation), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         if self._pool_left < self.num_envs:  # initial states are fresh, however many episodes end

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mjx_sac import envs
-from mjx_sac.config import UsageError, build
+from mjx_sac.config import ordinary_jax, staying, surroundings
+from mjx_sac.envs.episodes import callback_failure
+from mjx_sac.envs.host.protocol import leave_if_started_again
 from mjx_sac.losses import Losses
-from mjx_sac.policy.policy import Policy
+from mjx_sac.policy.policy import Policy, place
 from mjx_sac.training.compiled import epoch
 from mjx_sac.training.compiled.evaluate import evaluate
 
@@ -20,6 +21,8 @@ def evaluate_policy(policy: Policy, **how: Any) -> dict[str, np.ndarray]:
     return evaluate_policies([policy], **how)[0]
 
 
+@staying()
+@ordinary_jax()
 def evaluate_policies(
     policies: Sequence[Policy],
     *,
@@ -47,18 +50,10 @@ def evaluate_policies(
       UsageError: there is no such environment, or it has other sizes.
       TrainingError: an environment on the host failed.
     """
-    policy = policies[0]
-    changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
-    config = build(type(policy.config), {**policy.config.model_dump(), **changes})
-    environment = envs.make(config.env, config)
-    here, trained = ((x.observation_size, x.action_size) for x in (environment, policy))
-    if here != trained:
-        raise UsageError(
-            f"env = {config.env!r}: an observation has {here[0]} numbers and an action {here[1]}, "
-            f"the policy was trained with {trained[0]} and {trained[1]}: choose another --env of "
-            f"the same task"
-        )
-    experiment = epoch.make_experiment(config, environment, policy.networks, Losses())
+    leave_if_started_again()
+    surroundings.seed_generators(seed)
+    policy, environment = place(policies[0], env, backend)
+    experiment = epoch.make_experiment(policy.config, environment, policy.networks, Losses())
     # On the host an environment must be built for each that is played at once.
     at_once = min(episodes, 16 if experiment.episodes.on_host else 128)
     play = jax.jit(partial(evaluate, experiment, episodes=at_once, deterministic=deterministic))
@@ -71,6 +66,6 @@ def evaluate_policies(
     try:
         return [play_all(policy) for policy in policies]
     except jax.errors.JaxRuntimeError as error:
-        raise experiment.episodes.failure or error from None
+        raise experiment.episodes.failure or callback_failure(error) or error from None
     finally:
         experiment.episodes.close()

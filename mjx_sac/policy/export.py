@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import networks
-from mjx_sac.config import UsageError, require
+from mjx_sac.config import UsageError, absolute, ordinary_jax, require
 from mjx_sac.policy import numpy_policy
 from mjx_sac.policy.policy import Policy
 from mjx_sac.training.compiled import normalizer
@@ -25,6 +25,7 @@ _Format = tuple[bytes, Callable[[pathlib.Path], Callable[[np.ndarray], Any]]]
 """What to write, and how to load it."""
 
 
+@ordinary_jax()
 def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     """Write `policy` to `path`, load it and compare its actions.
 
@@ -44,7 +45,7 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     """
     if form not in _FORMATS:
         raise UsageError(f"format = {form!r}: no such format; there are {', '.join(_FORMATS)}")
-    path = pathlib.Path(path)
+    path = absolute(path)
     data, load = _FORMATS[form](policy)
     try:
         path.write_bytes(data)

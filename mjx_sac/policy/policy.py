@@ -1,6 +1,7 @@
 """Load a trained policy from a checkpoint alone: no environment, no replay buffer."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from jax.typing import ArrayLike
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config, UsageError
+from mjx_sac.config import Config, UsageError, build, ordinary_jax, staying
 from mjx_sac.envs.base import spaces as spaces_of
 from mjx_sac.networks import Networks
 from mjx_sac.runs import array_store, stored_policy
@@ -38,8 +39,8 @@ class Policy:
       whole_numbers: actions are rounded, as the environment's are integers.
       spaces: shapes and types of observations and actions, see `envs.base.spaces`.
       networks: the modules.
-      actor_params: of `networks.actor`.
-      normalizer: statistics of observations, used if `config.normalize_observations`.
+      actor_params: of `networks.actor`; new ones may be assigned at any time.
+      normalizer: statistics of observations, used if `config.normalize_observations`; likewise.
     """
 
     config: Config
@@ -54,30 +55,54 @@ class Policy:
         self.observation_size = self.normalizer.mean.shape[-1]
         self.action_size = math.prod(action["shape"])
         self.action_low, self.action_high = np.asarray(action["low"]), np.asarray(action["high"])
-        self.whole_numbers = np.issubdtype(np.dtype(action["dtype"]), np.integer)
-        self._apply, self._random = jax.jit(self.apply), np.random.default_rng(self.config.seed)
+        self.whole_numbers = np.dtype(action["dtype"]).kind in "iub"
+        self._random = np.random.default_rng(self.config.seed)
         # Acting is cheap, so exact on every device: what is exported elsewhere equals it.
         self._exact = self.config.model_copy(update={"matmul_precision": "highest"})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickles and copies have: all but the compiled program."""
+        return {name: x for name, x in vars(self).items() if name != "_jitted"}
+
+    @functools.cached_property
+    def _jitted(self) -> Any:
+        return jax.jit(self._act)
 
     def apply(self, observation: ArrayLike, key: Key | None = None) -> jax.Array:
         """Return actions, `[..., action_size]`, for raw observations, `[..., observation_size]`.
 
         Pure, for use under `jit` and `vmap`. A `key` samples; without one they are deterministic.
         """
+        return self._act(self.actor_params, self.normalizer, self.bounds(), observation, key)
+
+    def _act(
+        self,
+        params: Params,
+        stats: NormalizerState,
+        bounds: Mapping[str, ArrayLike],
+        observation: ArrayLike,
+        key: Key | None,
+    ) -> jax.Array:
         raw = jnp.asarray(observation, jnp.float32)
-        action = acting.policy(
-            self.actor_params, self.normalizer, raw, key, networks=self.networks, config=self._exact
-        )
-        bounds = self.bounds()
+        action = acting.policy(params, stats, raw, key, networks=self.networks, config=self._exact)
         action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
         return jnp.rint(action) if self.whole_numbers else action
 
     def bounds(self) -> dict[str, np.ndarray]:
-        """Return "low" and "high" of the flat action, and "middle" and "half" of its range."""
-        low, high = self.action_low, self.action_high
-        bounds = {"low": low, "high": high, "middle": (low + high) / 2, "half": (high - low) / 2}
-        return {name: bound.astype(np.float32) for name, bound in bounds.items()}
+        """Return "low" and "high" of the flat action, and "middle" and "half" of its range.
 
+        In float32, which has no 0.1: the ends are the nearest within the environment's bounds.
+        """
+        low, high = (np.asarray(x, np.float64) for x in (self.action_low, self.action_high))
+        bounds = {"low": low, "high": high, "middle": (low + high) / 2, "half": (high - low) / 2}
+        narrow = {name: bound.astype(np.float32) for name, bound in bounds.items()}
+        for name, sign in (("low", 1), ("high", -1)):
+            inner = np.nextafter(narrow[name], np.float32(sign * np.inf))
+            beyond = sign * (bounds[name] - narrow[name]) > 0
+            narrow[name] = np.where(beyond, inner, narrow[name])
+        return narrow
+
+    @ordinary_jax()
     def predict(
         self,
         observation: Any,
@@ -99,8 +124,10 @@ class Policy:
         del episode_start
         flat, space = self._flat(observation), self.spaces["action"]
         key = None if deterministic else self._random.integers(2**32, size=2, dtype=np.uint32)
-        action = np.array(self._apply(flat, key)).reshape(*flat.shape[:-1], *space["shape"])
-        return action.astype(space["dtype"]), state
+        action = self._jitted(self.actor_params, self.normalizer, self.bounds(), flat, key)
+        # In float64, which has all bounds.
+        action = np.clip(np.float64(action), self.action_low, self.action_high)
+        return action.reshape((*flat.shape[:-1], *space["shape"])).astype(space["dtype"]), state
 
     def _flat(self, observation: Any) -> np.ndarray:
         structure = self.spaces["observation"]
@@ -111,9 +138,9 @@ class Policy:
             named = isinstance(structure, dict)
             shape = (self.observation_size,) if named else tuple(structure)
             parts = f", or the parts {', '.join(structure)}" if named else ""
+            batch = f"({', '.join(map(str, ('batch', *shape)))})"
             raise ObservationError(
-                f"observation: {reason}: this policy takes shape {shape} or "
-                f"(batch, {str(shape).strip('(),')}){parts}"
+                f"observation: {reason}: this policy takes shape {shape} or {batch}{parts}"
             ) from None
         bad = np.argwhere(~np.isfinite(flat)).tolist()
         if bad:
@@ -125,9 +152,10 @@ class Policy:
 def _flatten(structure: Any, observation: Any) -> np.ndarray:
     """Return as `[..., size]` what has `structure`, or is flat already."""
     if isinstance(structure, dict) and isinstance(observation, Mapping | tuple):
-        keys = structure if isinstance(observation, Mapping) else map(int, structure)
-        parts = zip(keys, structure.values(), strict=True)
-        return np.concatenate([_flatten(part, observation[key]) for key, part in parts], axis=-1)
+        named = isinstance(observation, Mapping)
+        items = observation.items() if named else enumerate(observation)
+        found = {str(key): part for key, part in items}
+        return np.concatenate([_flatten(x, found[key]) for key, x in structure.items()], axis=-1)
     array, size = np.asarray(observation, np.float32), _size(structure)
     shape = (size,) if isinstance(structure, dict) else tuple(structure)
     batch = array.shape[: max(array.ndim - len(shape), 0)]
@@ -142,35 +170,59 @@ def _size(part: Any) -> int:
     return sum(map(_size, part.values())) if isinstance(part, dict) else math.prod(part)
 
 
+def place(policy: Policy, env: str | None, backend: str | None) -> tuple[Policy, Any]:
+    """Return `policy` as it acts in an environment, and that: its own, or another of its sizes.
+
+    Raises:
+      UsageError: there is no such environment, or it has other sizes.
+    """
+    changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
+    config = build(type(policy.config), {**policy.config.model_dump(), **changes})
+    environment = envs.make(config.env, config)
+    here, trained = ((x.observation_size, x.action_size) for x in (environment, policy))
+    if here != trained:
+        raise UsageError(
+            f"env = {config.env!r}: an observation has {here[0]} numbers and an action {here[1]}, "
+            f"the policy was trained with {trained[0]} and {trained[1]}: choose another --env of "
+            f"the same task"
+        )
+    return dataclasses.replace(policy, config=config, spaces=spaces_of(environment)), environment
+
+
+@ordinary_jax()
 def load_policy(
     run: str | pathlib.Path,
-    step: int | None = None,
+    step: stored_policy.Which = None,
     *,
     seed_index: int | None = None,
     networks: Networks | None = None,
+    edited_losses: bool = False,
 ) -> Policy:
-    """Return the policy of a run's newest checkpoint, or of the one at `step` iterations.
+    """Return the policy of a run's newest checkpoint, or the one that `step` says.
 
     Args:
       run: the run's directory.
-      step: iterations of the checkpoint.
+      step: iterations of the checkpoint, or "best": the one with the highest mean return in an
+        evaluation, each agent's own.
       seed_index: which of several agents, from 0; by default the best at the last evaluation.
       networks: those passed to `train`; by default those of its configuration or losses file.
+      edited_losses: execute the losses file though it is not the one that was recorded.
 
     Raises:
-      UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone,
-        or it has other networks.
+      UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone
+        or another one, or it has other networks.
     """
-    stored = stored_policy.find(run, step)
+    stored = stored_policy.find(run, step, edited_losses=edited_losses)
     config, index = stored_policy.choose_agent(stored, seed_index)
     try:
         arrays = dict(array_store.read(stored.path))
     except array_store.DamagedError as error:
-        raise stored_policy.unusable(error, stored.directory, stored.iterations) from None
+        raise stored_policy.unusable(error, stored.directory, stored.path) from None
     if index is not None:
         arrays = {name: array[index] for name, array in arrays.items()}
     # Older checkpoints do not hold them.
-    spaces = stored.manifest.get("spaces") or spaces_of(envs.make(config.env, config))
+    with staying():
+        spaces = stored.manifest.get("spaces") or spaces_of(envs.make(config.env, config))
     if networks is None:
         action_size = math.prod(spaces["action"]["shape"])
         networks = loader.load(stored.config).networks(stored.config, action_size)
@@ -183,4 +235,6 @@ def load_policy(
         raise UsageError(f"{own}: pass them as `networks`")
     leaves = [jnp.asarray(arrays[name]) for name in wanted]
     params = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return Policy(config, stored.iterations, spaces, networks, params, NormalizerState(*stats))
+    return Policy(
+        config, stored.iterations(index), spaces, networks, params, NormalizerState(*stats)
+    )

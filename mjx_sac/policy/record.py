@@ -1,6 +1,7 @@
 """Record what was trained: a video of its renderer's images, or a page that a browser plays."""
 
 # pyright: basic, reportAttributeAccessIssue=false
+import contextlib
 import pathlib
 from collections.abc import Iterator
 from functools import partial
@@ -8,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac import envs
-from mjx_sac.config import EPISODE_LENGTH, UsageError, nearest
+from mjx_sac.config import UsageError, absolute, nearest, ordinary_jax, staying, surroundings
+from mjx_sac.envs.base import episode_length
+from mjx_sac.envs.host.checked import close, seed_spaces
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import opengl, video, viewer
-from mjx_sac.policy.policy import Policy
+from mjx_sac.policy.policy import Policy, place
 
 
 class Episode(NamedTuple):
@@ -29,10 +31,14 @@ class Episode(NamedTuple):
     ended: bool
 
 
+@staying()
+@ordinary_jax()
 def record(
     policy: Policy,
-    out: pathlib.Path,
+    out: str | pathlib.Path,
     *,
+    env: str | None = None,
+    backend: str | None = None,
     episodes: int = 1,
     seconds: float = 10.0,
     camera: str | None = None,
@@ -43,31 +49,36 @@ def record(
       policy: see `load_policy`.
       out: ends in .mp4, .gif or .html; for the last nothing is drawn here. `opengl.choose()`,
         before anything imports MuJoCo, finds what the others need.
+      env: another environment of the same sizes.
+      backend: another physics engine.
       episodes: how many, one after the other, each from another initial state.
       seconds: of each episode at most.
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
 
     Raises:
-      UsageError: the environment cannot be drawn, an extra is not installed, or `out` cannot be
-        written.
+      UsageError: the environment has other sizes or cannot be drawn, an extra is not installed, or
+        `out` cannot be written.
     """
+    out = absolute(out)
     video.check(out)
-    env: Any = envs.make(policy.config.env, policy.config)
-    kind = _HostScene if isinstance(env, GymnasiumEnvironment) else _DeviceScene
-    scene = kind(policy, env, camera, draw=out.suffix != ".html")
-    limits = filter(None, (policy.config.episode_length, getattr(env, "time_limit", None)))
-    length = max(1, min(round(seconds / scene.dt), min(limits, default=EPISODE_LENGTH)))
+    surroundings.seed_generators(0)
+    policy, environment = place(policy, env, backend)
+    kind = _HostScene if isinstance(environment, GymnasiumEnvironment) else _DeviceScene
+    scene = kind(policy, environment, camera, draw=out.suffix != ".html")
+    limit = episode_length(environment, policy.config)
+    length = max(1, min(round(seconds / scene.dt), limit))
     log: list[Episode] = []
-    played = _play(scene, episodes, length, policy.config.action_repeat, log)
-    period = video.period(scene.dt, out.suffix)
-    shown = video.thinned(played, scene.dt, period)
-    if out.suffix == ".html":
-        title = f"{policy.config.env} after {policy.iterations:,} iterations"
-        moments = (scene.data() for _ in shown)
-        poses = np.stack([np.concatenate([x.xpos, x.xquat], axis=-1) for x in moments])
-        out.write_text(viewer.page(scene.model, poses, period, title))
-    else:
-        video.write((scene.image() for _ in shown), out, period)
+    with contextlib.closing(scene):
+        played = _play(scene, episodes, length, policy.config.action_repeat, log)
+        period = video.period(scene.dt, out.suffix)
+        shown = video.thinned(played, scene.dt, period)
+        if out.suffix == ".html":
+            title = f"{policy.config.env} after {policy.iterations:,} iterations"
+            moments = (scene.data() for _ in shown)
+            poses = np.stack([np.concatenate([x.xpos, x.xquat], axis=-1) for x in moments])
+            out.write_text(viewer.page(scene.model, poses, period, title), encoding="utf-8")
+        else:
+            video.write((scene.image() for _ in shown), out, period)
     return log
 
 
@@ -138,6 +149,9 @@ class _DeviceScene:
         self._forward(self.model, data)
         return data
 
+    def close(self) -> None:
+        """Do nothing: it holds nothing that the process would leave behind."""
+
     def image(self) -> np.ndarray:
         self._renderer.update_scene(self.data(), camera=self._camera)
         return self._renderer.render()
@@ -160,14 +174,19 @@ class _HostScene:
             _camera(self.model, camera)
 
     def reset(self, episode: int) -> None:
-        self._observation, _ = self._env.reset(seed=self._policy.config.seed + episode)
+        seed = self._policy.config.seed + episode
+        seed_spaces(self._env, seed)
+        self._observation, _ = self._env.reset(seed=seed)
 
     def act(self) -> np.ndarray:
         return self._policy.predict(self._observation)[0]
 
     def step(self, action: Any) -> tuple[Any, bool]:
-        self._observation, reward, terminated, truncated, _ = self._env.step(action)
+        self._observation, reward, terminated, truncated, _ = self._env.step(np.array(action))
         return reward, terminated or truncated
+
+    def close(self) -> None:
+        close(self._env, "the environment")
 
     def data(self) -> Any:
         return self._env.unwrapped.data

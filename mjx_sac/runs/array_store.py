@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,32 @@ def write(
     body = {"schema": SCHEMA, **header, "leaves": leaves, "packed": store(bytes(packed))}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1)
     _write(directory / _MANIFEST, text.encode())
+    sync(directory)
     return Written(total, new)
+
+
+def finite(values: Iterable[float]) -> list[float | None]:
+    """Return numbers as a header has them: None where they are not finite, which JSON has not."""
+    return [float(x) if np.isfinite(x) else None for x in values]
+
+
+def replace(new: Path, target: Path) -> None:
+    """Move a snapshot to where an older one lies; at every moment there is a whole one.
+
+    Files of the older one stay until the next comes: a process may just be reading them.
+    """
+    target.mkdir(exist_ok=True)
+    kept = {_MANIFEST, *_files(manifest(new))}
+    with contextlib.suppress(DamagedError):
+        kept |= _files(manifest(target))
+    for path in sorted(new.iterdir(), key=lambda path: path.name == _MANIFEST):  # it comes last
+        path.replace(target / path.name)
+    new.rmdir()
+    for path in target.iterdir():
+        if path.name not in kept:
+            path.unlink()
+    sync(target)
+    sync(target.parent)
 
 
 def manifest(directory: Path) -> dict[str, Any]:
@@ -100,10 +125,14 @@ def manifest(directory: Path) -> dict[str, Any]:
 def verify(directory: Path) -> dict[str, Any]:
     """Read every file and return the manifest, or raise DamagedError for the first changed one."""
     body = manifest(directory)
-    names = {name for leaf in body["leaves"].values() for name in leaf.get("pieces", ()) if name}
-    for name in sorted(names | {body["packed"]}):
+    for name in sorted(_files(body)):
         _load(directory / name)
     return body
+
+
+def _files(body: Mapping[str, Any]) -> set[str]:
+    pieces = (name for leaf in body["leaves"].values() for name in leaf.get("pieces", ()))
+    return {body["packed"], *filter(None, pieces)}
 
 
 def read(directory: Path, body: dict[str, Any] | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -144,6 +173,16 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())  # on the disk before the checkpoint becomes visible
+
+
+def sync(directory: Path) -> None:
+    """Have the names in a directory on the disk, where its file system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _load(path: Path) -> bytes:

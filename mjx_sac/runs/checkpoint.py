@@ -28,7 +28,7 @@ from mjx_sac.types import named_leaves
 
 _DELETING = "deleting-"
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what we report
+_log = logging.getLogger("absl")
 
 Arrays = dict[str, np.ndarray]
 
@@ -90,10 +90,12 @@ class Checkpoints:
         self._max_to_keep, self._header, self._fetch = max_to_keep, header, fetch
         self._handlers = {name: _Handler() for name in ITEMS}
         self._stalled = 0.0
+        self._log_level = _log.level
         self._manager = self._make_manager() if writes else None
 
     def _make_manager(self) -> ocp.CheckpointManager:
         self._path.mkdir(parents=True, exist_ok=True)
+        _log.setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what we report
         first_only = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         options = ocp.CheckpointManagerOptions(
             create=False,
@@ -107,25 +109,28 @@ class Checkpoints:
             shutil.rmtree(left, ignore_errors=True)
         return ocp.CheckpointManager(self._path, options=options, item_handlers={**self._handlers})
 
-    def save(self, iterations: int, items: dict[str, Any], returns: Iterable[float] = ()) -> None:
+    def save(
+        self, iterations: int, items: dict[str, Any], progress: Mapping[str, Any] | None = None
+    ) -> None:
         """Copy pytrees by the names in `ITEMS` to the host, and write them in the background.
 
-        All processes must call it; what is saved may then be donated. By the agents' `returns` the
-        best is known.
+        All processes must call it; what is saved may then be donated. The manifests also say what
+        is in `progress`, which is for JSON.
 
         Raises:
           TrainingError: this checkpoint or the one before could not be written.
         """
         started = time.perf_counter()
         self.wait()
-        known = [x if np.isfinite(x) else None for x in map(float, returns)]
-        header = {"iterations": iterations, "returns": known or None, **self._header}
+        header = {"iterations": iterations, **(progress or {}), **self._header}
         arrays = {name: self._fetch(named_leaves(items[name])) for name in ITEMS}
         if self._manager is None:
             return
         saves = {name: _Save(arrays[name], header, self._older(name)) for name in ITEMS}
         with self._failing():
-            self._manager.save(iterations, args=ocp.args.Composite(**saves))
+            saved = self._manager.save(iterations, args=ocp.args.Composite(**saves))
+        if not saved:
+            raise self._error(f"was not written at {iterations:,} iterations: a later one is there")
         self._stalled = time.perf_counter() - started
 
     def _older(self, item: str) -> Path | None:
@@ -161,20 +166,32 @@ class Checkpoints:
             return
         with self._failing():
             self._manager.wait_until_finished()
-        for step in steps(self._directory)[: -self._max_to_keep]:
+        there = steps(self._directory)
+        for renamed in (*(self._path / str(step) for step in there[-1:]), self._path):
+            array_store.sync(renamed)
+        for step in there[: -self._max_to_keep]:
             # Renamed first, as Orbax does not: a kill then leaves nothing like a checkpoint.
             leaving = self._path / f"{_DELETING}{step}"
             with contextlib.suppress(OSError):  # the next save tries again
                 (self._path / str(step)).replace(leaving)
                 shutil.rmtree(leaving)
 
+    def finish(self, iterations: int) -> None:
+        """Return when all is on disk; TrainingError unless the newest is that of `iterations`."""
+        self.wait()
+        if self._manager and iterations not in (0, *steps(self._directory)[-1:]):
+            raise self._error(f"is not there any more: that of {iterations:,} iterations was saved")
+
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            problem = f"cannot be written ({error.strerror or error}); those before are intact"
-            raise TrainingError(f"checkpoint in {self._path} {problem}") from error
+            reason = f"({error.strerror or error}); those before are intact"
+            raise self._error(f"cannot be written {reason}") from error
+
+    def _error(self, problem: str) -> TrainingError:
+        return TrainingError(f"checkpoint in {self._path} {problem}")
 
     def close(self) -> None:
         """Stop background threads. Write errors were already raised by `save` or `wait`."""
@@ -183,6 +200,7 @@ class Checkpoints:
                 self._manager.close()
         for handler in self._handlers.values():
             handler.close()
+        _log.setLevel(self._log_level)
 
 
 def resume(
@@ -199,7 +217,7 @@ def resume(
             if not fallback:
                 raise resolve.damaged(error) from None
             older = resolve.newest(run.directory, fallback=True, before=run.latest)
-            run = resolve.attach_at(run.config, *older, check_env=False)
+            run = resolve.attach_at(run.config, run.directory, *older, check_env=False)
     return run, None
 
 

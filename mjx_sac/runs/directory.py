@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 from mjx_sac.config import Config, UsageError, agent_names
 from mjx_sac.runs import provenance
@@ -17,7 +18,7 @@ ITEMS = ("state", "policy")
 OTHERWISE = "choose another --logdir, or restart with --overwrite"
 
 # In this order: half-removed checkpoints must not look like a run.
-_OURS = ("kwargs.json", "checkpoints")
+_OURS = ("kwargs.json", "checkpoints", "best")
 
 
 def steps(directory: Path) -> list[int]:
@@ -30,6 +31,11 @@ def checkpoint_path(directory: Path, step: int) -> Path:
     return directory / "checkpoints" / str(step)
 
 
+def best_path(directory: Path) -> Path:
+    """Return where the best policy by evaluation lies, if a run has evaluated."""
+    return directory / "best" / "policy"
+
+
 @contextlib.contextmanager
 def lock(directory: Path) -> Generator[None]:
     """Hold a run's directory, making it if need be; released when the process ends, however.
@@ -40,7 +46,7 @@ def lock(directory: Path) -> Generator[None]:
     new = not directory.exists()
     create(directory)
     path = directory / "lock"
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -71,6 +77,10 @@ def check_writable(directory: Path) -> None:
     """Raise UsageError where `directory` could not be made or written to; writes nothing."""
     existing = directory
     try:
+        str(directory).encode()
+    except UnicodeEncodeError:  # checkpoints name their paths
+        raise _unusable(directory, "is no text in UTF-8, or in the shell's encoding") from None
+    try:
         while not existing.exists():
             existing = existing.parent
     except OSError as error:
@@ -85,12 +95,17 @@ def _unusable(directory: Path, reason: str | None) -> UsageError:
     return UsageError(f"logdir = {str(directory)!r}: {reason}: choose another --logdir")
 
 
-def prepare(config: Config, directory: Path, overwrite: bool, damaged: Iterable[int]) -> None:
-    """Make way for a run: clear an older one, or set its damaged checkpoints aside."""
+def prepare(
+    config: Config, directory: Path, overwrite: bool, damaged: Iterable[int], begun: int
+) -> None:
+    """Make way for a run: clear an older one, or set its damaged checkpoints aside.
+
+    It is about to begin, or to resume at `begun` iterations.
+    """
     if overwrite:
         clear(directory)
     set_aside(directory, damaged)
-    write_kwargs(config, directory)
+    write_kwargs(config, directory, begun)
 
 
 def set_aside(directory: Path, damaged: Iterable[int]) -> None:
@@ -107,7 +122,9 @@ def clear(directory: Path) -> None:
     """Remove an older run: its checkpoints, event files and `kwargs.json`, and nothing else."""
     names: tuple[str, ...] = ()
     with contextlib.suppress(Exception):  # no kwargs.json, or an unreadable one: no population
-        names = agent_names(json.loads((directory / _OURS[0]).read_text())["config"])
+        names = agent_names(
+            json.loads((directory / _OURS[0]).read_text(encoding="utf-8"))["config"]
+        )
     for name in names:
         clear(directory / name)
         with contextlib.suppress(OSError):  # it has files of the user's
@@ -117,17 +134,34 @@ def clear(directory: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def write_kwargs(config: Config, directory: Path) -> None:
+def write_kwargs(config: Config, directory: Path, begun: int = 0) -> None:
     """Write `kwargs.json`, `provenance.description` for people and scripts.
 
-    A run resumes from its checkpoints alone. Each agent of a population has its own.
+    Its "history" has the software of every part of the run, from which iterations on: of the one
+    that begins here at `begun`, and of those before. A run resumes from its checkpoints alone. Each
+    agent of a population has its own.
     """
     described = provenance.description(config)
+    part = {"iterations": begun, **{k: x for k, x in described.items() if k != "config"}}
+    history = _history(directory, begun)
+    if not history or {**history[-1], "iterations": begun} != part:
+        history.append(part)
+    described["history"] = history
     # A single agent has no name.
     agents = zip(config.agent_names(), config.population(), strict=False)
     for name, its_config in [("", config), *agents]:
         create(directory / name)
         temporary = directory / name / "kwargs.json.tmp"
         body = {**described, "config": its_config.model_dump(mode="json")}
-        temporary.write_text(json.dumps(body, indent=2) + "\n")
+        temporary.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         temporary.replace(directory / name / "kwargs.json")  # atomic: the old file or the new one
+
+
+def _history(directory: Path, begun: int) -> list[dict[str, Any]]:
+    """Return the parts before `begun` in the `kwargs.json` that is there; older ones have one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, LookupError, TypeError):
+        found = json.loads((directory / "kwargs.json").read_text(encoding="utf-8"))
+        facts = {k: x for k, x in found.items() if k not in ("config", "history")}
+        parts = found.get("history") or [{"iterations": 0, **facts}]
+        return [part for part in parts if part["iterations"] < begun]
+    return []

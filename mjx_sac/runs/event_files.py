@@ -1,16 +1,19 @@
 """TensorBoard event files: scalars over iterations, and the hyperparameters."""
 
 # pyright: basic
+import contextlib
+import re
+import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]  # made at import
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import hparams
 
 from mjx_sac.config import UsageError
@@ -32,19 +35,35 @@ class EventWriter:
 
         `warn` is called once, if events cannot be written.
         """
-        self._warn = warn
-        self._writer: EventsWriter | None = None
+        self._warn, self._wall_time = warn, 0.0
+        self._writer: RecordWriter | None = None
         try:
-            # The suffix differs even between two starts within a second.
-            self._writer = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
+            self._writer = RecordWriter(str(self._later_than_all(directory)))
         except OSError as error:
             self._give_up(error)
         self._write(Event(step=iterations + 1, file_version="brain.Event:2"))
         self._write(Event(step=iterations + 1, session_log=SessionLog(status=SessionLog.START)))
 
+    def _later_than_all(self, directory: Path) -> Path:
+        """Return a name after those that are there, and do not let wall times decrease either.
+
+        TensorBoard orders files by name, and clocks are set back.
+        """
+        opened = int(time.time())
+        for path in _paths(directory):
+            if found := re.search(r"tfevents\.(\d+)", path.name):
+                opened = max(opened, int(found[1]) + 1)
+            with contextlib.suppress(UsageError, OSError):  # those who read it say what is wrong
+                times = (event.wall_time for event in _events(path))
+                self._wall_time = max(self._wall_time, *times, 0.0)
+        host = socket.gethostname()
+        return directory / f"events.out.tfevents.{opened:010d}.{host}.{time.time_ns()}"
+
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
         """Fill the HParams tab, in this file; tensorboardX would make a directory for it."""
-        plain = {k: v if isinstance(v, int | float | str) else str(v) for k, v in config.items()}
+        # A path may hold bytes that are no UTF-8.
+        texts = {k: str(v).encode(errors="replace").decode() for k, v in config.items()}
+        plain = {k: v if isinstance(v, int | float) else texts[k] for k, v in config.items()}
         for summary in hparams(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0}):
             self._write(Event(summary=summary))
 
@@ -56,9 +75,9 @@ class EventWriter:
     def _write(self, event: Event) -> None:
         if self._writer is None:
             return
-        event.wall_time = time.time()
+        event.wall_time = self._wall_time = max(time.time(), self._wall_time)
         try:
-            self._writer.write_event(event)
+            self._writer.write(event.SerializeToString())
             self._writer.flush()
         except OSError as error:
             self._give_up(error)
@@ -77,21 +96,38 @@ class EventWriter:
 def read(directory: Path) -> Curves:
     """Return a run's curves, without what was logged and lost.
 
+    Files are in the order of their names, but one that resumes comes after one that got there. The
+    names that older versions gave are wrong where the clock was set back in between. With
+    `--fallback` too, two files may resume from what a third has, and nothing tells which was first.
+
     (TensorBoard's own reader takes a second to import, and imports TensorFlow if it is installed.)
 
     Raises:
       UsageError: an event file is damaged.
     """
     curves: Curves = {}
-    for path in sorted(directory.glob("events.out.tfevents.*")):
-        for event in _events(path):
+    logged, files = {0}, [[*_events(path)] for path in _paths(directory)]
+    while files:
+        ready = (i for i, events in enumerate(files) if _resumes_at(events) in logged)
+        for event in files.pop(next(ready, 0)):
             if event.session_log.status == SessionLog.START:
                 for tag, curve in curves.items():
                     curves[tag] = {x: y for x, y in curve.items() if x < event.step}
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
+                    logged.add(event.step)
     return {tag: curve for tag, curve in curves.items() if curve}
+
+
+def _paths(directory: Path) -> list[Path]:
+    return sorted(directory.glob("events.out.tfevents.*"))
+
+
+def _resumes_at(events: Sequence[Any]) -> int:
+    """Return after how many iterations the run was started that wrote `events`."""
+    starts = (e.step - 1 for e in events if e.session_log.status == SessionLog.START)
+    return next(starts, 0)
 
 
 def _events(path: Path) -> Iterator[Any]:

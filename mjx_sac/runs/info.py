@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mjx_sac.config import Config, agent_names
+from mjx_sac.config import Config, absolute, agent_names
 from mjx_sac.runs import array_store, event_files, stored_policy
-from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
+from mjx_sac.runs.directory import ITEMS, best_path, checkpoint_path, steps
 from mjx_sac.runs.event_files import Curves
 
 RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
@@ -21,8 +21,8 @@ def inspect(run: str | Path) -> dict[str, Any]:
     Raises:
       UsageError: `run` is no run's directory, or what is there is damaged.
     """
-    directory = Path(run)
-    description = _description(directory)
+    directory = absolute(run)
+    description = _description(run)
     config, defaults = description["config"], Config().model_dump(mode="json")
     agents = {name: event_files.read(directory / name) for name in agent_names(config)}
     curves = _mean(agents) if agents else event_files.read(directory)
@@ -38,6 +38,7 @@ def inspect(run: str | Path) -> dict[str, Any]:
             "total": config["iterations"],
         },
         "checkpoints": checkpoints,
+        "best": _best(directory),
         "bytes_on_disk": _bytes(directory),
         "agents": {
             name: {tag: _last(of_agent.get(tag, {})) for tag in RETURNS}
@@ -49,6 +50,7 @@ def inspect(run: str | Path) -> dict[str, Any]:
         "config": config,
         "versions": description.get("versions", {}),
         "git_commit": description.get("git_commit"),
+        "history": description.get("history", []),
     }
 
 
@@ -62,13 +64,13 @@ def _mean(agents: Mapping[str, Curves]) -> Curves:
     return {tag: {x: fmean(ys) for x, ys in points.items()} for tag, points in values.items()}
 
 
-def _description(directory: Path) -> dict[str, Any]:
+def _description(run: str | Path) -> dict[str, Any]:
     """Return `kwargs.json`, or where there is none what the newest checkpoint says."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        found = json.loads((directory / "kwargs.json").read_text())
+        found = json.loads((absolute(run) / "kwargs.json").read_text(encoding="utf-8"))
         if {"env", "iterations"} <= found["config"].keys():
             return found
-    return stored_policy.find(directory).manifest
+    return stored_policy.locate(run)[-1]
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -80,6 +82,17 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     except array_store.DamagedError as error:
         damaged = str(error)
     return {"iterations": int(path.name), "bytes": _bytes(path), "damaged": damaged}
+
+
+def _best(directory: Path) -> dict[str, Any] | None:
+    """Return iterations and mean return of the best policy, of several agents those of each."""
+    path = best_path(directory)
+    try:
+        manifest = array_store.manifest(path) if path.exists() else None
+    except array_store.DamagedError as error:
+        return {"iterations": None, "returns": None, "damaged": str(error)}
+    keys = ("iterations", "returns")
+    return manifest and {**{key: manifest[key] for key in keys}, "damaged": None}
 
 
 def _bytes(directory: Path) -> int:

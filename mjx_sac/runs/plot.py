@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_sac.config import PLACES, Config, UsageError, require
+from mjx_sac.config import Config, UsageError, absolute, marked, require
 
 Curve = Sequence[tuple[float, float]]
 """Points (x, y) of one run, in order of x."""
@@ -19,12 +19,8 @@ PICTURES, NUMBERS = (".png", ".pdf", ".svg"), (".csv", ".json")
 FEW = 5
 """With so many runs or more, quartiles say more than minimum and maximum."""
 
-# How a run is started, watched or kept, which does not change what is learned; how far it went is
-# on the x axis.
-_IRRELEVANT = {
-    *("logdir", "seed", "iterations", "checkpoint_interval", "max_to_keep"),
-    *("vectorization", "env_timeout", *PLACES),
-}
+# Runs of a group differ in their seeds; how far they went is on the x axis.
+_IRRELEVANT = {"seed", "iterations", *marked(Config, "how")}
 # Okabe and Ito's, which the colour-blind can tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INTERVALS = {1: "one run", 2: "mean, minimum to maximum", FEW: "mean, first to third quartile"}
@@ -151,11 +147,12 @@ def write(
     """
     check(out)
     try:
+        out = absolute(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".json":
             groups = [_numbers(name, runs) for name, runs in curves.items()]
             body = {"metric": metric, "groups": groups, "trained_with": _shared(sources or {})}
-            out.write_text(json.dumps(body, indent=1))
+            out.write_text(json.dumps(body, indent=1), encoding="utf-8")
         elif out.suffix == ".csv":
             _write_csv(curves, out, metric)
         else:
@@ -182,7 +179,7 @@ def _shared(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _write_csv(curves: Mapping[str, Mapping[str, Curve]], out: Path, metric: str) -> None:
-    with out.open("w", newline="") as file:
+    with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["group", "runs", "interval", "iterations", metric, "low", "high"])
         for name, runs in curves.items():

@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
-from mjx_sac.config import PLACES, Config, UsageError, build, mark, nearest
+from mjx_sac.config import Config, UsageError, absolute, build, mark, marked, nearest
 from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
+
+_PLACES = marked(Config, "group", "Devices")  # where a run is computed, which is not inherited
 
 
 class Found(NamedTuple):
     """What there is before hyperparameters are known.
 
     Attributes:
+      directory: from the root, as everywhere: an environment may change the current one.
       step: iterations of its newest usable checkpoint; None where there is none to resume from.
       manifest: of that checkpoint's state.
       file: what the configuration file says.
@@ -52,6 +55,18 @@ class Run(NamedTuple):
     steps: tuple[int, ...] = ()
     changed: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
     edited: bool = False
+
+    @property
+    def finished(self) -> str | None:
+        """What says that nothing is left to train, and the way on; None where something is."""
+        config, latest, manifest = self.config, self.latest or 0, self.manifest or {}
+        if latest >= config.iterations:
+            done = f"{latest:,} of {config.iterations:,} iterations are done"
+            return f"{done}. A larger --iterations resumes it"
+        if manifest.get("evaluated") and config.reached(manifest["returns"]):
+            done = f"at {latest:,} iterations its return has reached stop_at {config.stop_at:g}"
+            return f"{done}. A higher --stop_at, or none, resumes it"
+        return None
 
 
 def resolve(
@@ -86,10 +101,10 @@ def find(
     config_class: type[Config] = Config,
 ) -> Found:
     """Look at what `env`, `logdir` and `losses` name; arguments and errors as `resolve`."""
-    file = read_toml(Path(config_file)) if config_file else {}
+    file = read_toml(absolute(config_file)) if config_file else {}
     explicit = {**file, **given}
     named = {k: v for k, v in explicit.items() if k in ("env", "logdir")}
-    directory = Path(build(Config, named).run_dir)
+    directory = absolute(build(Config, named).run_dir)
     check_writable(directory)
     step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
     losses = {**(manifest["config"] if manifest else {}), **explicit}.get("losses")
@@ -127,29 +142,34 @@ def attach(
       UsageError: the environment, device or directory cannot be used, or the run there was another
         one or is damaged.
     """
-    directory = Path(config.run_dir)
+    directory = absolute(config.run_dir)
     check_writable(directory)
     step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
-    return attach_at(config, step, manifest, check_env=check_env)
+    return attach_at(config, directory, step, manifest, check_env=check_env)
 
 
 def attach_at(
-    config: Config, step: int | None, manifest: dict[str, Any] | None, *, check_env: bool = True
+    config: Config,
+    directory: Path,
+    step: int | None,
+    manifest: dict[str, Any] | None,
+    *,
+    check_env: bool = True,
 ) -> Run:
     """`attach` to the checkpoint at `step`, whose manifest has been read."""
     if check_env:
         envs.check(config.env, config.impl)
     check_device(config.device)
-    directory = Path(config.run_dir)
     if step is None or manifest is None:
         return Run(config, directory)
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
-    before, now = then.model_dump(), config.model_dump(exclude={*PLACES})
+    before, now = then.model_dump(), config.model_dump(exclude={*_PLACES})
     changed = {k: (before[k], new) for k, new in now.items() if new != before[k]}
     fixed = {k: values for k, values in changed.items() if mark(type(config), k, "fixed")}
     if fixed:
         listed = ", ".join(f"{k} {old!r} (now {new!r})" for k, (old, new) in fixed.items())
-        raise UsageError(f"{directory} holds a run with {listed}: leave that as it is, {OTHERWISE}")
+        there = f"{config.run_dir} holds a run with {listed}"
+        raise UsageError(f"{there}: leave that as it is, {OTHERWISE}")
     same_losses = manifest.get("losses_sha256") == loader.sha256(config.losses)
     edited = "losses" not in changed and not same_losses
     return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
@@ -188,7 +208,7 @@ def damaged(error: array_store.DamagedError) -> UsageError:
 def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:
     """Return the stored configuration that this version knows, without where it was computed."""
     fields = config_class.model_fields
-    return {k: v for k, v in manifest["config"].items() if k in fields and k not in PLACES}
+    return {k: v for k, v in manifest["config"].items() if k in fields and k not in _PLACES}
 
 
 def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
@@ -206,13 +226,13 @@ def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return what is in a TOML file, or raise UsageError with the line where it is malformed."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror
     except UnicodeDecodeError:
         reason = "not a text file"
     except tomllib.TOMLDecodeError as error:
-        last = f"at the end, line {len(path.read_text().splitlines())}"
+        last = f"at the end, line {len(path.read_text(encoding='utf-8').splitlines())}"
         reason = str(error).replace("at end of document", last)
     raise UsageError(f"config = {str(path)!r}: {reason}")
 

@@ -3,60 +3,88 @@
 import contextlib
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config, UsageError, build
+from mjx_sac.config import Config, UsageError, absolute, build
 from mjx_sac.runs import array_store
-from mjx_sac.runs.directory import checkpoint_path, steps
+from mjx_sac.runs.directory import best_path, checkpoint_path, steps
 from mjx_sac.runs.resolve import known
+
+Which = int | Literal["best"] | None
+"""A checkpoint by its iterations, the best policy by evaluation, or the newest checkpoint."""
 
 
 class StoredPolicy(NamedTuple):
-    """The policy part of a checkpoint.
+    """The policy part of a checkpoint, or the best policy by evaluation.
 
     Attributes:
       directory: the run's.
-      iterations: of the checkpoint.
-      manifest: of the policy's arrays, which are not verified yet.
+      path: where the policy's arrays lie.
+      manifest: of these arrays, which are not verified yet.
     """
 
     config: Config
     directory: Path
-    iterations: int
+    path: Path
     manifest: dict[str, Any]
 
     @property
-    def path(self) -> Path:
-        """Where the policy's arrays lie."""
-        return checkpoint_path(self.directory, self.iterations) / "policy"
+    def step(self) -> Which:
+        """What `find` finds it by."""
+        return "best" if self.path == best_path(self.directory) else self.iterations()
+
+    def iterations(self, index: int | None = None) -> int:
+        """Return after how many it was saved: each agent's best has its own, of which without
+        `index` it is the last.
+        """
+        saved = self.manifest["iterations"]
+        return saved if isinstance(saved, int) else max(saved) if index is None else saved[index]
 
 
-def find(run: str | Path, step: int | None = None) -> StoredPolicy:
-    """Return the newest checkpoint of a run, or the one at `step` iterations.
+def find(run: str | Path, step: Which = None, *, edited_losses: bool = False) -> StoredPolicy:
+    """Return the newest checkpoint of a run, the one at `step` iterations, or the "best" policy.
 
     Raises:
-      UsageError: there is none, or it is damaged or from a newer version.
+      UsageError: there is none, it is damaged or from a newer version, or its losses file is not
+        the one that it was trained with, unless `edited_losses` executes whatever that says now.
     """
-    directory = Path(run)
+    directory, path, manifest = locate(run, step)
+    losses, config_class = manifest["config"].get("losses"), Config
+    if not edited_losses:
+        loader.check_recorded(losses, manifest.get("losses_sha256"), run)
+    with contextlib.suppress(UsageError):  # `loader.load` reports it to those who need the losses
+        config_class = loader.config_class(losses)
+    config = build(config_class, known(manifest, config_class))
+    return StoredPolicy(config, directory, path, manifest)
+
+
+def locate(run: str | Path, step: Which = None) -> tuple[Path, Path, dict[str, Any]]:
+    """Return directory, path and manifest, as `find` has them; executes nothing."""
+    directory = absolute(run)
     if not directory.is_dir():
         raise UsageError(f"run = {str(run)!r}: no such directory: `mjx-sac train` makes one")
+    path = _path(run, directory, step)
+    try:
+        manifest = array_store.manifest(path)
+    except array_store.DamagedError as error:
+        raise unusable(error, directory, path) from None
+    return directory, path, manifest
+
+
+def _path(run: str | Path, directory: Path, step: Which) -> Path:
+    """Return where the policy lies; UsageError, which names the run as it was typed, if nowhere."""
     there = steps(directory)
     if not there:
         raise UsageError(f"run = {str(run)!r}: no checkpoint there: `mjx-sac train` saves one")
-    iterations = there[-1] if step is None else step
-    if iterations not in there:
-        listed = ", ".join(map(str, there))
-        raise UsageError(f"step = {step}: no such checkpoint in {run}; there are {listed}")
-    try:
-        manifest = array_store.manifest(checkpoint_path(directory, iterations) / "policy")
-    except array_store.DamagedError as error:
-        raise unusable(error, directory, iterations) from None
-    config_class = Config
-    with contextlib.suppress(UsageError):  # `loader.load` reports it to those who need the losses
-        config_class = loader.config_class(manifest["config"].get("losses"))
-    config = build(config_class, known(manifest, config_class))
-    return StoredPolicy(config, directory, iterations, manifest)
+    listed = f"there are {', '.join(map(str, there))}"
+    if step == "best":
+        if not best_path(directory).exists():
+            raise UsageError(f"step = 'best': {run} has kept no evaluation; {listed}")
+        return best_path(directory)
+    if step is not None and step not in there:
+        raise UsageError(f"step = {step}: no such checkpoint in {run}; {listed}")
+    return checkpoint_path(directory, there[-1] if step is None else step) / "policy"
 
 
 def choose_agent(stored: StoredPolicy, seed_index: int | None = None) -> tuple[Config, int | None]:
@@ -73,11 +101,15 @@ def choose_agent(stored: StoredPolicy, seed_index: int | None = None) -> tuple[C
     returns = stored.manifest.get("returns") or [None] * len(agents)
     known_returns = [-math.inf if score is None else score for score in returns]
     index = known_returns.index(max(known_returns)) if seed_index is None else seed_index
+    if not stored.iterations(index):
+        raise UsageError(f"seed_index = {index}: no evaluation of this agent was kept: try another")
     return agents[index], index
 
 
-def unusable(error: array_store.DamagedError, directory: Path, iterations: int) -> UsageError:
-    """Return `error` with what can be done to use another checkpoint's policy."""
-    others = ", ".join(str(step) for step in steps(directory) if step != iterations)
+def unusable(error: array_store.DamagedError, directory: Path, path: Path) -> UsageError:
+    """Return `error`, of the policy in `path`, with what can be done to use another."""
+    others = ", ".join(
+        str(step) for step in steps(directory) if checkpoint_path(directory, step) != path.parent
+    )
     way_out = f"choose another --step ({others})" if others else "there is no other checkpoint"
     return UsageError(f"{error}: {way_out}")

@@ -1,5 +1,6 @@
 """One program of a sweep: settings trained side by side, up to some iterations."""
 
+import itertools
 import math
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mjx_sac.algorithms import loader
 from mjx_sac.config import Config, NonFiniteError, UsageError, nearest
 from mjx_sac.runs import array_store, event_files
 from mjx_sac.runs.directory import ITEMS, checkpoint_path, steps
@@ -82,7 +84,7 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
     """
     from mjx_sac.training.host import train
 
-    began, error = time.time(), None
+    began, error = time.perf_counter(), None
     if job.parent:
         fork_checkpoint(pathlib.Path(job.parent), job.config, job.kept)
     for config in single_runs(job.config) if job.on_host else [job.config]:
@@ -90,7 +92,37 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
             train.train(config, losses=None if config.losses else losses)
         except NonFiniteError as problem:
             error = str(problem)
-    return Outcome(measure(job.config, metric), time.time() - began, error)
+    return Outcome(measure(job.config, metric), time.perf_counter() - began, error)
+
+
+def check_metric(config: Config, metric: str, losses: Any = None) -> None:
+    """Raise UsageError where no run would log `metric`, before any is trained.
+
+    The losses' own are found by tracing them for small observations and actions; where that fails
+    the runs say what is wrong.
+    """
+    names = itertools.product(("mean", "std", "min", "max"), ("reward", "ep_length"))
+    known = [f"eval/{statistic}_{name}" for statistic, name in names]
+    known += ["rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/episodes", "train/n_updates"]
+    if metric in known or metric.startswith(("time/", "checkpoint/", "health/", "replay/")):
+        return
+    from mjx_sac.training.compiled.metrics import RESERVED
+    from mjx_sac.training.host import compile
+
+    if not metric.startswith(RESERVED):
+        algorithm = loader.load(config)
+        try:
+            networks = algorithm.networks(config, 2)
+            losses = losses or algorithm.losses
+            traced = compile.trace_update((3, 2), losses, networks=networks, config=config)
+        except Exception:
+            return
+        for tag, value in traced.items():
+            ends = ("_mean", "_std", "_min", "_max") if value.shape else ("",)
+            known += [tag + end for end in ends]
+    if metric not in known:
+        hint = nearest(metric, known) or f"; there are {', '.join(known)}"
+        raise UsageError(f"metric = {metric!r}: no run has it{hint}")
 
 
 def single_runs(config: Config) -> list[Config]:
@@ -144,8 +176,9 @@ def fork_checkpoint(parent: pathlib.Path, config: Config, kept: tuple[int, ...])
         (temporary / item).mkdir(parents=True)
         header = array_store.manifest(source)
         del header["schema"]  # `write` adds its own
-        if header.get("returns"):
-            header["returns"] = [header["returns"][i] for i in kept]
+        for name in ("returns", "updates"):  # each agent's
+            if header.get(name):
+                header[name] = [header[name][i] for i in kept]
         header["config"] = config.model_dump(mode="json")
         arrays = {
             name: np.ascontiguousarray(x[list(kept)]) if x.ndim else x

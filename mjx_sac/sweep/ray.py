@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from mjx_sac.config import TrainingError, UsageError, require
+from mjx_sac.config import TrainingError, UsageError, require, surroundings
 from mjx_sac.sweep import job as jobs
 from mjx_sac.sweep.job import Job, Outcome
 from mjx_sac.sweep.sweep import Done, Execute
@@ -37,6 +37,7 @@ def check(address: str) -> None:
 
 def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
     """Return what trains jobs on the workers at `address`, or on local ones that it starts."""
+    here = os.getcwd()
 
     def execute(todo: Sequence[Job], done: Done) -> None:
         ray: Any = _connect(address, workers) if todo else None
@@ -48,7 +49,7 @@ def executor(address: str, workers: int, metric: str, losses: Any) -> Execute:
                 gpus = min(1, ray.cluster_resources().get("GPU", 0))
                 how = {"max_retries": 2, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
                 task = ray.remote(_train).options(**how)
-                running[task.remote(job, metric, losses, os.getcwd())] = job
+                running[task.remote(job, metric, losses, here)] = job
             (first,), _ = ray.wait([*running])
             job = running.pop(first)
             try:
@@ -91,4 +92,5 @@ def _train(job: Job, metric: str, losses: Any, directory: str) -> Outcome:
     """Run in the worker, in the directory from which a user's modules are found."""
     with contextlib.suppress(OSError):
         os.chdir(directory)
-    return jobs.run(job, metric, losses)
+    with surroundings.own_process():
+        return jobs.run(job, metric, losses)

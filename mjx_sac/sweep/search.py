@@ -121,7 +121,7 @@ def rungs(config: Config, pruner: str) -> list[int]:
     if not early:
         raise UsageError(
             f"pruner = {pruner!r}: of {epochs} epochs none in the first half is evaluated: raise "
-            f"iterations, or lower log_interval ({config.log_interval}) or warm_up_steps "
+            f"iterations, or lower log_interval ({config.epoch_iterations}) or warm_up_steps "
             f"({config.warm_up_steps})"
         )
     return [*(epoch * config.epoch_iterations for epoch in early), config.iterations]

@@ -11,13 +11,13 @@ again, and a job that had begun resumes from its own checkpoint.
 """
 
 # pyright: basic
+import contextlib
 import dataclasses
 import itertools
 import json
 import math
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -25,7 +25,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mjx_sac.config import Config, UsageError, mark
+from mjx_sac.config import Config, UsageError, absolute, mark, marked
+from mjx_sac.runs import directory as runs
 from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.sweep import job as jobs
 from mjx_sac.sweep import search
@@ -34,8 +35,6 @@ from mjx_sac.sweep.space import Parameter, apply, label
 from mjx_sac.training.host.console import print_line
 
 SIDE_BY_SIDE = 8  # settings in one program, where a search could propose for ever
-# How a sweep is carried out, which may change when it is resumed.
-_HOW = {"logdir", "device", "checkpoint_interval", "max_to_keep", "vectorization", "env_timeout"}
 _STATES = {"RUNNING": "waiting", "COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed"}
 
 Done = Callable[[Job, Outcome], None]
@@ -69,14 +68,15 @@ class Plan:
     @property
     def directory(self) -> pathlib.Path:
         """The sweep's."""
-        return pathlib.Path(self.base.run_dir)
+        return absolute(self.base.run_dir)
 
     def fixed(self) -> dict[str, Any]:
         """Return what a resumed sweep must keep, as JSON has it: all but `trials`."""
         names = ("search", "metric", "pruner", "population", "workers")
         plan = {name: getattr(self, name) for name in names}
         space = {p.name: [repr(value) for value in p[1:]] for p in self.space}
-        return {"param": space, **plan, **self.base.model_dump(mode="json", exclude=_HOW)}
+        how = {*marked(type(self.base), "how")}
+        return {"param": space, **plan, **self.base.model_dump(mode="json", exclude=how)}
 
     def wave_size(self, past: int) -> int:
         """Return how many settings to propose after `past`: a grid at once, others in turns."""
@@ -103,9 +103,10 @@ class Sweep:
         """Open the study, holding the directory's lock; UsageError if it is another sweep's."""
         self.plan, self.study = plan, search.open_study(plan.directory)
         stored, now = self.study.user_attrs.get("plan", {}), plan.fixed()
-        changed = [name for name in now if stored and stored.get(name) != now[name]]
+        was = {**Config().model_dump(mode="json"), **stored}  # which may lack a newer field
+        changed = [name for name in now if stored and was.get(name) != now[name]]
         if changed and any("result" in trial.user_attrs for trial in self._trials()):
-            old, new = (json.dumps(one.get(changed[0])) for one in (stored, now))
+            old, new = (json.dumps(one.get(changed[0])) for one in (was, now))
             other = f"{plan.directory} holds a sweep with {changed[0]} {old} (now {new})"
             raise UsageError(f"{other}: leave that as it is, {OTHERWISE}")
         if changed:
@@ -232,7 +233,7 @@ class Sweep:
     def _save(self) -> None:
         """Write `sweep.json`; a crash leaves the old file or the new one."""
         temporary = self.plan.directory / "sweep.tmp"
-        temporary.write_text(json.dumps(self.summary(), indent=1) + "\n")
+        temporary.write_text(json.dumps(self.summary(), indent=1) + "\n", encoding="utf-8")
         temporary.replace(temporary.with_suffix(".json"))
 
 
@@ -250,8 +251,12 @@ def clear(directory: pathlib.Path) -> None:
     """Remove an older sweep: its files and its runs, and nothing else that lies there."""
     files = [directory / name for name in (search.FILE, "sweep.json", "sweep.csv", "sweep.png")]
     if any(path.is_file() for path in files[:2]):
-        for path in [*directory.rglob("kwargs.json")]:
-            shutil.rmtree(directory / path.relative_to(directory).parts[0], ignore_errors=True)
+        for path in sorted(directory.rglob("kwargs.json"), reverse=True):  # agents before their run
+            runs.clear(path.parent)
+            (path.parent / "lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it has files of the user's
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
         for path in files:
             path.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """`--losses`: what is found under a name, what a run remembers of it, and what is refused."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -7,12 +8,12 @@ import pathlib
 import numpy as np
 import pytest
 from helpers.cli import run
-from helpers.runs import SMALL, flags, scalars
+from helpers.runs import SMALL, flags, save_run, scalars
 
 from mjx_sac.algorithms import PACKAGED, loader
 from mjx_sac.config import Config, UsageError
 from mjx_sac.policy.policy import load_policy
-from mjx_sac.runs import stored_policy
+from mjx_sac.runs import provenance, stored_policy
 from mjx_sac.runs.resolve import attach, resolve
 from mjx_sac.training.host import train as train_lib
 
@@ -81,9 +82,57 @@ def test_a_run_resumes_with_the_losses_it_began_with(directory, capsys):
     assert (code, err.count("\n")) == (2, 1)
     assert "losses = 'mine.py': No such file" in err
     assert all(name in err for name in PACKAGED)
-    assert stored_policy.find("run").iterations == 96  # which does not need the file
+    assert stored_policy.find("run").iterations() == 96  # which does not need the file
     with pytest.raises(UsageError, match=r"'mine.py': No such file"):
         load_policy("run")
+
+
+PLAIN = "import mjx_sac\n\nlosses = mjx_sac.Losses()\n"
+LEAVES_A_FILE = f"{PLAIN}\nimport pathlib\n\npathlib.Path('ran').touch()\n"
+COMMANDS = [("eval", "--episodes=2"), ("export",), ("record", "--out=a.html"), ("info",), ("plot",)]
+
+
+def test_only_the_recorded_file_is_run_unless_asked_for(directory, capsys):
+    """Whatever is done with the policy; `info` and `plot` run nothing."""
+    pathlib.Path("mine.py").write_text(PLAIN)
+    save_run(directory / "run", losses="mine.py")
+    assert load_policy("run").config.losses == "mine.py"
+    pathlib.Path("mine.py").write_text(LEAVES_A_FILE)
+    for command in COMMANDS:
+        code, _, err = run(capsys, command[0], "run", *command[1:])
+        if command[0] not in ("info", "plot"):
+            assert (code, err.count("\n")) == (2, 1), err
+            assert "losses = 'mine.py': not the file that run was trained with" in err
+            assert "--edited_losses" in err
+    with pytest.raises(UsageError, match="SHA-256 differs"):
+        load_policy("run")
+    assert not pathlib.Path("ran").exists()
+    assert run(capsys, "export", "run", "--edited_losses")[0] == 0
+    assert pathlib.Path("ran").exists()
+    assert load_policy("run", edited_losses=True).config.losses == "mine.py"
+
+
+@pytest.mark.parametrize(("losses", "refused"), [("cql", False), ("plain:losses", True)])
+def test_an_older_run_recorded_no_hash(directory, losses, refused):
+    pathlib.Path("plain.py").write_text(PLAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        described = provenance.description
+        patch.setattr(provenance, "description", lambda c: {**described(c), "losses_sha256": None})
+        save_run(directory / "run", losses=losses)
+    with pytest.raises(UsageError) if refused else contextlib.nullcontext():
+        assert load_policy("run").config.losses == losses
+    assert load_policy("run", edited_losses=True).config.losses == losses
+
+
+def test_a_file_is_found_again_from_another_directory(directory, monkeypatch):
+    """As after an environment changed it; mistakes are still found in their line."""
+    pathlib.Path("mine.py").write_text(edit("parts.make(", "parts.build("))
+    algorithm = loader.find("mine.py")
+    (directory / "deeper").mkdir()
+    monkeypatch.chdir(directory / "deeper")
+    assert loader.find("mine.py") is algorithm
+    with pytest.raises(UsageError, match=r"'mine.py': line 11: AttributeError"):
+        algorithm.networks(Config(), 1)
 
 
 def test_a_module_and_an_attribute(directory):
@@ -189,7 +238,7 @@ BAD = {
     ),
     "empty_metric": (
         edit('"train/weight": config.weight', '"train/weight": batch.reward[:0]'),
-        ["metric train/weight has shape (0,)"],
+        ["metric 'train/weight' is float32[0]"],
     ),
 }
 

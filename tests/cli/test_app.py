@@ -1,5 +1,6 @@
 """The command line: help, flags, exit codes, one-line errors."""
 
+import os
 import re
 import shlex
 import sys
@@ -76,6 +77,7 @@ BAD = [
     (["train", "--config", "missing.toml"], ["missing.toml", "No such file"]),
     (["train", "--logdir", "a_file"], ["a_file is a file"]),
     (["train", "--logdir", "a_file/deeper"], ["a_file is a file"]),
+    (["train", "--logdir", os.fsdecode(b"run\xff")], ["logdir = ", "UTF-8"]),
     (["train", "--logdir"], ["--logdir", "argument", "`mjx-sac train --help`"]),
     (["train", "--device", "tpux"], ["device = 'tpux'", "'tpu'"]),
     (["train", "--tau"], ["--tau", "argument"]),

@@ -12,7 +12,9 @@ from mjx_sac.cli import doctor
 WELL = {
     "versions": {"mujoco": "3.17.0", "mujoco-mjx": "3.17.0"},
     "unmet": [],
+    "flags_error": None,
     "device_error": None,
+    "settings_not_used": [],
     "platform": "cpu",
     "devices": ["cpu"],
     "memory_free": 8e9,
@@ -39,6 +41,7 @@ BOTH = ["jax_cuda12_plugin", "jax_cuda13_plugin"]
         ({"unmet": [("us", "mujoco==3.17.*", "4.0")]}, "pip install 'mujoco==3.17.*'"),
         ({"versions": {"mujoco": "3.17.1", "mujoco-mjx": "3.17.0"}}, "install 'mujoco==3.17.0'"),
         ({"device_error": "no backend", "platform": None}, "(no backend): unset JAX_PLATFORMS"),
+        ({"flags_error": "XLA: x", "device_error": "XLA: x", "platform": None}, "XLA: x"),
         ({"nvidia_gpu": "H100"}, "H100 is not used: uv run --extra cuda12"),
         ({"nvidia_gpu": "H100", "cuda_plugins": BOTH[:1]}, "see JAX_PLATFORMS"),
         ({"cuda_plugins": BOTH}, "keep one extra"),
@@ -58,6 +61,7 @@ def test_each_problem_is_one_line_with_its_cure(change, words):
     [
         ({"gl": {"egl": "no library"}}, "needs no OpenGL"),
         ({"cache": {"directory": "/cache", "bytes": 0, "writable": False}}, "XDG_CACHE_HOME"),
+        ({"settings_not_used": ["JAX_DISABLE_JIT=1"]}, "JAX_DISABLE_JIT=1 is not used"),
     ],
 )
 def test_what_works_less_well_is_a_note(change, words):

@@ -30,6 +30,14 @@ def test_auto_is_none(text):
     assert (config.target_entropy, config.episode_length, config.losses) == (None, None, None)
 
 
+def test_ratios_are_numbers_or_fractions():
+    for text in ("2/1024", " 2 / 1024 ", "0.001953125", 2 / 1024):
+        assert build(Config, {"updates_per_iteration": text}).updates_per_iteration == 2 / 1024
+    for text in ("1/0", "one/2", "1/2/3"):
+        with pytest.raises(UsageError, match="write a number, or a fraction such as 2/1024"):
+            build(Config, {"updates_per_iteration": text})
+
+
 def test_members_are_json():
     members = build(Config, {"members": '[{"tau": 0.1}, {"tau": 0.2}]'}).members
     assert members == ({"tau": 0.1}, {"tau": 0.2})

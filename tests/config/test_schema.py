@@ -33,6 +33,46 @@ def test_counts_that_follow_from_the_configuration():
 
 
 @pytest.mark.parametrize(
+    ("ratio", "num_envs", "updates", "vector_steps"),
+    [
+        ("0.55", 100, 55, 1),  # 55.00000000000001
+        ("0.29", 100, 29, 1),  # 28.999999999999996
+        ("2/1024", 1024, 2, 1),
+        ("2/1024", 16, 1, 32),
+        ("1/3", 3, 1, 1),
+        ("0.333333", 1, 1, 3),
+        ("1e-4", 1, 1, 10_000),
+    ],
+)
+def test_gradient_steps_per_vector_step(ratio, num_envs, updates, vector_steps):
+    config = build(Config, {"updates_per_iteration": ratio, "num_envs": num_envs})
+    assert (config.updates_per_vector_step, config.vector_steps_per_update) == (
+        updates,
+        vector_steps,
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "epoch", "first_evaluation"),
+    [(1, 10_000, 50_000), (16, 10_000, 50_000), (128, 12_800, 51_200), (8192, 819_200, 819_200)],
+)
+def test_intervals_for_any_number_of_environments(num_envs, epoch, first_evaluation):
+    """An epoch is 10,000 iterations or 100 vector steps, an evaluation comes every 50,000."""
+    config = Config(num_envs=num_envs)
+    assert config.epoch_iterations == epoch
+    ends = range(epoch, 1_000_001, epoch)
+    assert next(now for now in ends if config.evaluates(now - epoch, now)) == first_evaluation
+    assert all(config.saves(now - epoch, now) for now in ends)
+    assert config.evaluates(1_000_000 - epoch, 1_000_000)
+
+
+def test_short_epochs_save_no_more_often():
+    config = Config(log_interval=500)
+    saved = [now for now in range(500, 20_001, 500) if config.saves(now - 500, now)]
+    assert saved == [10_000, 20_000]
+
+
+@pytest.mark.parametrize(
     ("env", "logdir", "expected"),
     [
         ("ant", None, "runs/ant"),

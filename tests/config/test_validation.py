@@ -18,8 +18,15 @@ BAD = [
     ({"buffer_size": 100, "batch_size": 256}, ["buffer_size 100", "batch_size 256"]),
     ({"buffer_size": 300, "num_envs": 512}, ["buffer_size 300", "num_envs 512"]),
     ({"iterations": 10_000}, ["iterations 10000", "warm_up_steps 10000"]),
-    ({"iterations": 10_100, "num_envs": 2048}, ["iterations 10100", "warm_up_steps 10000"]),
-    ({"updates_per_iteration": 0.3}, ["updates_per_iteration 0.3", "num_envs 16", "4.8"]),
+    (
+        {"iterations": 10_100, "num_envs": 2048, "log_interval": 10_000},
+        ["iterations 10100", "warm_up_steps 10000"],
+    ),
+    ({"updates_per_iteration": 0.3}, ["updates_per_iteration 0.3", "num_envs 16", "4.8", "4/16"]),
+    ({"updates_per_iteration": 0.7, "num_envs": 1}, ["0.7", "neither", "make it 1/2 or 1/1"]),
+    ({"updates_per_iteration": 0.03}, ["0.48 gradient steps", "make it 1/48 or 1/32"]),
+    ({"updates_per_iteration": 1e-7, "num_envs": 1}, ["nothing would be learned"]),
+    ({"updates_per_iteration": 1e300}, ["less than or equal to 1000000"]),
     ({"num_seeds": 0}, ["num_seeds = 0", "greater than 0"]),
     ({"seed": 2**32 - 1, "num_seeds": 2}, ["seeds end at 4294967295"]),
     ({"members": [{"batch_size": 8}]}, ["batch_size is no number that agents can differ in"]),
@@ -27,6 +34,7 @@ BAD = [
     ({"members": [{"tau": 0.1}, {"tau": 0.1}]}, ["tau=0.1 is there twice"]),
     ({"members": [{"target_entropy": -1.0}, {"tau": 0.1}]}, ["target_entropy is auto for one"]),
     ({"num_processes": 2}, ["coordinator"]),
+    ({"stop_at": 5, "episodes_per_eval": 0}, ["stop_at 5", "raise episodes_per_eval"]),
 ]
 
 

@@ -1,8 +1,10 @@
 """The list of environments: which are in it, and what it says of each."""
 
+import mujoco
 from helpers.envs import Counter
 
 from mjx_sac import envs
+from mjx_sac.config import UsageError
 from mjx_sac.envs import catalog
 
 
@@ -35,5 +37,18 @@ def test_brax_environments_that_do_not_train_are_left_out():
     assert "swimmer" not in rows("swimmer")
 
 
+def test_one_that_cannot_be_made_hides_no_other():
+    def broken():
+        raise UsageError("env = 'listed-broken': no files of its robot in /robots: put them there")
+
+    envs.register("listed-broken", broken)
+    envs.register("listed-whole", Counter)
+    found = rows("listed-")
+    assert found["listed-broken"].missing == "no files of its robot in /robots: put them there"
+    assert found["listed-whole"].observation_size == 2
+
+
 def test_what_cannot_be_made_says_why():
+    before = mujoco.get_mju_user_warning()
     assert "Box2D is not installed" in rows("lunarlander-v3")["LunarLander-v3"].missing
+    assert mujoco.get_mju_user_warning() == before  # silenced meanwhile

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from helpers.envs import Counter
 
-from mjx_sac.config import UsageError
-from mjx_sac.envs.base import State
-from mjx_sac.envs.episodes import Episodes, EpisodeState, Outcome
+from mjx_sac.envs.episodes import Episodes, EpisodeState, Outcome, callback_failure
 from mjx_sac.types import Step
 
 
@@ -115,17 +113,6 @@ def test_action_repeat_adds_rewards_until_the_episode_ends(
     assert (bool(step.terminated[0]), bool(step.truncated[0])) == (terminated, truncated)
 
 
-def test_a_state_that_changes_shape_is_refused_by_name():
-    class Grows(Counter):
-        def step(self, state, action):
-            state, step = super().step(state, action)
-            return State(state.observation, (jnp.zeros(2), state.inner[1])), step
-
-    problem = r"state\.inner\[0\] has shape \(2,\) after step, \(\) after reset"
-    with pytest.raises(UsageError, match=problem):
-        play(Episodes(Grows(), 1, episode_length=3), 1)
-
-
 @pytest.mark.parametrize("action_repeat", [1, 3])
 def test_an_environments_own_truncation_is_no_termination(action_repeat):
     class Truncates(Counter):
@@ -137,3 +124,17 @@ def test_an_environments_own_truncation_is_no_termination(action_repeat):
     expected = [False, True, False, True] if action_repeat == 1 else [True] * 4
     assert [bool(row.outcome.step.truncated[0]) for row in rows] == expected
     assert not any(row.outcome.step.terminated[0] for row in rows)
+
+
+def test_what_a_callback_raised_is_one_line():
+    def boom(x):
+        raise ZeroDivisionError("of two\nlines")
+
+    shape = jax.ShapeDtypeStruct((), jnp.float32)
+    with pytest.raises(jax.errors.JaxRuntimeError) as error:
+        jax.jit(lambda x: jax.pure_callback(boom, shape, x))(1.0).block_until_ready()
+    failure = callback_failure(error.value)
+    assert str(failure).startswith(
+        "env: a callback to Python raised ZeroDivisionError: of two lines;"
+    )
+    assert callback_failure(RuntimeError("no memory")) is None

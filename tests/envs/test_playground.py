@@ -4,6 +4,9 @@ The real one needs Playground.
 """
 
 import dataclasses
+import subprocess
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +19,9 @@ from jax.interpreters import batching
 from mjx_sac import envs
 from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
+from mjx_sac.envs.checked import CheckedEnvironment
 from mjx_sac.envs.episodes import Episodes
-from mjx_sac.envs.playground import WarpEnvironment
+from mjx_sac.envs.playground import MENAGERIE, WarpEnvironment, make
 from mjx_sac.training.host import train
 
 
@@ -40,6 +44,16 @@ batching.register_vmappable(
 )
 
 
+class Climb:
+    action_size = 1
+
+    def reset(self, key):
+        return BraxState(None, jnp.zeros(1), jnp.float32(0), jnp.float32(0))
+
+    def step(self, state, action):
+        return state
+
+
 class Shared:
     """Moves by the action; its contacts are five zeros that a step must be given."""
 
@@ -57,7 +71,7 @@ class Shared:
 
 
 def test_what_environments_share_is_no_part_of_their_states():
-    env = WarpEnvironment(Shared())
+    env = CheckedEnvironment("shared", WarpEnvironment(Shared()), trusted=True)
     episodes = Episodes(env, num_envs=3, episode_length=2, pool_size=7)
     state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
     assert [x.shape for x in jax.tree.leaves(state.pool.inner.pipeline_state)] == [(7, 2)]
@@ -95,6 +109,59 @@ def test_without_warp_it_is_refused_before_it_is_built(monkeypatch, ask):
     problem = r"impl = 'warp': needs NVIDIA Warp: install mjx-sac\[playground\]"
     with pytest.raises(UsageError, match=problem):
         ask("playground/CartpoleBalance")
+
+
+@pytest.fixture
+def playground(monkeypatch):
+    """Stands for Playground: `Robot` needs a file, which it clones; `Cart` needs none."""
+    from etils import epath
+
+    def load(name, config_overrides):
+        if name == "Robot" and not (robots := mjx_env.MENAGERIE_PATH).exists():
+            print("Downloading...")
+            raise subprocess.CalledProcessError(128, ["git", "clone"])
+        if name == "Robot" and not (robots / "robot.stl").exists():
+            raise ValueError("Error: Error opening file 'robot.stl'")
+        return Climb()
+
+    mjx_env = types.SimpleNamespace(MENAGERIE_PATH=epath.Path("/site/mujoco_menagerie"))
+    registry = types.SimpleNamespace(
+        ALL_ENVS=("Cart", "Robot"),
+        dm_control_suite=types.SimpleNamespace(ALL_ENVS=("Cart",)),
+        get_default_config=lambda name: {},
+        load=load,
+    )
+    package = types.SimpleNamespace(registry=registry)
+    monkeypatch.setitem(sys.modules, "mujoco_playground", package)
+    monkeypatch.setitem(
+        sys.modules, "mujoco_playground._src", types.SimpleNamespace(mjx_env=mjx_env)
+    )
+    return mjx_env
+
+
+def test_missing_files_of_a_robot_are_one_line(playground, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv(MENAGERIE, raising=False)
+    with pytest.raises(UsageError, match=r"in /site/mujoco_menagerie .*'clone'.*: put a clone"):
+        make("Robot", "jax")
+    assert capsys.readouterr().out == "", "what a command writes to stdout may be JSON"
+    for directory, words in ((tmp_path / "none", "no such directory"), (tmp_path, "opening file")):
+        monkeypatch.setenv(MENAGERIE, str(directory))
+        with pytest.raises(UsageError, match=f"in {directory} .*{words}.*: put a clone of"):
+            make("Robot", "jax")
+    assert make("Cart", "jax").observation_size == 1, "what needs no robot is left alone"
+    (tmp_path / "robot.stl").touch()
+    assert make("Robot", "jax").observation_size == 1
+    assert str(playground.MENAGERIE_PATH) == "/site/mujoco_menagerie"
+
+
+def test_playgrounds_own_lookup_is_understood(monkeypatch, tmp_path):
+    """And its configurations' time limits."""
+    registry = pytest.importorskip("mujoco_playground").registry
+    monkeypatch.setenv(MENAGERIE, str(tmp_path))
+    for name in (registry.locomotion.ALL_ENVS[0], registry.manipulation.ALL_ENVS[0]):
+        with pytest.raises(UsageError, match=f"no files of its robot in {tmp_path} "):
+            make(name, "jax")
+    assert make("CartpoleBalance", "jax").time_limit == 1000
 
 
 @pytest.mark.slow

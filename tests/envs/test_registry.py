@@ -45,6 +45,15 @@ def test_a_factory_of_something_else_is_refused_in_one_line(name, words):
     assert all(word in str(error.value) for word in words), error.value
 
 
+def test_a_registered_factory_that_fails_is_one_line():
+    def fails():
+        raise ZeroDivisionError("boom")
+
+    envs.register("fails", fails)
+    with pytest.raises(UsageError, match=r"env = 'fails': line \d+: ZeroDivisionError: boom"):
+        envs.make("fails")
+
+
 def test_swimmer_which_does_not_run_is_refused():
     with pytest.raises(UsageError, match="env = 'swimmer': Brax"):
         envs.make("swimmer")

@@ -77,6 +77,23 @@ def test_a_time_limit_is_a_truncation():
     assert [o[1] for o in infos["final_obs"]] == [2, 2]
 
 
+def test_the_shorter_of_both_time_limits_counts():
+    class Short(Counter):
+        time_limit = 2
+
+    envs.register("short", Short)
+    register_with_gymnasium(["short"])
+    env, action = gymnasium.make("mjx_sac/short"), np.zeros(1, np.float32)
+    for _ in range(2):  # episodes
+        env.reset(seed=0)
+        assert [env.step(action)[2:4] for _ in range(2)] == [(False, False), (False, True)]
+    for asked, limit in ((1, 1), (1000, 2)):
+        several = vector("short", 2, max_episode_steps=asked)
+        several.reset(seed=0)
+        cut = [several.step(np.zeros((2, 1), np.float32))[3].all() for _ in range(limit)]
+        assert cut == [False] * (limit - 1) + [True]
+
+
 def test_a_seed_decides_everything():
     runs = []
     for _ in range(2):

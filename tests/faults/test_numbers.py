@@ -60,13 +60,13 @@ def test_nan_in_the_loss(run, tmp_path, outcome):
 
 
 def test_counters_past_two_to_the_31(whole, tmp_path):
-    """Such a run is a renamed checkpoint: iterations are counted nowhere but in its name."""
+    """Such a run is a renamed checkpoint, whose manifest counts its gradient steps."""
     logdir, far = tmp_path / "run", 2**31 + 32
     shutil.copytree(whole, logdir)
     (logdir / "checkpoints" / "128").rename(logdir / "checkpoints" / str(far))
     result = train.train(make_config(env=COUNTER, logdir=str(logdir), iterations=far + 64))
     assert steps(logdir)[-1] == far + 64
-    assert result.metrics["train/n_updates"] == far + 64 - 32
+    assert result.metrics["train/n_updates"] == 128 - 32 + 64
     assert curves(logdir)["rollout/episodes"][-1][0] == far + 64
 
 

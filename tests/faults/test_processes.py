@@ -10,8 +10,8 @@ from helpers.envs import Counter
 from helpers.evidence import COUNTER
 from helpers.runs import make_config
 
-from mjx_sac.runs import array_store
-from mjx_sac.runs.directory import steps
+from mjx_sac.runs import array_store, event_files
+from mjx_sac.runs.directory import best_path, steps
 from mjx_sac.training.host import processes, train
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def together(start, tmp_path_factory):
     """
     cache = tmp_path_factory.mktemp("cache")
 
-    def together(logdir, faults=({}, {}), num_processes=(2, 2)):
+    def together(logdir, faults=({}, {}), num_processes=(2, 2), **config):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -36,6 +36,7 @@ def together(start, tmp_path_factory):
                 "num_processes": num_processes[i],
                 "process_id": i,
                 "logdir": str(logdir),
+                **config,
             }
             environment = {"XDG_CACHE_HOME": str(cache)}
             running.append(start(fault=faults[i], environment=environment, **where))
@@ -113,6 +114,37 @@ def test_when_one_is_killed_the_other_says_so_and_ends(together, whole, tmp_path
         assert steps(logdir) == [32]
     for step in steps(logdir):
         close(arrays(logdir, step), arrays(whole, step))
+
+
+@pytest.fixture(scope="module")
+def population(together, tmp_path_factory):
+    """Two agents by two processes, which are stopped after the first evaluation and resume."""
+    logdir = tmp_path_factory.mktemp("population") / "run"
+    faults = {"report": True, "signal": signal.SIGTERM, "phase": "training"}, {"report": True}
+    first = together(logdir, faults, num_seeds=2)
+    assert steps(logdir) == [32, 64], first
+    return logdir, first, together(logdir, ({"report": True},) * 2, num_seeds=2)
+
+
+def test_agents_of_several_processes_evaluate_save_and_resume(population, tmp_path):
+    logdir, first, second = population
+    assert [code for code, *_ in (*first, *second)] == [130, 130, 0, 0], (first, second)
+    alone = make_config(env=COUNTER, logdir=str(tmp_path), num_seeds=2)
+    train.train(alone, env=Counter())
+    close(arrays(logdir, 128), arrays(tmp_path, 128))
+    bests = [dict(array_store.read(best_path(directory))) for directory in (logdir, tmp_path)]
+    close(*bests)
+    for name in alone.agent_names():
+        assert list(event_files.read(logdir / name)["eval/mean_reward"]) == [64, 96, 128]
+
+
+def test_callbacks_see_the_same_in_every_process(population):
+    _, *both = population
+    for ends, evaluated in zip(both, (1, 2), strict=True):
+        seen = [[line for line in out.splitlines() if line[:1] == "{"] for _, _, out, _ in ends]
+        assert seen[0] == seen[1]
+        for tag in ('"eval/mean_reward": [10.0, 10.0]', '"time/eval_share": [', '"time/fps": ['):
+            assert sum(tag in line for line in seen[1]) >= evaluated, tag
 
 
 def test_processes_that_count_differently_are_refused(together, tmp_path):

@@ -8,10 +8,12 @@ The JSON holds `config` (changes to SMALL) and one fault:
     {"quota": 2}           no file can grow any more from the second checkpoint on
     {"disk_full": 2}       another file fills the disk from the second training epoch on
     {"nan": "state" | "reward" | "all" | "loss"}
+    {"report": true}       no fault: what callbacks are called with, as lines of JSON
 """
 
 import collections
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -24,6 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 CACHE = os.environ.get("XDG_CACHE_HOME")  # conftest would make a fresh one for every process
 
 import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 
 from helpers import runs  # noqa: E402
 from helpers.envs import Counter  # noqa: E402
@@ -35,6 +38,7 @@ if CACHE:
 from mjx_sac.cli import app  # noqa: E402
 from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 from mjx_sac.runs import array_store  # noqa: E402
+from mjx_sac.training.host import train  # noqa: E402
 from mjx_sac.training.host.console import Console  # noqa: E402
 
 
@@ -114,12 +118,20 @@ def arm(fault: dict) -> None:
     Console.phase, array_store._write = at_phase, at_write
 
 
+def report(iterations, metrics, state) -> None:
+    """Print what a callback sees."""
+    seen = {tag: np.asarray(x).tolist() for tag, x in metrics.items()}
+    print(json.dumps({"iterations": iterations, **seen}, sort_keys=True), flush=True)
+
+
 def main() -> None:
     """Train from the command line, as users do."""
     request = json.loads(sys.argv[1])
     fault = request.get("fault", {})
     arm({**fault, "logdir": request["config"]["logdir"]})
     nan = fault.get("nan")
+    if fault.get("report"):
+        train.train = functools.partial(train.train, callbacks=[report])
     os.environ["NAN_IN"] = nan or ""  # for the environment, which is imported by name
     breaking = nan in ("state", "reward", "all")
     env = "helpers.faulty_training:Breaking" if breaking else COUNTER

@@ -5,6 +5,9 @@ Worker processes import them from here.
 
 import ctypes
 import multiprocessing
+import pathlib
+import random
+import subprocess
 import time
 
 import gymnasium
@@ -64,6 +67,51 @@ class Parts(Walk):
         return {"a": np.array([7], np.uint8), "b": (square, np.float32(9))}
 
 
+class Drawing(gymnasium.Env):
+    """Draws observations from its space."""
+
+    def __init__(self, observation=None, action=None):
+        if observation is not None:
+            self.observation_space, self.action_space = observation, action
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+class Chancy(Walk):
+    """Observes what every source of randomness gives: two global generators, and two spaces."""
+
+    observation_space = spaces.Box(0, 1, (4,), np.float32)
+
+    def _observation(self):
+        drawn = self.observation_space.sample()[0], self.action_space.sample()[0]
+        return np.array([random.random(), np.random.random(), *drawn], np.float32)
+
+
+class Owner(Walk):
+    """Starts a program in a worker and never ends it; its number is in `folder`/program.
+
+    `folder`/closed says that it was closed there.
+    """
+
+    def __init__(self, folder, **kwargs):
+        super().__init__(**kwargs)
+        self.folder = pathlib.Path(folder)
+
+    def reset(self, *, seed=None, options=None):
+        if multiprocessing.parent_process():
+            program = subprocess.Popen(["sleep", "1000"])
+            (self.folder / "program").write_text(str(program.pid))
+        return super().reset(seed=seed)
+
+    def close(self):
+        if multiprocessing.parent_process():
+            (self.folder / "closed").touch()
+
+
 def boom(observation, reward):
     raise ZeroDivisionError("boom")
 
@@ -84,6 +132,6 @@ def in_worker(index, fault):
     )
 
 
-def walk(vectorization="sync", action_repeat=1, **kwargs):
+def walk(vectorization="sync", action_repeat=1, kind=Walk, **kwargs):
     config = Config(vectorization=vectorization, action_repeat=action_repeat)
-    return GymnasiumEnvironment("walk", lambda: Walk(**kwargs), config)
+    return GymnasiumEnvironment("walk", lambda: kind(**kwargs), config)

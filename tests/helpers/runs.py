@@ -14,9 +14,9 @@ from mjx_sac.config import Config
 from mjx_sac.envs.base import spaces
 from mjx_sac.losses import Losses
 from mjx_sac.policy.policy import Policy
-from mjx_sac.runs import provenance
+from mjx_sac.runs import array_store, provenance
 from mjx_sac.runs.checkpoint import Checkpoints
-from mjx_sac.runs.directory import write_kwargs
+from mjx_sac.runs.directory import best_path, checkpoint_path, steps, write_kwargs
 from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import epoch, sharding
 from mjx_sac.training.compiled.normalizer import NormalizerState
@@ -72,6 +72,16 @@ def save_run(directory, environment=None, modules=None, steps=(32,), **overrides
     checkpoints.wait()
     checkpoints.close()
     return state
+
+
+def save_best(directory, iterations, returns) -> None:
+    """Write a run's best policy: that of its newest checkpoint, said to be of `iterations`."""
+    source = checkpoint_path(directory, steps(directory)[-1]) / "policy"
+    said = {"iterations": iterations, "returns": returns}
+    header = {**array_store.manifest(source), **said}
+    del header["schema"]
+    best_path(directory).mkdir(parents=True)
+    array_store.write(best_path(directory), dict(array_store.read(source)), header, None)
 
 
 def make_policy(environment, modules=None, **overrides) -> Policy:

@@ -5,13 +5,13 @@ import shutil
 import subprocess
 import sys
 
-import gymnasium
 import jax
 import numpy as np
 import pytest
 from flax import linen as nn
 from gymnasium import spaces
 from helpers.envs import Counter
+from helpers.gymnasium_envs import Drawing
 from helpers.runs import make_policy
 
 import mjx_sac
@@ -31,8 +31,8 @@ FORMS = ["npz", "stablehlo", "onnx"]
 OBSERVATIONS = (10 * np.random.default_rng(0).normal(size=(1000, 6))).astype(np.float32)
 
 
-class Valve(gymnasium.Env):
-    """Spaces alone; observations are far from normalised, actions far from [-1, 1]."""
+class Valve(Drawing):
+    """Observations are far from normalised, actions far from [-1, 1]."""
 
     observation_space = spaces.Box(-100, 100, (2, 3))
     action_space = spaces.Box(np.float32([-3, 0]), np.float32([3, 0.5]))

@@ -1,18 +1,21 @@
 """`load_policy`: acts as in training, in the environment's units, from the checkpoint alone."""
 
+import copy as copy_lib
 import hashlib
 import json
+import pickle
 import shutil
 import subprocess
 import sys
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array
+from helpers.gymnasium_envs import Drawing
 from helpers.policies import constant
 from helpers.runs import make_experiment, make_policy, save_run
 
@@ -25,15 +28,8 @@ from mjx_sac.training.compiled import acting
 pytestmark = pytest.mark.smoke
 
 
-class Spaces(gymnasium.Env):
-    """Spaces alone."""
-
-    def __init__(self, observation, action) -> None:
-        self.observation_space, self.action_space = observation, action
-
-
 def gym_env(observation, action) -> GymnasiumEnvironment:
-    return GymnasiumEnvironment("spaces", lambda: Spaces(observation, action))
+    return GymnasiumEnvironment("spaces", lambda: Drawing(observation, action))
 
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(6, 2))
@@ -103,6 +99,27 @@ def test_apply_is_pure_and_samples_with_a_key(run):
     assert len(np.unique(samples)) == 3
 
 
+def test_new_parameters_and_statistics_take_effect(run):
+    policy, other = mjx_sac.load_policy(run[0]), mjx_sac.load_policy(run[0])
+    before = policy.predict(OBSERVATIONS)[0]
+    constant(policy, 0.5)
+    np.testing.assert_allclose(policy.predict(OBSERVATIONS)[0], np.tanh(0.5), atol=1e-6)
+    policy.actor_params = other.actor_params
+    np.testing.assert_array_equal(policy.predict(OBSERVATIONS)[0], before)
+    policy.normalizer = policy.normalizer.replace(mean=policy.normalizer.mean + 1.0)
+    np.testing.assert_allclose(policy.predict(OBSERVATIONS + 1.0)[0], before, atol=1e-6)
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy_lib.deepcopy])
+def test_it_can_be_pickled_and_copied(run, copied):
+    policy = mjx_sac.load_policy(run[0])
+    expected = policy.predict(OBSERVATIONS)[0]
+    other = copied(policy)
+    np.testing.assert_array_equal(other.predict(OBSERVATIONS)[0], expected)
+    constant(other, 0.0)
+    np.testing.assert_array_equal(policy.predict(OBSERVATIONS)[0], expected)
+
+
 def test_attributes_describe_the_policy(run):
     policy = mjx_sac.load_policy(str(run[0]), step=32)
     assert (policy.iterations, policy.observation_size, policy.action_size) == (32, 2, 1)
@@ -125,6 +142,39 @@ def test_whole_numbers_are_rounded_and_do_not_overflow():
     action, _ = policy.predict(np.zeros(1))
     assert action.dtype == np.int8
     assert action.tolist() == [-128, 63, 127], "-0.5 + 0.5 * 127.5 = 63.25"
+
+
+TUPLE = spaces.Tuple([spaces.Box(-1, 1, (2, 2)), spaces.Dict({"z": spaces.Box(-1, 1, ())})])
+NUMBERED = spaces.Dict({1: spaces.Box(-1, 1, ()), 0: spaces.Box(-1, 1, (1,))})
+GRID = {
+    "scalars": (spaces.Box(-1, 1, ()), spaces.Box(-2, 3, ())),
+    "bytes": (spaces.Box(0, 255, (1, 2), np.uint8), spaces.Box(0, 255, (2, 1), np.uint8)),
+    "one": (spaces.Box(-1, 1, (1,), np.float64), spaces.Box(-0.1, 0.1, (1,), np.float64)),
+    "numbered": (NUMBERED, spaces.Box(-(2**31), 2**31 - 1, (), np.int32)),
+    "tuple": (TUPLE, spaces.Box(np.float16(-0.3), np.float16(0.7), (1, 2), np.float16)),
+    "flags": (spaces.Box(0, 1, (3,), np.bool_), spaces.Box(-5, 7, (2,), np.int64)),
+}
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_any_shape_and_type_singly_and_in_a_batch(name):
+    """Every action is one of the space, at its ends too; 0.1 and 2^31 - 1 are no float32."""
+    observation, action = GRID[name]
+    policy = make_policy(gym_env(observation, action))
+    observation.seed(0)
+    some = [observation.sample() for _ in range(3)]
+    batch = create_empty_array(observation, 3)
+    batch = concatenate(observation, some, batch)
+    for outputs in ([-100] * policy.action_size, [100] * policy.action_size, None):
+        if outputs:
+            constant(policy, *outputs)
+        together, _ = policy.predict(batch)
+        assert together.shape == (3, *action.shape)
+        for one, expected in zip(some, together, strict=True):
+            acted, _ = policy.predict(one)
+            assert acted in action, acted
+            assert acted.dtype == action.dtype
+            np.testing.assert_array_equal(acted, expected)
 
 
 def test_dictionaries_and_tuples_are_flattened(tmp_path):

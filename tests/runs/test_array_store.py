@@ -1,5 +1,6 @@
 """Arrays on disk: what is written comes back, what is the same is shared, zeros take no room."""
 
+import os
 import pathlib
 import tempfile
 
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mjx_sac.runs import array_store
+from mjx_sac.runs.checkpoint import Checkpoints
+from mjx_sac.runs.directory import ITEMS
 
 pytestmark = pytest.mark.smoke
 
@@ -58,6 +61,26 @@ def test_zeros_take_no_room_and_what_is_the_same_is_written_once(tmp_path):
     assert written == (2 * array_store._PIECE, array_store._PIECE), "the first piece is linked"
     (_, back), *_ = array_store.read(second)
     np.testing.assert_array_equal(back, ring)
+
+
+def test_names_are_on_the_disk_too(tmp_path, monkeypatch):
+    """After a power cut a file without its name would be gone."""
+    synced, fsync = [], os.fsync
+
+    def record(descriptor):
+        path = pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(str(path.relative_to(tmp_path)).replace(".orbax-checkpoint-tmp", ""))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    checkpoints = Checkpoints(tmp_path, 1, {}, fetch=dict)
+    checkpoints.save(7, {item: {"x": np.ones(3)} for item in ITEMS})
+    checkpoints.wait()
+    checkpoints.close()
+    for item in ITEMS:
+        where = f"checkpoints/7/{item}"
+        assert synced.index(where) > synced.index(f"{where}/manifest.json")
+    assert synced[-2:] == ["checkpoints/7", "checkpoints"]
 
 
 def test_minus_zero_is_not_taken_for_zero(tmp_path):

@@ -1,11 +1,13 @@
 """Checkpoints: what is saved is restored, old ones go, damage and misfits are named."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_sac.config import UsageError
+from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.runs import array_store
 from mjx_sac.runs.checkpoint import Checkpoints, restore
 from mjx_sac.runs.directory import checkpoint_path, steps
@@ -18,7 +20,7 @@ def items(x):
 def save(directory, iterations=(32,), max_to_keep=5, **items_):
     checkpoints = Checkpoints(directory, max_to_keep, {"config": {"env": "ant"}}, fetch=fetch)
     for step in iterations:
-        checkpoints.save(step, {**items(step), **items_}, [1.0, float("nan")])
+        checkpoints.save(step, {**items(step), **items_}, {"returns": [1.0, None]})
     checkpoints.wait()
     checkpoints.close()
     return checkpoints
@@ -47,6 +49,23 @@ def test_the_oldest_are_deleted_and_the_cost_is_known(tmp_path):
     files = [path for path in checkpoint_path(tmp_path, 128).rglob("*") if len(path.name) == 64]
     assert checkpoints.cost["checkpoint/bytes"] == sum(path.stat().st_size for path in files)
     assert checkpoints.cost["checkpoint/new_bytes"] < checkpoints.cost["checkpoint/bytes"]
+
+
+def test_a_save_that_was_skipped_is_no_save(tmp_path):
+    with pytest.raises(TrainingError, match="not written at 32 iterations: a later one is there"):
+        save(tmp_path, (64, 32))
+    assert steps(tmp_path) == [64]
+
+
+def test_the_newest_must_be_the_one_that_was_saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 5, {}, fetch=fetch)
+    checkpoints.finish(0)  # nothing was saved yet
+    checkpoints.save(32, items(1))
+    checkpoints.finish(32)
+    shutil.rmtree(checkpoint_path(tmp_path, 32))
+    with pytest.raises(TrainingError, match="not there any more: that of 32 iterations was saved"):
+        checkpoints.finish(32)
+    checkpoints.close()
 
 
 def test_what_a_killed_process_was_deleting_is_removed(tmp_path):

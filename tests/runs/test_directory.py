@@ -6,6 +6,7 @@ import multiprocessing
 import pytest
 from helpers.runs import make_config
 
+from mjx_sac.algorithms import loader
 from mjx_sac.config import UsageError
 from mjx_sac.runs.directory import check_writable, clear, lock, set_aside, steps, write_kwargs
 
@@ -78,6 +79,37 @@ def test_kwargs_json_holds_configuration_versions_and_commit(tmp_path):
     assert "git_commit" in stored
     agent = json.loads((tmp_path / "seed_1" / "kwargs.json").read_text())["config"]
     assert (agent["seed"], agent["num_seeds"]) == (1, 1)
+
+
+def test_kwargs_json_remembers_earlier_parts(tmp_path):
+    """An older version wrote no history; what was lost before a checkpoint is no part."""
+    mine, config = tmp_path / "mine.py", make_config(logdir=str(tmp_path), num_seeds=2)
+    write_kwargs(config, tmp_path)
+    path = tmp_path / "kwargs.json"
+    old = {**json.loads(path.read_text()), "git_commit": "old"}
+    del old["history"]
+    path.write_text(json.dumps(old))
+    for begun, text in ((32, "a"), (64, "b"), (64, "c"), (96, "c")):
+        mine.write_text(f"from mjx_sac.losses import Losses\nlosses = Losses()  # {text}\n")
+        changed = config.model_copy(update={"losses": str(mine)})
+        loader.find(str(mine))
+        write_kwargs(changed, tmp_path, begun)
+    for directory in (tmp_path, tmp_path / "seed_1"):
+        stored = json.loads((directory / "kwargs.json").read_text())
+        history = stored["history"]
+        assert [part["iterations"] for part in history][-2:] == [32, 64], "at 96 nothing changed"
+        assert history[-1]["losses_sha256"] == loader.sha256(str(mine)) == stored["losses_sha256"]
+        assert history[-1]["git_commit"] == stored["git_commit"]
+    first = json.loads(path.read_text())["history"][0]
+    assert (first["iterations"], first["git_commit"]) == (0, "old")
+    assert "jax" in first["versions"]
+
+
+def test_a_damaged_kwargs_json_ends_no_run(tmp_path):
+    for text in ("{", "[]", '{"history": 5}', '{"history": [{}]}'):
+        (tmp_path / "kwargs.json").write_text(text)
+        write_kwargs(make_config(logdir=str(tmp_path)), tmp_path, 64)
+        assert json.loads((tmp_path / "kwargs.json").read_text())["history"][-1]["iterations"] == 64
 
 
 def test_clearing_leaves_the_users_files(tmp_path):

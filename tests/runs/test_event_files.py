@@ -1,7 +1,10 @@
 """Event files: what is written is read, without what an interrupted run lost."""
 
+import time
+
 import pytest
 from helpers.runs import scalars
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mjx_sac.config import UsageError
 from mjx_sac.runs.event_files import EventWriter, read
@@ -23,6 +26,48 @@ def test_curves_lack_what_an_interrupted_run_lost(tmp_path):
     write(tmp_path, [3.0], first=3000)
     assert read(tmp_path) == {TAG: {1000: 1.0, 2000: 2.0, 3000: 3.0}}
     assert scalars(tmp_path) == read(tmp_path), "TensorBoard's own reader agrees"
+
+
+def set_clock(monkeypatch, seconds):
+    monkeypatch.setattr(time, "time", lambda: float(seconds))
+    monkeypatch.setattr(time, "time_ns", lambda: seconds * 10**9)
+
+
+def test_a_clock_that_is_set_back_changes_no_order(tmp_path, monkeypatch):
+    """Three parts of a run at 9, 5 and 7 o'clock; TensorBoard goes by names."""
+    for part, oclock in enumerate((9, 5, 7)):
+        set_clock(monkeypatch, 3600 * oclock)
+        write(tmp_path, [part + 1.0] * 3, first=1000 + 2000 * part)
+    expected = {1000: 1.0, 2000: 1.0, 3000: 2.0, 4000: 2.0, 5000: 3.0, 6000: 3.0, 7000: 3.0}
+    assert read(tmp_path) == {TAG: expected}
+    assert scalars(tmp_path) == read(tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars(TAG)
+    times = [event.wall_time for event in events]
+    assert times == sorted(times)
+    assert times[0] == 9 * 3600
+
+
+@pytest.mark.parametrize("oclock", [(9, 5, 7), (9, 7, 5), (5, 9, 7), (5, 7, 9)])
+def test_older_files_are_ordered_by_what_is_in_them(tmp_path, monkeypatch, oclock):
+    """Each resumes from the checkpoint at 2,000 and 4,000, one entry before the last."""
+    for part, hour in enumerate(oclock):
+        where = tmp_path / str(part)  # alone: an older version looked at no other file
+        where.mkdir()
+        set_clock(monkeypatch, 3600 * hour)
+        write(where, [part + 1.0] * 3, first=1000 + 2000 * part)
+        (path,) = where.iterdir()
+        path.rename(tmp_path / path.name)
+        where.rmdir()
+    assert [*read(tmp_path)[TAG].values()] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0]
+
+
+def test_a_fallback_hides_what_came_after_the_older_checkpoint(tmp_path):
+    """Logged until 2000, resumed until 4000, and then again from 1000."""
+    write(tmp_path, [1.0, 1.0])
+    write(tmp_path, [2.0, 2.0], first=3000)
+    write(tmp_path, [3.0], first=2000)
+    assert read(tmp_path) == {TAG: {1000: 1.0, 2000: 3.0}}
+    assert scalars(tmp_path) == read(tmp_path)
 
 
 def test_a_half_written_record_ends_a_curve(tmp_path):

@@ -31,6 +31,8 @@ def test_runs_that_train_alike_are_one_group():
     a = {"env": "ant", "seed": 0, "logdir": "a", "iterations": 100, "tau": 0.005}
     alike = {"seed": 1, "logdir": "b", "iterations": 200, "num_devices": 8}
     assert plot.group([a, {**a, **alike, "critic_layer_norm": False}]) == ["ant", "ant"]
+    how = {"device": "cpu", "stop_at": 9.0, "eval_interval": 5, "vectorization": "async"}
+    assert plot.group([a, {**a, **how, "checkpoint_interval": 7}]) == ["ant", "ant"]
     assert plot.group([a, {**a, "tau": 0.01}, {**a, "critic_layer_norm": True}]) == [
         "tau 0.005, no critic_layer_norm",
         "tau 0.01, no critic_layer_norm",

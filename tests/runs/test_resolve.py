@@ -8,9 +8,11 @@ import pytest
 from helpers.cli import run
 from helpers.runs import flags, make_config, save_run
 
+from mjx_sac import load_policy
 from mjx_sac.config import Config, UsageError
 from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import checkpoint_path
+from mjx_sac.runs.info import inspect
 from mjx_sac.runs.resolve import attach, check_device, newest, read_toml, resolve
 
 PACKAGED = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.toml"))
@@ -35,6 +37,24 @@ def test_flags_win_over_the_file_over_the_run_over_the_default(tmp_path):
     assert config.q_lr == 3e-4
     restarted = resolve(given, config_file=str(path), overwrite=True)
     assert restarted.discount == 0.99
+
+
+@pytest.mark.parametrize("logdir", ["auto", "none", None])
+def test_an_automatic_directory_is_the_environments(logdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = resolve({"env": "counter", "logdir": logdir})
+    assert config.run_dir == "runs/counter"
+    assert attach(config).directory == tmp_path / "runs" / "counter"
+
+
+def test_a_home_directory_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.toml").write_text('logdir = "~/run"\ntau = 0.25\n')
+    config = resolve({"env": "counter"}, config_file="~/mine.toml")
+    assert attach(config).directory == tmp_path / "run"
+    save_run(tmp_path / "run")
+    assert load_policy("~/run").iterations == 32
+    assert inspect("~/run")["iterations"]["saved"] == 32
 
 
 def test_resolving_writes_nothing(tmp_path):
@@ -133,4 +153,5 @@ def test_a_resumed_run_reads_and_hashes_each_file_once(capsys, monkeypatch, tmp_
     assert counts[state] == 1, "the manifest"
     assert {name: counts[state / name] for name in pieces} == dict.fromkeys(pieces, 1)
     assert counts[state / body["packed"]] == 1
-    assert all("64" in path.parts for path in counts), "older checkpoints are not looked at"
+    looked_at = {path.parts[-2] for path in counts if "checkpoints" in path.parts}
+    assert "32" not in looked_at, "older checkpoints are not looked at"

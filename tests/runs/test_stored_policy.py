@@ -3,25 +3,25 @@
 import shutil
 
 import pytest
-from helpers.runs import make_config, save_run
+from helpers.runs import make_config, save_best, save_run
 
 from mjx_sac.config import UsageError
-from mjx_sac.runs.directory import checkpoint_path
+from mjx_sac.runs.directory import best_path, checkpoint_path
 from mjx_sac.runs.stored_policy import StoredPolicy, choose_agent, find
 
 
 def test_the_newest_or_the_one_asked_for(tmp_path):
     save_run(tmp_path, steps=(32, 64), tau=0.5)
-    assert find(tmp_path).iterations == 64
+    assert find(tmp_path).iterations() == 64
     stored = find(str(tmp_path), 32)
-    assert (stored.iterations, stored.config.tau) == (32, 0.5)
+    assert (stored.iterations(), stored.step, stored.config.tau) == (32, 32, 0.5)
     assert stored.path == checkpoint_path(tmp_path, 32) / "policy"
 
 
 def test_the_state_is_not_needed(tmp_path):
     save_run(tmp_path)
     shutil.rmtree(checkpoint_path(tmp_path, 32) / "state")
-    assert find(tmp_path).iterations == 32
+    assert find(tmp_path).iterations() == 32
 
 
 def test_what_cannot_be_used_is_one_line(tmp_path):
@@ -37,9 +37,33 @@ def test_what_cannot_be_used_is_one_line(tmp_path):
         find(tmp_path)
 
 
+def test_the_best_by_evaluation_each_agents_own(tmp_path):
+    save_run(tmp_path, num_seeds=3)
+    save_best(tmp_path, [96, 0, 64], [2.0, None, 5.0])
+    found = find(tmp_path, "best")
+    assert (found.path, found.step) == (best_path(tmp_path), "best")
+    assert [found.iterations(i) for i in (None, 0, 2)] == [96, 96, 64]
+    config, index = choose_agent(found)
+    assert (config.seed, index) == (2, 2)
+    with pytest.raises(UsageError, match="seed_index = 1: no evaluation of this agent was kept"):
+        choose_agent(found, 1)
+
+
+def test_a_best_that_is_not_there_or_damaged_is_one_line(tmp_path):
+    save_run(tmp_path, steps=(32, 64))
+    with pytest.raises(UsageError, match=r"step = 'best': .* no evaluation; there are 32, 64"):
+        find(tmp_path, "best")
+    save_best(tmp_path, 64, [2.0])
+    (best_path(tmp_path) / "manifest.json").write_text("{")
+    with pytest.raises(UsageError, match=r"cannot be read .* choose another --step \(32, 64\)"):
+        find(tmp_path, "best")
+    assert find(tmp_path).iterations() == 64, "who does not ask for it is not troubled"
+
+
 def stored(returns, tmp_path, **overrides):
     config = make_config(**overrides)
-    return StoredPolicy(config, tmp_path, 32, {"returns": returns})
+    path = checkpoint_path(tmp_path, 32) / "policy"
+    return StoredPolicy(config, tmp_path, path, {"iterations": 32, "returns": returns})
 
 
 def test_the_best_agent_or_the_one_asked_for(tmp_path):

@@ -11,12 +11,13 @@ import time
 import numpy as np
 import pytest
 from helpers import cli
-from helpers.runs import flags
+from helpers.runs import flags, make_config
 from helpers.sweeps import sweep_process
 
 from mjx_sac.cli import app
-from mjx_sac.runs import array_store
+from mjx_sac.runs import array_store, event_files
 from mjx_sac.runs.directory import checkpoint_path, steps
+from mjx_sac.sweep.job import check_metric
 from mjx_sac.training.host import compile as compile_lib
 
 GRID = ["--param", "policy_lr=1e-3,1e-2", "--param", "tau=0.1,0.2"]
@@ -51,6 +52,15 @@ def test_a_grid_of_numbers_is_one_program(swept):
     ]
     assert {row["score"] for row in found["trials"]} == {10.0}, "an episode is 0 + 1 + 2 + 3 + 4"
     assert found["agent_iterations"] == 4 * 128
+
+
+def test_every_curve_can_be_the_metric(swept):
+    directory, _ = swept
+    curves = event_files.read(directory / "all" / "policy_lr=0.001,tau=0.1")
+    assert len(curves) > 30
+    slow = [tag for tag in curves if tag.startswith("diagnostics/")][2:]  # each traces the losses
+    for tag in curves.keys() - slow:
+        check_metric(make_config(), tag)
 
 
 def test_a_finished_sweep_shows_its_table_again(capsys, swept):
@@ -95,6 +105,9 @@ BAD = [
     (["--param", "tau=0.1", "--trials", "3"], "a grid tries all"),
     (["--param", "tau=0.1", "--members", '[{"tau": 0.1}]'], "a sweep makes them itself"),
     (["--param", "tau=0.1", "--episodes_per_eval", "0"], "--metric rollout/ep_rew_mean"),
+    (["--param", "tau=0.1", "--metric", "eval/mean_rewrad"], "did you mean eval/mean_reward?"),
+    (["--param", "tau=0.1", "--metric", "train/critc_loss"], "did you mean train/critic_loss?"),
+    (["--param", "tau=0.1", "--stop_at", "5"], "leave it out"),
     (["--param", "tau=0.1", "--pruner", "halving", "--iterations", "64"], "in the first half"),
     (["--param", "tau=0.1", "--workers", "2"], "say --ray local"),
     (["--param", "tau=0.1", "--ray", "nowhere"], "no address"),
@@ -140,11 +153,13 @@ def test_without_matplotlib_the_picture_is_left_out(capsys, monkeypatch, swept):
     assert "--extra plot" in out
 
 
-def test_a_run_is_no_sweep(capsys, monkeypatch, tmp_path):
-    (tmp_path / "checkpoints" / "32").mkdir(parents=True)
-    code, _, err = run(capsys, "--param", "tau=0.1", "--logdir", tmp_path)
+@pytest.mark.parametrize("logdir", ["auto", "runs/counter-sweep"])
+def test_a_run_is_no_sweep(capsys, monkeypatch, tmp_path, logdir):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "counter-sweep" / "checkpoints" / "32").mkdir(parents=True)
+    code, _, err = run(capsys, "--param", "tau=0.1", "--logdir", logdir)
     assert code == 2
-    assert "holds a run" in err
+    assert "runs/counter-sweep': holds a run" in err
 
 
 def test_usage_errors_come_before_jax(tmp_path):

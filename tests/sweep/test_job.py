@@ -6,6 +6,7 @@ import pytest
 from helpers.runs import make_config
 
 from mjx_sac.config import NonFiniteError, TrainingError, UsageError
+from mjx_sac.losses import Losses, actor_loss
 from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.sweep import job
 from mjx_sac.sweep.job import Job
@@ -30,6 +31,22 @@ def test_a_metric_that_is_not_there_gets_the_nearest(tmp_path):
     assert job.measure(config, "eval/mean_reward") == [5.0, 5.0]
     with pytest.raises(UsageError, match="did you mean eval/mean_reward"):
         job.measure(config, "eval/mean_rewrad")
+
+
+def test_metrics_of_ones_own_losses_are_known():
+    def actor(params, state, batch, key, *, networks, config):
+        loss, _ = actor_loss(params, state, batch, key, networks=networks, config=config)
+        return loss, {"mine": loss, "table": batch.reward}
+
+    def fails(*_, **__):
+        raise ZeroDivisionError
+
+    config = make_config()
+    for metric in ("mine", "table_std", "train/critic_loss"):
+        job.check_metric(config, metric, Losses(actor=actor))
+    with pytest.raises(UsageError, match="did you mean table_std"):
+        job.check_metric(config, "table_st", Losses(actor=actor))
+    job.check_metric(config, "what the run will say", Losses(actor=fails))
 
 
 def test_only_non_finite_numbers_end_a_setting(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """How settings become programs, what a pruner saves, and that nothing is executed twice."""
 
+import dataclasses
 import json
 import math
 
@@ -183,6 +184,20 @@ def test_more_trials_resume_and_anything_else_is_refused(tmp_path):
     assert len(play(make_plan(tmp_path, "tau=0.1..0.3", trials=4, **params))[1]) == 2
 
 
+def test_it_may_be_carried_out_otherwise_when_it_resumes(tmp_path):
+    """Also by a version that has more hyperparameters than the one that began it."""
+    plan = make_plan(tmp_path, "tau=0.1,0.2")
+    begun, _ = play(plan)
+    without = {k: x for k, x in begun.study.user_attrs["plan"].items() if k != "activation"}
+    begun.study.set_user_attr("plan", without)
+    how = {"device": "cpu", "num_devices": 1, "max_to_keep": 1, "env_timeout": 9.0}
+    base = plan.base.model_copy(update=how)
+    assert play(dataclasses.replace(plan, base=base))[1] == []
+    base = plan.base.model_copy(update={"activation": "tanh"})
+    with pytest.raises(UsageError, match=r'activation "relu" \(now "tanh"\)'):
+        play(dataclasses.replace(plan, base=base))
+
+
 def test_settings_that_do_not_fit_end_it_before_training(tmp_path):
     plan = make_plan(tmp_path, "batch_size=8,64", "buffer_size=16,64")
     with pytest.raises(UsageError, match="buffer_size 16 is smaller than batch_size 64"):
@@ -197,8 +212,11 @@ def test_a_sweep_without_results_can_still_change(tmp_path):
 
 def test_clearing_removes_the_sweep_and_nothing_else(tmp_path):
     play(make_plan(tmp_path, "tau=0.1,0.2"))
-    for name in ("all/kwargs.json", "all/tau=0.1/kwargs.json", "mine/notes.txt"):
+    runs = ("all", "all/tau=0.1", "film", "host/seed_0")
+    files = [f"{run}/{name}" for run in runs for name in ("kwargs.json", "lock", "checkpoints/3/x")]
+    for name in (*files, "film/mine.mp4", "mine/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     sweep.clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"film", "film/mine.mp4", "mine", "mine/notes.txt"}

@@ -6,36 +6,47 @@ episode: its steps are left out until it does so.
 """
 
 # pyright: basic
-import contextlib
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from mjx_sac.envs.host.checked import close, first_of_two, five, flatten, quiet, real, seed_spaces
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostStep
-from mjx_sac.envs.host.workers import WorkerVectorEnv, flatten
+from mjx_sac.envs.host.workers import WorkerVectorEnv
+
+_WHO = "the VectorEnv"
 
 
 class VectorSimulator:
     """What all modes share. See `Simulator`; `make` chooses the class."""
 
-    def __init__(self, vector: VectorEnv, episode_length: int, action_repeat: int) -> None:
+    def __init__(
+        self, vector: VectorEnv, episode_length: int, action_repeat: int, once: bool
+    ) -> None:
         self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
+        self._once = once
         self._n = vector.num_envs
         self._current = np.zeros((self._n, 0), np.float32)
         self._length = np.zeros(self._n, np.int64)
-        self._resetting = np.zeros(self._n, bool)  # begins a new episode instead of its next step
+        self._skips = np.zeros(self._n, bool)  # does something else, or nothing, in the next step
 
+    @quiet()
     def reset(self, seed: int) -> np.ndarray:
-        self._resetting[:], self._length[:] = False, 0
-        self._current = self._flat(self._vector.reset(seed=seed)[0])
+        self._skips, self._length[:] = np.zeros(self._n, bool), 0
+        seed_spaces(self._vector, seed)
+        return self._reset(seed=seed)
+
+    def _reset(self, **arguments: Any) -> np.ndarray:
+        self._current = self._flat(first_of_two(self._vector.reset(**arguments), _WHO))
         return self._current
 
+    @quiet()
     def step(self, action: np.ndarray) -> HostStep:
-        acted_on, stepped = np.isfinite(self._current).all(-1), ~self._resetting
-        observation, *numbers, infos = self._vector.step(self._scaled(action))
+        acted_on, stepped = np.isfinite(self._current).all(-1), ~self._skips
+        observation, *numbers, infos = five(self._vector.step(self._scaled(action)), _WHO)
         typed = zip(numbers, (np.float32, bool, bool), strict=True)
-        reward, terminated, truncated = (np.asarray(x, kind).reshape(self._n) for x, kind in typed)
+        reward, terminated, truncated = (self._row(values, kind) for values, kind in typed)
         done = terminated | truncated
         self._current = self._flat(observation)
         final = self._final(infos, done)
@@ -56,6 +67,13 @@ class VectorSimulator:
             current=self._current,
         )
 
+    def _row(self, values: Any, kind: Any) -> np.ndarray:
+        try:
+            return real(values).astype(kind).reshape(self._n)
+        except (TypeError, ValueError) as error:
+            text = f"{_WHO} returned rewards or flags that are not one for each environment"
+            raise BrokenEnvironmentError(f"{text}: {error}") from None
+
     def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
         """Return the observations before any reset."""
         return self._current
@@ -70,13 +88,13 @@ class VectorSimulator:
         # int8 would overflow
         low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
         scaled = (low + (np.nan_to_num(action) + 1) / 2 * (high - low)).clip(low, high)
-        if np.issubdtype(space.dtype, np.integer):
+        if space.dtype.kind in "iub":
             scaled = np.rint(scaled)
         return scaled.astype(space.dtype).reshape(-1, *space.shape)
 
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
         space = self._vector.single_observation_space
-        return flatten(space, observation, n or self._n, "the VectorEnv")
+        return flatten(space, observation, n or self._n, _WHO)
 
     @property
     def awaited(self) -> int | None:
@@ -85,20 +103,30 @@ class VectorSimulator:
         envs = getattr(self._vector, "envs", ())
         return next((i for i, env in enumerate(envs) if getattr(env, "busy", False)), None)
 
+    @quiet()
     def close(self) -> None:
-        with contextlib.suppress(Exception):  # the run's result is not to be lost over it
-            self._vector.close()
+        close(self._vector, _WHO)
+
+    def kill(self) -> None:
+        if isinstance(self._vector, WorkerVectorEnv):
+            self._vector.kill()
 
 
 class _Disabled(VectorSimulator):
-    """Resets are ours: at an episode's end, at the time limit, and after a non-finite value."""
+    """Resets are ours: at an episode's end, at the time limit, and after a non-finite value.
+
+    With `once` a `CheckedEnv` whose episode is over does nothing more instead.
+    """
 
     def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
         self._length += steps
         over = done | (self._length >= self._limit)
         where = over | ~finite
         if where.any():
-            self._current = self._flat(self._vector.reset(options={"reset_mask": where})[0])
+            options: dict[str, Any] = {"reset_mask": where.copy()}
+            if self._once:
+                self._skips, options["idle"] = self._skips | where, True
+            self._reset(options=options)
             self._length[where] = 0
         return over
 
@@ -107,7 +135,7 @@ class _NextStep(VectorSimulator):
     """The step after an episode's end resets and does nothing else."""
 
     def _begin(self, steps: np.ndarray, done: np.ndarray, finite: np.ndarray) -> np.ndarray:
-        self._resetting = done
+        self._skips = done
         return done
 
 
@@ -131,11 +159,14 @@ def _part(batch: Any, i: int) -> Any:
     return tuple(_part(value, i) for value in batch) if isinstance(batch, tuple) else batch[i]
 
 
-def make(vector: VectorEnv, episode_length: int, action_repeat: int) -> VectorSimulator:
+def make(
+    vector: VectorEnv, episode_length: int, action_repeat: int, once: bool = False
+) -> VectorSimulator:
     """Return the simulator for the autoreset mode of `vector`, which repeats actions itself.
 
     `episode_length` counts where that mode is `DISABLED`; otherwise its time limit is its own.
+    `once` asks `CheckedEnv`s for one episode after a reset.
     """
     kinds = {AutoresetMode.DISABLED: _Disabled, AutoresetMode.SAME_STEP: _SameStep}
     mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-    return kinds.get(mode, _NextStep)(vector, episode_length, action_repeat)
+    return kinds.get(mode, _NextStep)(vector, episode_length, action_repeat, once)

@@ -6,10 +6,13 @@
 From `send` on the host steps in another thread, so device and host work at the same time.
 """
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,14 +23,28 @@ from jax.experimental import io_callback
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array
 
-from mjx_sac.config import EPISODE_LENGTH, Config, TrainingError, UsageError
-from mjx_sac.envs.base import State
+from mjx_sac.config import Config, TrainingError, UsageError
+from mjx_sac.envs.base import State, episode_length
 from mjx_sac.envs.episodes import Actions, EpisodeState, Outcome, Stepped, blank_state
-from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostEnvironment, HostStep, Simulator
+from mjx_sac.envs.host.protocol import (
+    BrokenEnvironmentError,
+    HostEnvironment,
+    HostStep,
+    Simulator,
+    warn,
+)
 from mjx_sac.types import Key, Step
 
-# It logs tracebacks of what becomes one line of ours.
-logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)
+CLOSING = 5.0
+"""Seconds until what has not closed is left or killed."""
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], TrainingError | UsageError))
+
+
+# JAX logs tracebacks of what becomes one line of ours.
+logging.getLogger("jax._src.callback").addFilter(_not_ours)
 
 
 def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
@@ -50,15 +67,19 @@ def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
 
 
 class SimulatorThread:
-    """A simulator in its own thread, made at its first use, with `timeout` seconds for an answer.
+    """A simulator in its own thread, made at its first use.
 
-    The trainer raises `failure`: an exception cannot cross the compiled program as it is.
+    An environment has `start_timeout` seconds to start and then `timeout` for an answer. The
+    trainer raises `failure`: an exception cannot cross the compiled program as it is.
     """
 
-    def __init__(self, make: Callable[[], Simulator], timeout: float) -> None:
-        self.timeout, self._make = timeout, make
-        self.failure: TrainingError | None = None
+    def __init__(
+        self, make: Callable[[], Simulator], timeout: float, start_timeout: float = 120.0
+    ) -> None:
+        self.timeout, self.start_timeout, self._make = timeout, start_timeout, make
+        self.failure: TrainingError | UsageError | None = None
         self._simulator: Simulator | None = None
+        self._hangs = False
         self._current: Any = None
         self._steps = 0
         self._pending: Future[HostStep] | None = None
@@ -80,7 +101,7 @@ class SimulatorThread:
 
         begun = self._current is None or bool(np.asarray(blank))
         if begun:
-            self._current = self._wait(self._submit(reset))
+            self._current = self._wait(self._submit(reset), starts=self._current is None)
         return self._current, np.bool_(begun)
 
     def send(self, action: np.ndarray) -> np.uint32:
@@ -111,14 +132,18 @@ class SimulatorThread:
             except BaseException as error:  # raised again where the result is waited for
                 future.set_exception(error)
 
-    def _wait(self, future: Future[Any]) -> Any:
+    def _wait(self, future: Future[Any], starts: bool = False) -> Any:
         try:
-            return future.result(self.timeout)
-        except TimeoutError:
-            awaited = self._simulator.awaited if self._simulator else None
-            who = "the environments" if awaited is None else f"environment {awaited}"
-            text = f"{who} gave no answer within env_timeout = {self.timeout:g} seconds"
-        except (BrokenEnvironmentError, UsageError) as error:
+            self._hangs = not self._answered(future, self.start_timeout if starts else self.timeout)
+            if not self._hangs:
+                return future.result()
+            how = ("did not start", "start_") if starts else ("gave no answer", "")
+            seconds = self.start_timeout if starts else self.timeout
+            text = f"{self._awaited} {how[0]} within env_{how[1]}timeout = {seconds:g} seconds"
+        except UsageError as error:
+            self.failure = error
+            raise
+        except BrokenEnvironmentError as error:
             text = str(error)
         except BaseException as error:  # from a VectorEnv, which may call sys.exit
             text = f"{type(error).__name__}: {error}"
@@ -126,13 +151,38 @@ class SimulatorThread:
         self.failure = TrainingError(f"env: {text} ({when}); checkpoints saved before are intact")
         raise self.failure
 
-    def close(self) -> None:
-        """End thread and simulator; wait at most 5 seconds."""
+    def _answered(self, future: Future[Any], seconds: float) -> bool:
+        """Wait until it is done or no environment has answered for so many seconds."""
+        who, since = "", time.monotonic()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                future.exception(min(seconds / 4, 1))
+                return True
+            if (now := self._awaited) != who:
+                who, since = now, time.monotonic()
+            elif time.monotonic() - since > seconds:
+                return False
+
+    @property
+    def _awaited(self) -> str:
+        awaited = self._simulator.awaited if self._simulator else None
+        return "the environments" if awaited is None else f"environment {awaited}"
+
+    def close(self) -> Future[None]:
+        """Ask the thread to close its environments and to end."""
+        closed = self._submit(lambda: self._simulator and self._simulator.close())
         self._jobs.put(None)
-        if self._simulator:  # in a thread, since what hangs in a step may hang here too
-            closing = threading.Thread(target=self._simulator.close, daemon=True)
-            closing.start()
-            closing.join(5)
+        return closed
+
+    def leave(self, closed: Future[None], deadline: float) -> None:
+        """Wait for what `close` returned; kill what hangs."""
+        with contextlib.suppress(TimeoutError):
+            closed.exception(0 if self._hangs else max(0, deadline - time.monotonic()))
+            return
+        if not self._hangs:
+            warn(f"{self._awaited} had not closed after {CLOSING:g} seconds")
+        if self._simulator:
+            self._simulator.kill()
 
 
 class HostEpisodes:
@@ -143,34 +193,38 @@ class HostEpisodes:
 
     on_host = True
 
-    def __init__(self, env: HostEnvironment, num_envs: int, config: Config) -> None:
+    def __init__(
+        self, env: HostEnvironment, num_envs: int, config: Config, once: bool = False
+    ) -> None:
         try:
             jax.devices("cpu")
         except (RuntimeError, AssertionError):  # the latter where there is no GPU either
             given = jax.config.values["jax_platforms"]
             cure = f"an environment on the host needs the CPU beside it: set it to {given},cpu"
             raise UsageError(f"JAX_PLATFORMS = {given!r}: {cure}") from None
-        limits = filter(None, (config.episode_length, env.time_limit))
         self.env, self.num_envs, self.config = env, num_envs, config
         self.action_repeat = config.action_repeat
-        self.episode_length = limit = min(limits, default=EPISODE_LENGTH)
-        self.thread = SimulatorThread(lambda: env.simulator(num_envs, limit), config.env_timeout)
+        self.episode_length = limit = episode_length(env, config)
+        make = partial(env.simulator, num_envs, limit, once)
+        self.thread = SimulatorThread(make, config.env_timeout, config.env_start_timeout)
         self._threads = [self.thread]  # and those of copies
 
     def copies(self, num_envs: int) -> "HostEpisodes":
-        """Return other environments of the same kind, which `close` ends too."""
-        copies = HostEpisodes(self.env, num_envs, self.config)
+        """Return others, which `close` ends too and which play one episode after each `refill`."""
+        copies = HostEpisodes(self.env, num_envs, self.config, once=True)
         self._threads.append(copies.thread)
         return copies
 
     @property
-    def failure(self) -> TrainingError | None:
+    def failure(self) -> TrainingError | UsageError | None:
         """What broke a compiled program, if an environment did."""
         return next((thread.failure for thread in self._threads if thread.failure), None)
 
     def close(self) -> None:
-        for thread in self._threads:
-            thread.close()
+        """Close all environments, where they were stepped; kill those that hang."""
+        deadline = time.monotonic() + CLOSING
+        for thread, closed in [(thread, thread.close()) for thread in self._threads]:
+            thread.leave(closed, deadline)
 
     def _array(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((self.num_envs, *shape), dtype)

@@ -10,20 +10,26 @@ import contextlib
 import importlib
 import math
 import traceback
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from mjx_sac.config import Config, UsageError
+from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.envs.host import autoreset
-from mjx_sac.envs.host.workers import CheckedEnv, WorkerVectorEnv, parts
+from mjx_sac.envs.host.checked import CheckedEnv, close, layers, parts, quiet
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError
+from mjx_sac.envs.host.workers import WorkerVectorEnv
 
 MAX_OBSERVATION_SIZE = 10_000
 """Numbers in a flat observation. Larger ones are images, for which there is no network here."""
+
+_SPACES = ("observation_space", "action_space")
 
 SUPPORTED = "observations must be Box, or Dict or Tuple of Box, and actions Box with finite bounds"
 
@@ -34,21 +40,56 @@ class GymnasiumEnvironment:
     def __init__(
         self, name: str, make: Callable[..., Any], config: Config | None = None, example: Any = None
     ) -> None:
-        """Look at the spaces of `example`, or of an environment that `make` returns; close it."""
-        gymnasium.logger.min_level = gymnasium.logger.ERROR + 1  # what matters is one line of ours
+        """Look at the spaces of `example`, or of an environment that `make` returns.
+
+        It takes one step, to find mistakes before anything is compiled, and is closed.
+        """
         self.name, self._make, self._config = name, make, config or Config()
-        example = self._call(make) if example is None else example
-        if isinstance(example, VectorEnv):
-            advice = "return one gymnasium.Env, and --num_envs makes many of it"
-            raise self._error(f"returns a VectorEnv: {advice}")
-        self._measure(example, example.observation_space, example.action_space)
+        self._made: list[weakref.ref[Any]] = []
+        self._try(self._call(make) if example is None else example)
 
     def _error(self, problem: str) -> UsageError:
         return UsageError(f"env = {self.name!r}: {problem}")
 
-    def _measure(self, example: Any, observation: spaces.Space, action: spaces.Space) -> None:
-        with contextlib.suppress(Exception):
-            example.close()
+    def _try(self, example: Any) -> None:
+        self._refuse_again(example)
+        try:
+            with quiet():
+                self._look_at(example)
+        except BrokenEnvironmentError as error:
+            raise self._error(str(error)) from error
+        finally:
+            close(example, "the environment")
+
+    def _look_at(self, example: Any) -> None:
+        if isinstance(example, VectorEnv) or hasattr(example, "step_wait"):
+            advice = "return one gymnasium.Env, and --num_envs makes many of it"
+            raise self._error(f"returns a {type(example).__name__}, many in one: {advice}")
+        for name in (type(layer).__name__ for layer in layers(example)):
+            if "autoreset" in name.lower() and name != "Autoreset":  # Gymnasium's own does no harm
+                raise self._error(f"{name} begins new episodes by itself: leave that wrapper out")
+        self._measure(example, *(getattr(example, name, None) for name in _SPACES))
+        checked = CheckedEnv(lambda: example, self._spaces, 2, 1, "the environment")
+        checked.reset(seed=0)
+        checked.step(example.action_space.sample())
+
+    def _refuse_again(self, env: Any) -> Any:
+        """Return `env`, unless it is one that has been returned before."""
+        inner = getattr(env, "unwrapped", env)
+        if any(ref() is inner for ref in self._made):
+            raise self._error("returns one object again and again: make a new one at every call")
+        with contextlib.suppress(TypeError):  # a class with slots
+            self._made.append(weakref.ref(inner))
+        return env
+
+    def _measure(self, example: Any, observation: Any, action: Any) -> None:
+        for space in (observation, action):
+            if not isinstance(space, spaces.Space):
+                kind = f"{type(space).__module__}.{type(space).__name__}"
+                old = kind.startswith("gym.")
+                advice = "import gymnasium instead of gym, or wrap it with the package shimmy"
+                problem = f"a space is {kind}, {'of old Gym' if old else 'none of Gymnasium'}"
+                raise self._error(f"{problem}: {advice if old else SUPPORTED}")
         structure = self._structure(observation)
         self.observation_size = size = spaces.flatdim(observation)
         if size > MAX_OBSERVATION_SIZE:
@@ -62,7 +103,8 @@ class GymnasiumEnvironment:
         bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
         self.spaces = {"observation": structure, "action": bounds}
         self._spaces = (observation, action)
-        self.time_limit = example.spec.max_episode_steps if example.spec else None
+        spec = getattr(example, "spec", None)
+        self.time_limit = spec.max_episode_steps if spec else None
 
     def _structure(self, space: spaces.Space) -> Any:
         """Return the shapes of a space's parts by key, or that of a Box."""
@@ -75,21 +117,26 @@ class GymnasiumEnvironment:
     def _call(self, make: Callable[[], Any]) -> Any:
         """Return `make()`; where it fails, most likely for a missing package, raise one line."""
         try:
-            return make()
-        except Exception as error:
+            with quiet():
+                return make()
+        except (Exception, SystemExit) as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             message = str(error) or f"{where.line} ({where.filename}:{where.lineno})"
             raise self._error(f"{type(error).__name__}: {message}") from error
 
-    def simulator(self, num_envs: int, episode_length: int) -> autoreset.VectorSimulator:
-        repeat = self._config.action_repeat
-        make = partial(CheckedEnv, self._make, self._spaces, episode_length, repeat)
-        makers = [partial(make, index) for index in range(num_envs)]
-        if self._config.vectorization == "async":
-            vector = WorkerVectorEnv(makers)
-        else:
-            vector = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        return autoreset.make(vector, episode_length, repeat)
+    def simulator(
+        self, num_envs: int, episode_length: int, once: bool = False
+    ) -> autoreset.VectorSimulator:
+        repeat, alone = self._config.action_repeat, self._config.vectorization == "async"
+        make = self._make if alone else lambda: self._refuse_again(self._make())
+        one = partial(CheckedEnv, make, self._spaces, episode_length, repeat)
+        makers = [partial(one, f"environment {index}") for index in range(num_envs)]
+        vector = (
+            WorkerVectorEnv(makers)
+            if alone
+            else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+        )
+        return autoreset.make(vector, episode_length, repeat, once)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         """Return one environment; with `draw`, its `render` returns an image or it is refused."""
@@ -97,9 +144,11 @@ class GymnasiumEnvironment:
         if camera:
             wanted["camera_name"] = camera
         try:
-            env = self._make(**wanted)
-        except Exception as error:
+            with quiet():
+                env = self._make(**wanted)
+        except (Exception, SystemExit) as error:
             raise self._error(f"cannot be made with {', '.join(wanted)}: {error}") from None
+        self._refuse_again(env)
         if draw and env.render_mode != "rgb_array":
             raise self._error("does not draw: it must take render_mode='rgb_array'")
         return env
@@ -110,15 +159,20 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
 
     def __init__(self, name: str, spec: Any, config: Config) -> None:
         """Pass `config.episode_length` on where it is shorter than the time limit in `spec`."""
-        self.name, self._spec = name, spec
+        self.name, self._spec, self._made = name, spec, []
         if config.action_repeat > 1:
             problem = f"{name!r} steps all its environments at once: leave it at 1"
             raise UsageError(f"action_repeat = {config.action_repeat}: {problem}")
         limit = config.episode_length
         shorter = limit and limit < (spec.max_episode_steps or math.inf)
         self._kwargs = {"max_episode_steps": limit} if shorter else {}
-        example = self._vector(1)
-        self._measure(example, example.single_observation_space, example.single_action_space)
+        self._try(self._vector(1))
+
+    def _look_at(self, example: Any) -> None:
+        self._measure(example, *(getattr(example, f"single_{name}", None) for name in _SPACES))
+        simulator = autoreset.make(example, EPISODE_LENGTH, 1)
+        simulator.reset(0)
+        simulator.step(np.zeros((1, self.action_size), np.float32))
 
     def _vector(self, num_envs: int) -> VectorEnv:
         make = partial(gymnasium.make_vec, self._spec, num_envs, "vector_entry_point")
@@ -131,8 +185,10 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
             problem = f"{self.name!r} lets nobody set its time limit: leave it out"
             raise UsageError(f"{limit}: {problem}") from error
 
-    def simulator(self, num_envs: int, episode_length: int) -> autoreset.VectorSimulator:
-        return autoreset.make(self._vector(num_envs), episode_length, 1)
+    def simulator(
+        self, num_envs: int, episode_length: int, once: bool = False
+    ) -> autoreset.VectorSimulator:
+        return autoreset.make(self._refuse_again(self._vector(num_envs)), episode_length, 1)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         raise self._error("exists as a vector environment alone, which does not draw")
@@ -143,12 +199,12 @@ def _short(space: spaces.Space) -> str:
     return text if len(text) < 80 else text[:77] + "..."
 
 
+@quiet()
 def check(name: str, on_device: str | None = None) -> Any:
     """Return the spec of an id, unless Gymnasium does not know it or has retired it.
 
     Where it is refused, the one line suggests the nearest name, and `on_device`, ours of that task.
     """
-    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
     try:
         module, _, plain = name.rpartition(":")
         if module:
@@ -156,7 +212,7 @@ def check(name: str, on_device: str | None = None) -> Any:
         spec = gymnasium.spec(plain)
     except (ImportError, gymnasium.error.Error) as error:
         raise UsageError(f"env = {name!r}: {error}") from None
-    except Exception as error:  # the module that was to register it
+    except (Exception, SystemExit) as error:  # the module that was to register it
         raise UsageError(f"env = {name!r}: {type(error).__name__}: {error}") from error
     if "mujoco_py" in getattr(spec.entry_point, "__name__", ""):
         newest = max(s.version or 0 for s in gymnasium.registry.values() if s.name == spec.name)

@@ -1,8 +1,14 @@
 """What the trainer asks of environments on the host. Needs no JAX."""
 
+import logging
+import multiprocessing
+import os
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+STARTED_AGAIN = 79
+"""Exit code of a worker process in which the user's script began to run again."""
 
 
 class HostStep(NamedTuple):
@@ -34,8 +40,9 @@ class Simulator(Protocol):
     """`num_envs` environments on the host.
 
     `reset` begins a new episode everywhere and returns the observations. `step` begins one wherever
-    an episode has ended or broken. `close` releases everything, workers that hang included.
-    `awaited` is the environment that has not answered yet, if known; another thread asks.
+    an episode has ended or broken. `close` closes the environments, in the thread that stepped
+    them. Other threads ask for `awaited`, the environment that has not answered yet, if known, and
+    for `kill`, which ends what hangs, if it can be.
     """
 
     @property
@@ -43,17 +50,31 @@ class Simulator(Protocol):
     def reset(self, seed: int) -> np.ndarray: ...
     def step(self, action: np.ndarray) -> HostStep: ...
     def close(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class HostEnvironment(Protocol):
     """An environment that lives on the host and can be trained on.
 
-    `simulator` returns new ones, whose episodes end after `episode_length` steps. `time_limit` is
-    the number of steps after which one ends its episodes itself.
+    `simulator` returns new ones, whose episodes end after `episode_length` steps; with `once` each
+    plays one episode after a `reset` and may then take no more steps. `time_limit` is the number of
+    steps after which one ends its episodes itself.
     """
 
     observation_size: int
     action_size: int
     time_limit: int | None
 
-    def simulator(self, num_envs: int, episode_length: int) -> Simulator: ...
+    def simulator(self, num_envs: int, episode_length: int, once: bool = False) -> Simulator: ...
+
+
+def leave_if_started_again() -> None:
+    """End a worker that runs the user's script, which has no main guard, before its own work."""
+    this = multiprocessing.current_process()
+    if getattr(this, "_inheriting", False) and "WorkerVectorEnv" in this.name:
+        os._exit(STARTED_AGAIN)
+
+
+def warn(text: str) -> None:
+    """Say what went wrong but ends nothing, in one line."""
+    logging.getLogger("mjx_sac").warning("mjx-sac: warning: %s", " ".join(text.split()))

@@ -1,128 +1,54 @@
-"""One Gymnasium environment, here or in its own process; errors name its number and its step."""
+"""Environments in a process each: how they start, how they are asked, and that all of them end."""
 
 # pyright: basic
 import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
 import gymnasium
-import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from mjx_sac.envs.host.protocol import BrokenEnvironmentError
+from mjx_sac.config import UsageError, surroundings
+from mjx_sac.envs.host.checked import CheckedEnv
+from mjx_sac.envs.host.protocol import (
+    STARTED_AGAIN,
+    BrokenEnvironmentError,
+    leave_if_started_again,
+    warn,
+)
+
+CLOSING = 3.0
+"""Seconds that all environments together have to close."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-
-class CheckedEnv(gymnasium.Env):
-    """Environment `index`: holds actions, flattens observations, refuses what does not fit.
-
-    It is made at its first reset, so that a failure there is reported like any other. It must have
-    the `expected` spaces of observations and actions; `busy`: a call into it has not returned.
-    """
-
-    def __init__(
-        self, make: Callable[[], gymnasium.Env], expected: Any, limit: int, repeat: int, index: int
-    ) -> None:
-        self._make, self._expected, self._index = make, expected, index
-        self._limit, self._repeat = limit, repeat
-        self._length = self._steps = 0  # of this episode, and of its life
-        self._env: gymnasium.Env | None = None
-        self.busy = False
-        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(expected[0]),))
-        self.action_space = expected[1]
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        with self._blamed():
-            if self._env is None:
-                self._env = self._make()
-                if (self._env.observation_space, self._env.action_space) != self._expected:
-                    raise ValueError("its spaces differ from those of the environment made first")
-            observation, _ = self._env.reset(seed=seed, options=options)
-        self._length = 0
-        return self._flat(observation), {}  # infos cost time and go nowhere
-
-    def step(self, action: Any) -> Any:
-        """Hold the action for `repeat` steps; if the episode ends before, for `infos["held"]`."""
-        assert self._env
-        observation, total, terminated, truncated, held = None, 0.0, False, False, 0
-        most = min(self._repeat, self._limit - self._length)
-        while held < most and not (terminated or truncated):
-            held += 1
-            self._steps += 1
-            with self._blamed():
-                observation, reward, terminated, truncated, _ = self._env.step(action)
-                total += float(reward)
-                terminated, truncated = bool(terminated), bool(truncated)
-        self._length += held
-        infos = {} if held == self._repeat else {"held": held}
-        return self._flat(observation), total, terminated, truncated, infos
-
-    def close(self) -> None:
-        if self._env is not None:
-            self._env.close()
-
-    @contextlib.contextmanager
-    def _blamed(self) -> Iterator[None]:
-        self.busy = True
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            text = f"{self._place()} raised {type(error).__name__}: {error}"
-            raise BrokenEnvironmentError(text) from error
-        self.busy = False
-
-    def _place(self) -> str:
-        return f"environment {self._index}, at its step {self._steps:,},"
-
-    def _flat(self, observation: Any) -> np.ndarray:
-        return flatten(self._expected[0], observation, 1, self._place())[0]
-
-
-def parts(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, spaces.Space]]:
-    """Return keys and spaces of a Dict or Tuple, in flattening order."""
-    return list(space.items() if isinstance(space, spaces.Dict) else enumerate(space))
-
-
-def flatten(space: spaces.Space, observation: Any, n: int, who: str) -> np.ndarray:
-    """Return `n` observations as rows [n, size], not rounded to the space's type.
-
-    Raises:
-      BrokenEnvironmentError: what `who` returned does not fit the space.
-    """
-
-    def rows(space: spaces.Space, observation: Any) -> np.ndarray:
-        if isinstance(space, spaces.Box):
-            return np.array(observation, np.float32).reshape(n, -1)
-        assert isinstance(space, spaces.Dict | spaces.Tuple)
-        return np.concatenate([rows(part, observation[key]) for key, part in parts(space)], axis=-1)
-
+_GUARD = """
+import os, sys
+sys.stdin.read()
+for group in sys.argv[1:]:
     try:
-        flat = rows(space, observation)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        text = f"{who} returned an observation that does not fit its space: {error}"
-        raise BrokenEnvironmentError(text) from None
-    found, size = flat.shape[-1], spaces.flatdim(space)
-    if found != size:
-        text = f"{who} returned {found} numbers, its observation space has {size}"
-        raise BrokenEnvironmentError(text)
-    return flat
+        os.killpg(int(group), 9)
+    except ProcessLookupError:
+        pass
+"""
 
 
 class WorkerVectorEnv(AsyncVectorEnv):
-    """Environments in a process each, none of which outlives this one or keeps it from ending."""
+    """Environments in a process each. Neither they nor the programs that they start outlive this
+    one or keep it from ending, unless a program leaves its process group.
+    """
 
     def __init__(self, makers: Sequence[Callable[[], CheckedEnv]]) -> None:
-        self.awaited, self.processes = 0, []
+        leave_if_started_again()
+        self.awaited, self.processes, self._guard = 0, [], None
         # Start it first: its start, with the first worker's, would let the signals through again.
         resource_tracker.ensure_running()
         # A terminal or a scheduler signals all processes, but the trainer, which saves first, needs
@@ -135,10 +61,22 @@ class WorkerVectorEnv(AsyncVectorEnv):
                 autoreset_mode=AutoresetMode.DISABLED,
                 context="spawn",  # a fork would catch JAX's threads in the middle of their work
             )
-        except BaseException:  # too many processes or files
-            self.close_extras()
+            # It outlives a trainer that is killed just long enough to kill what that has started.
+            groups = [str(process.pid) for process in self.processes]
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _GUARD, *groups],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except BaseException as error:  # too many processes or files
+            if isinstance(error, BrokenPipeError):
+                self._name_the_ended(error)
             raise
         finally:
+            if self._guard is None:
+                self.kill()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _check_spaces(self) -> None:
@@ -158,37 +96,65 @@ class WorkerVectorEnv(AsyncVectorEnv):
                 pipe.poll(None)
             return answer()
         except (EOFError, OSError) as error:  # a pipe without anybody at its other end
-            ended = connection.wait([process.sentinel for process in self.processes], 5)
-            for index, process in enumerate(self.processes):
-                if process.sentinel in ended:
-                    process.join(5)  # it closes its files some moments before it has an exit code
-                    text = f"its process has ended (exit code {process.exitcode})"
-                    raise BrokenEnvironmentError(f"environment {index}: {text}") from error
+            self._name_the_ended(error)
             raise
 
+    def _name_the_ended(self, error: BaseException) -> None:
+        """Raise what says which worker has ended, if one has."""
+        ended = connection.wait([process.sentinel for process in self._started()], 5)
+        for index, process in enumerate(self._started()):
+            if process.sentinel in ended:
+                process.join(5)  # it closes its files some moments before it has an exit code
+                if process.exitcode == STARTED_AGAIN:
+                    raise UsageError(
+                        "vectorization = 'async': every worker begins to run your script again: "
+                        "put what trains under `if __name__ == '__main__':`"
+                    ) from None
+                text = f"its process has ended (exit code {process.exitcode})"
+                raise BrokenEnvironmentError(f"environment {index}: {text}") from error
+
+    def _started(self) -> list[Any]:
+        return [process for process in self.processes if process.pid is not None]
+
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """Kill at once: a worker that hangs would not answer a request to end."""
+        """Ask all to close their environments; kill what is left of them and of their programs."""
+        deadline = time.monotonic() + (0 if terminate else CLOSING)
+        for pipe in self.parent_pipes:
+            with contextlib.suppress(OSError, AttributeError):  # has ended; closed after a failure
+                pipe.send(("close", None))
         for process in self.processes:
-            if process.pid is not None:
-                process.kill()
+            process.join(max(0, deadline - time.monotonic()))
+        late = [str(i) for i, process in enumerate(self.processes) if process.exitcode is None]
+        if late and not terminate:
+            warn(f"environment {', '.join(late)} had not closed after {CLOSING:g} seconds")
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill at once, from any thread: a worker that hangs answers no request to end."""
+        for process in self._started():
+            process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        if self._guard:
+            self._guard.kill()
+            self._guard.communicate()
 
 
 def _start(make: Callable[[], CheckedEnv], trainer: int) -> CheckedEnv:
-    """Tie the process to the one that started it, if that is another; make its environment."""
-    if os.getpid() != trainer:
-        # The kernel ends the worker with the thread that started it, even if the environment
-        # holds Python's lock for ever.
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        threading.Thread(target=_watch, args=(trainer,), daemon=True).start()
-        # Programs that the environment starts would inherit SIG_IGN or a blocked signal.
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    return make()
-
-
-def _watch(trainer: int) -> None:
-    while os.getppid() == trainer:
-        time.sleep(0.2)
-    os._exit(1)
+    """Prepare the process, if it is not the one that started it; make its environment."""
+    env = make()
+    if os.getpid() == trainer:
+        return env
+    env.alone = True
+    surroundings.open_streams()  # it may print what a terminal cannot show
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
+    os.setpgrp()  # with the programs that its environment starts
+    # The kernel ends the worker with the thread that started it, even if the environment holds
+    # Python's lock for ever.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    # Programs that the environment starts would inherit SIG_IGN or a blocked signal.
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return env

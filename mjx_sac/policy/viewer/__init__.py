@@ -67,7 +67,7 @@ def page(model: Any, poses: np.ndarray, dt: float, title: str) -> str:
     data = zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
     encoded = base64.b64encode(data).decode()
     parts = {"title": html.escape(title), "three": three(), "data": encoded}
-    text = pathlib.Path(__file__).with_name("page.html").read_text()
+    text = pathlib.Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     return re.sub("%(title|three|data)%", lambda match: parts[match[1]], text)
 
 

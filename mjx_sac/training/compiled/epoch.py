@@ -13,7 +13,8 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac.algorithms import base
-from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
+from mjx_sac.config import Config, UsageError
+from mjx_sac.envs.base import episode_length
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host.callbacks import HostEpisodes
 from mjx_sac.losses import Losses
@@ -60,6 +61,7 @@ class RunState(struct.PyTreeNode):
       key: the source of all randomness to come.
       warm_up_left: vector steps still to take with uniform actions and without updates.
       hyperparameters: those, traced, in which this agent differs from others in its program.
+      since_update: vector steps since updates were due; None where they are due after every one.
     """
 
     train: TrainState
@@ -69,6 +71,7 @@ class RunState(struct.PyTreeNode):
     key: Key
     warm_up_left: Int32[Array, ""]
     hyperparameters: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
+    since_update: Int32[Array, ""] | None = None
 
     @classmethod
     def specs(cls) -> Any:
@@ -76,9 +79,14 @@ class RunState(struct.PyTreeNode):
         return sharding.fill(cls, REPLICATED, episodes=EPISODE_SPECS, replay=REPLAY_SPECS)
 
     @classmethod
+    def of_agents(cls, own: Any, shared: Any) -> Any:
+        """Return `own` where agents differ, and `shared` for the counters that decide for all."""
+        return sharding.fill(cls, own, warm_up_left=shared, since_update=shared)
+
+    @classmethod
     def vmap_axes(cls) -> Any:
-        """Return where each part has its agents: first, but the counter that decides is shared."""
-        return sharding.fill(cls, 0, warm_up_left=None)
+        """Return where each part has its agents: first, or nowhere."""
+        return cls.of_agents(0, None)
 
 
 def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses) -> Experiment:
@@ -90,7 +98,7 @@ def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses
     if hasattr(env, "simulator"):
         _check_host(config)
         return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, losses)
-    limit = config.episode_length or EPISODE_LENGTH
+    limit = episode_length(env, config)
     # No two environments start alike in the same vector step.
     pool_size = max(config.reset_pool_size, config.num_envs)
     episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
@@ -135,6 +143,7 @@ def init(
         key=key,
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
         hyperparameters=hyperparameters,
+        since_update=jnp.int32(0) if config.vector_steps_per_update > 1 else None,
     )
 
 
@@ -146,12 +155,13 @@ def _with_hyperparameters(experiment: Experiment, values: dict[str, Scalar]) -> 
     return dataclasses.replace(experiment, config=config)
 
 
-def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
+def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, Any]]:
     """Take `config.epoch_vector_steps` vector steps, each followed by its updates.
 
     Returns:
-      The state, and metrics: what the losses report, `rollout/...`, `health/...`, `replay/size`,
-      and "trained_vector_steps", in how many vector steps there were updates.
+      The state, and metrics: `rollout/...`, `health/...`, `replay/size`, and
+      "trained_vector_steps", in how many vector steps there were updates. Under "losses" is what
+      these report: meaningless where there were no updates.
     """
     experiment = _with_hyperparameters(experiment, state.hyperparameters)
     key, pool_key = jax.random.split(state.key)
@@ -163,8 +173,8 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
         length=experiment.config.epoch_vector_steps,
     )
     ended = jnp.sum(rollout["episodes"])
-    return state, {
-        **metrics_lib.unpack(metrics_lib.reduce_over_time(train, trained)),
+    metrics = {
+        "losses": metrics_lib.unpack(metrics_lib.reduce_over_time(train, trained)),
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
         "rollout/episodes": ended,
@@ -173,6 +183,9 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, Metrics]:
         "replay/size": jnp.sum(state.replay.size),
         "trained_vector_steps": jnp.sum(trained),
     }
+    if isinstance(experiment.episodes, Episodes):
+        metrics["health/reset_pool_uses"] = ended / experiment.episodes.pool_size
+    return state, metrics
 
 
 def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
@@ -189,17 +202,27 @@ def _vector_step(
     Environments on the host step while the device learns from what was there before.
     """
     key, act_key, sample_key, update_key = jax.random.split(state.key, 4)
-    warmed_up = state.warm_up_left == 0
-    state, pending = act(experiment, state.replace(key=key), act_key)
+    state, due = _count_to_update(experiment.config, state.replace(key=key))
+    state, pending = act(experiment, state, act_key)
     if experiment.episodes.on_host:
         # The token is zero: learning starts when the environments are under way.
         sample_key = sample_key ^ pending.order_token
-        state, metrics, trained = learn(experiment, state, sample_key, update_key, warmed_up)
+        state, metrics, trained = learn(experiment, state, sample_key, update_key, due)
         state, rollout = observe(experiment, state, pending)
     else:
         state, rollout = observe(experiment, state, pending)
-        state, metrics, trained = learn(experiment, state, sample_key, update_key, warmed_up)
+        state, metrics, trained = learn(experiment, state, sample_key, update_key, due)
     return state, (rollout, metrics, trained)
+
+
+def _count_to_update(config: Config, state: RunState) -> tuple[RunState, Bool[Array, ""]]:
+    """Return whether updates follow this vector step: after warm-up, every one or every n-th."""
+    warmed_up = state.warm_up_left == 0
+    if state.since_update is None:
+        return state, warmed_up
+    since = state.since_update + warmed_up
+    due = since >= config.vector_steps_per_update
+    return state.replace(since_update=jnp.where(due, 0, since)), due
 
 
 class Pending(NamedTuple):
@@ -223,7 +246,7 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     uniform_key, policy_key = jax.random.split(key)
     started = state.episodes.ended
     episodes = experiment.episodes.start(state.episodes)
-    observation = episodes.env.observation
+    observation = episodes.observation
     finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return anything
     stats = normalizer.update(state.normalizer, observation, finite)
     actor_params = state.train.actor_params
@@ -243,18 +266,12 @@ def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[
         (EPISODE_SPECS, ENV_SHARDED),
     )
     insert = sharding.shard_over_envs(
-        replay.insert, (REPLAY_SPECS, ENV_SHARDED, ENV_SHARDED, ENV_SHARDED), REPLAY_SPECS
+        replay.insert, (REPLAY_SPECS, *[ENV_SHARDED] * 5), REPLAY_SPECS
     )
     episodes, (step, valid, nonfinite) = receive(
         state.episodes, pending.order_token, state.train.log_alpha
     )
-    transition = Transition(
-        observation=pending.observation,
-        action=pending.action,
-        reward=step.reward,
-        discount=jnp.where(step.terminated, 0.0, experiment.config.discount),
-        next_observation=step.observation,
-    )
+    acted = pending.observation, pending.action
     finished = episodes.ended & valid
     rollout = {
         "episodes": jnp.sum(finished),
@@ -264,7 +281,7 @@ def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[
     }
     state = state.replace(
         episodes=episodes,
-        replay=insert(state.replay, transition, pending.started, valid),
+        replay=insert(state.replay, *acted, step, pending.started, valid),
         warm_up_left=jnp.maximum(state.warm_up_left - 1, 0),
     )
     return state, rollout
@@ -275,15 +292,15 @@ def learn(
     state: RunState,
     sample_key: Key,
     update_key: Key,
-    warmed_up: Bool[Array, ""],
+    due: Bool[Array, ""],
 ) -> tuple[RunState, Packed, Bool[Array, ""]]:
-    """Run this vector step's updates; none during warm-up or while the buffer is empty.
+    """Run this vector step's updates where they are `due`; none while the buffer is empty.
 
     Returns:
       The state, packed metrics, and whether updates ran.
     """
     config = experiment.config
-    trained = warmed_up & jnp.any(state.replay.size > 0)
+    trained = due & jnp.any(state.replay.size > 0)
     batches = _sample_batches(experiment, state, sample_key)
     keys = jax.random.split(update_key, (config.updates_per_vector_step, 2))
     updates = jax.jit(partial(run_updates, experiment))  # jit: shapes and branch share one trace

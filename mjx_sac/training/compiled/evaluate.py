@@ -1,5 +1,7 @@
 """Evaluation: whole episodes, in parallel, in the compiled program."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
@@ -44,7 +46,7 @@ def evaluate(
         state, over, (terminated, truncated), key = carry
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
-        observation = jnp.where(over[:, None], 0.0, state.env.observation)
+        observation = jnp.where(over[:, None], 0.0, state.observation)
         action = acting.policy(actor_params, stats, observation, action_key, **experiment.static)
         new, outcome = envs.step(state, action)
         # An episode that is over keeps its length and return, whatever its physics does after.
@@ -56,18 +58,33 @@ def evaluate(
         truncated |= outcome.step.truncated & ~over
         return (new, over | new.ended, (terminated, truncated), key), None
 
-    # A static length: a loop that ends with the last episode would make a GPU ask the host at
-    # every turn.
     no = jnp.zeros(episodes, bool)
     length = -(-envs.episode_length // envs.action_repeat)
     start = (state, no, (no, no), action_key)
-    (state, _, (terminated, truncated), _), _ = jax.lax.scan(step, start, None, length=length)
+    # A static length on the device: a loop that ends with the last episode would make a GPU ask the
+    # host at every turn.
+    play = _until_over if envs.on_host else jax.lax.scan
+    (state, _, (terminated, truncated), _), _ = play(step, start, None, length=length)
     return {
         "return": state.episode_return,
         "length": state.length.astype(jnp.float32),
         "terminated": terminated,
         "truncated": truncated,
     }
+
+
+def _until_over(
+    step: Callable[[_Carry, None], tuple[_Carry, None]], start: _Carry, _: None, length: int
+) -> tuple[_Carry, None]:
+    """Like `scan`, but end when all episodes have."""
+
+    def more(turn: tuple[jax.Array, _Carry]) -> jax.Array:
+        return (turn[0] < length) & ~jnp.all(turn[1][1])
+
+    def once(turn: tuple[jax.Array, _Carry]) -> tuple[jax.Array, _Carry]:
+        return turn[0] + 1, step(turn[1], None)[0]
+
+    return jax.lax.while_loop(more, once, (jnp.int32(0), start))[1], None
 
 
 def summary(result: dict[str, Shaped[Array, " episodes"]]) -> Metrics:

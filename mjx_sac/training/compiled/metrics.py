@@ -1,5 +1,8 @@
 """Metrics that ride along with the losses, and how an epoch's worth of them becomes one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -7,6 +10,31 @@ from jaxtyping import Array, Bool, Float
 
 from mjx_sac.training.compiled import sharding
 from mjx_sac.types import Metrics
+
+RESERVED = ("rollout/", "replay/", "health/", "time/", "eval/", "checkpoint/", "train/n_updates")
+"""How the tags begin of what is measured beside the losses."""
+
+REAL = (jnp.floating, jnp.integer, jnp.bool_)
+
+
+def problem(metrics: Mapping[Any, Any], batch_size: int) -> str | None:
+    """Return why the metrics of a gradient step, as shapes, cannot be logged, or None."""
+    arrays = [tag for tag, value in metrics.items() if getattr(value, "shape", ())]
+    described = {f"{tag}_{name}": tag for tag in arrays for name in ("mean", "std", "min", "max")}
+    for tag, value in metrics.items():
+        if not isinstance(tag, str) or tag.startswith(RESERVED):
+            return f"metric {tag!r}: such names are the trainer's: choose one like train/{tag}"
+        if tag in described:
+            return f"metric {tag!r}: array {described[tag]!r} is logged as that too: rename one"
+        is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+        shape, kind = (value.shape, value.dtype) if is_array else ((), type(value))
+        real = is_array and any(jnp.issubdtype(kind, x) for x in REAL)
+        if not real or (shape and (shape[0] != batch_size or 0 in shape)):
+            return (
+                f"metric {tag!r} is {getattr(kind, '__name__', kind)}{list(shape)}: make it a real "
+                f"scalar, or an array with the batch's {batch_size} rows on its first axis"
+            )
+    return None
 
 
 class Packed(struct.PyTreeNode):

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, UInt32
 from mjx_sac.config import Config
 from mjx_sac.training.compiled import epoch as single
 from mjx_sac.training.compiled import evaluate as evaluate_lib
-from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.epoch import AGENT_VMAP_AXIS, Experiment, RunState
 from mjx_sac.training.compiled.sharding import AGENT_SHARDED, REPLICATED
 from mjx_sac.types import Key, Metrics
@@ -50,7 +49,7 @@ def init(experiment: Experiment, mesh: Mesh | None = None) -> Callable[[], RunSt
     return partial(made, keys(config), hyperparameters(config))
 
 
-def epoch(experiment: Experiment) -> Callable[[RunState], tuple[RunState, Metrics]]:
+def epoch(experiment: Experiment) -> Callable[[RunState], tuple[RunState, dict[str, Any]]]:
     """Return `epoch.epoch` of all agents; every metric has an axis of agents."""
     one = partial(single.epoch, experiment)
     if not experiment.config.is_population:
@@ -62,7 +61,7 @@ def epoch(experiment: Experiment) -> Callable[[RunState], tuple[RunState, Metric
 def _specs(experiment: Experiment) -> Any:
     """Return what each device holds: whole agents of several, else environments of the one."""
     if experiment.config.is_population:
-        return sharding.fill(RunState, AGENT_SHARDED, warm_up_left=REPLICATED)
+        return RunState.of_agents(AGENT_SHARDED, REPLICATED)
     return RunState.specs()
 
 

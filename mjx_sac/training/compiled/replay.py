@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
-from mjx_sac.types import Key, Scalar, Transition
+from mjx_sac.types import Key, Scalar, Step, Transition
 
 
 class ReplayState(struct.PyTreeNode):
@@ -72,7 +72,9 @@ def init(
 
 def insert(
     state: ReplayState,
-    transition: Transition,
+    observation: Float[Array, "num_envs observation"],
+    action: Float[Array, "num_envs action"],
+    step: Step,
     started: Bool[Array, " num_envs"],
     valid: Bool[Array, " num_envs"],
 ) -> ReplayState:
@@ -80,29 +82,31 @@ def insert(
 
     Args:
       state: the buffer.
-      transition: batched over environments; only whether its `discount` is zero is kept.
+      observation: what was acted on.
+      action: what was done.
+      step: what came of it.
       started: the transition is the first of its episode, so its observation is not the row before
         it. True for every environment at the first insert.
-      valid: where false nothing is written, and the environment's next transition must be a
-        started one.
+      valid: where false nothing is written or forgotten, and the environment's next transition
+        must be a started one.
     """
     slots, rows = len(state.row), len(state.observation)
     # Barrier: read `row` before it is written, or XLA copies the ring to keep the old one alive.
     size, row = jax.lax.optimization_barrier((_make_room(state), state.row))
     # A started episode writes its first observation; otherwise that is already the head.
     first = jnp.where(started, state.head + 1, state.head) % rows
-    observation = _write(state.observation, first, valid & started, transition.observation)
+    written = _write(state.observation, first, valid & started, observation)
     last = (first + 1) % rows
     slot = state.next
     return state.replace(
-        observation=_write(observation, last, valid, transition.next_observation),
-        action=_write(state.action, slot, valid, transition.action),
-        reward=_write(state.reward, slot, valid, transition.reward),
-        terminated=_write(state.terminated, slot, valid, transition.discount == 0),
+        observation=_write(written, last, valid, step.observation),
+        action=_write(state.action, slot, valid, action),
+        reward=_write(state.reward, slot, valid, step.reward),
+        terminated=_write(state.terminated, slot, valid, step.terminated),
         row=_write(row, slot, valid, first),
         head=jnp.where(valid, last, state.head),
         next=jnp.where(valid, (slot + 1) % slots, slot),
-        size=jnp.where(valid, size + 1, size),
+        size=jnp.where(valid, size + 1, state.size),
     )
 
 

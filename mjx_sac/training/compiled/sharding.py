@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mjx_sac.envs.episodes import EpisodeState
 from mjx_sac.training.compiled import replay
 from mjx_sac.training.compiled.replay import ReplayState
-from mjx_sac.types import Key, Scalar, Transition
+from mjx_sac.types import Key, Scalar, Transition, named_leaves
 
 ENV_AXIS, AGENT_AXIS = "devices", "devices_of_agents"
 """Names of a mesh's axis: where devices share one agent's environments, and where they share
@@ -140,6 +140,11 @@ def fetch(arrays: Iterable[tuple[str, Any]]) -> dict[str, np.ndarray]:
         else np.array(gathered.get(name, x), copy=True, order="C")
         for name, x in arrays
     }
+
+
+def whole(tree: Any) -> Any:
+    """Return a pytree whose arrays process 0 can use alone; all processes must ask, see `fetch`."""
+    return jax.tree.unflatten(jax.tree.structure(tree), fetch(named_leaves(tree)).values())
 
 
 def _is_remote(x: Any) -> bool:

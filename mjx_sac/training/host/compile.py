@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -14,8 +14,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
-from mjx_sac.config import UsageError
+from mjx_sac.config import Config, UsageError, ordinary_jax
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import acting, normalizer, population, sharding
+from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.epoch import Experiment, RunState
 from mjx_sac.training.host import memory
 from mjx_sac.types import Transition, named_leaves
@@ -67,26 +70,23 @@ class Programs:
         """Start to compile the epoch."""
         self.epoch = _in_background(partial(self._lowered.compile, compiler_options=options()))
 
-    def prepare_evaluation(self) -> None:
+    def prepare_evaluation(self) -> Future[Any]:
         """Start to compile it once: when training begins, not to delay the first update."""
-        if self._evaluate is None and self.experiment.config.episodes_per_eval:
-            self._evaluate = _in_background(self._compile_evaluation)
+        self._evaluate = self._evaluate or _in_background(self._compile_evaluation)
+        return self._evaluate
 
     def _compile_evaluation(self) -> Any:
         policy = (self.shapes.train.actor_params, self.shapes.normalizer)
         program = jax.jit(population.evaluate(self.experiment))
         return program.lower(*policy, self._keys, jnp.int32(0)).compile()
 
-    def evaluate(self, state: RunState, epoch: int) -> dict[str, np.ndarray]:
-        """Return the metrics of an evaluation; the same epoch has the same initial states, so a
-        resumed run repeats its evaluations.
+    def evaluate(self, policy: Mapping[str, Any], epoch: int) -> dict[str, np.ndarray]:
+        """Return the metrics of an evaluation of `policy`, on one device; the same epoch has the
+        same initial states, so a resumed run repeats its evaluations.
         """
-        self.prepare_evaluation()
-        assert self._evaluate
-        policy = (state.train.actor_params, state.normalizer)
-        if len(state.key.devices()) > 1:
-            policy = jax.device_get(policy)
-        return jax.device_get(self._evaluate.result()(*policy, self._keys, jnp.int32(epoch)))
+        parts = policy["actor_params"], policy["normalizer"]
+        program = self.prepare_evaluation().result()
+        return jax.device_get(program(*parts, self._keys, jnp.int32(epoch)))
 
 
 def options(platform: str | None = None) -> dict[str, str | bool]:
@@ -107,37 +107,47 @@ def check_losses(experiment: Experiment) -> None:
 
     Raises:
       UsageError: one line, with the place in the losses file where it has one; the whole traceback
-        is its cause.
+        is its cause. Losses that `train` was called with raise what they raise.
     """
     name, config, env = experiment.config.losses, experiment.config, experiment.episodes.env
-    if name is None:
+    if name is None and experiment.losses == Losses():
         return
-    sizes: tuple[tuple[int, ...], ...] = (env.observation_size,), (env.action_size,), ()
-    observed, acted, scalar = (jnp.zeros((config.batch_size, *size)) for size in sizes)
-    batch, stats = Transition(observed, acted, scalar, scalar, observed), normalizer.init(*sizes[0])
-    static: dict[str, Any] = {**experiment.static, "losses": experiment.losses}
+    sizes = env.observation_size, env.action_size
+    try:
+        metrics = trace_update(sizes, experiment.losses, **experiment.static)
+    except (Exception, SystemExit) as error:
+        if name is None:
+            raise
+        raise loader.usage_error_at(name, error) from error
+    if problem := metrics_lib.problem(metrics, config.batch_size):
+        raise UsageError(f"losses{f' = {name!r}' if name else ''}: {problem}")
+
+
+def trace_update(
+    sizes: tuple[int, int], losses: Losses, *, networks: Networks, config: Config
+) -> dict[str, Any]:
+    """Return the metrics of one gradient step, as shapes; raise what goes wrong in it.
+
+    `sizes` are those of an observation and an action. No device is touched.
+    """
+    static: Any = {"networks": networks, "config": config}
 
     def step(key: Any) -> Any:
-        state = base.init(key, env.observation_size, env.action_size, **static)
+        shapes = ((config.batch_size, *size) for size in ((sizes[0],), (sizes[1],), ()))
+        observed, acted, scalar = map(jnp.zeros, shapes)
+        batch = Transition(observed, acted, scalar, scalar, observed)
+        stats = normalizer.init(sizes[0])
+        state = base.init(key, *sizes, losses=losses, **static)
         for sample_key in (key, None):
             params = state.actor_params
-            action = acting.policy(params, stats, observed, sample_key, **experiment.static)
+            action = acting.policy(params, stats, observed, sample_key, **static)
             if action.shape != acted.shape:
                 raise ValueError(
                     f"the actor's actions have shape {action.shape}, not {acted.shape}"
                 )
-        return base.update(state, batch, jax.random.split(key), **static)[1]
+        return base.update(state, batch, jax.random.split(key), losses=losses, **static)[1]
 
-    try:
-        metrics = jax.eval_shape(step, jax.random.PRNGKey(0))
-    except Exception as error:
-        raise loader.usage_error_at(name, error, loader.source_of(name)[1]) from error
-    for tag, value in metrics.items():
-        if value.shape and (value.shape[0] != config.batch_size or not value.size):
-            raise UsageError(
-                f"losses = {name!r}: metric {tag} has shape {value.shape}: make it a scalar, or "
-                f"an array with the batch's {config.batch_size} rows on its first axis"
-            )
+    return jax.eval_shape(step, jax.ShapeDtypeStruct((2,), jnp.uint32))
 
 
 @contextlib.contextmanager
@@ -158,7 +168,8 @@ def _in_background(function: Callable[[], Any]) -> Future[Any]:
 
     def work() -> None:
         try:
-            future.set_result(function())
+            with ordinary_jax():
+                future.set_result(function())
         except BaseException as error:  # raised where the result is asked for
             future.set_exception(error)
 

@@ -1,26 +1,64 @@
 """What a person sees during a run: a progress bar in a terminal, plain lines elsewhere."""
 
+import contextlib
 import os
 import sys
 import threading
 import time
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from mjx_sac.config import surroundings
 
 _HEARTBEAT_SECONDS = 8.0
 _SHORT_PHASES = ("evaluating", "saving", "done")
 """Over in a moment: no line of their own, but the heartbeat names one that takes long."""
 
+lost: dict[str, str] = {}
+"""Why lines could not be written, under "reason"."""
+
+
+class Unfailing:
+    """Writes to `stream` at once, and never raises: what only informs ends nothing.
+
+    A reader that has left (`| head`) or a full disk loses what follows.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream: Any = stream
+        self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Return whether a person reads it."""
+        with contextlib.suppress(Exception):
+            return self._stream.isatty()
+        return False
+
+    def write(self, text: str) -> None:
+        """Write `text`, with question marks for what the stream cannot show."""
+        try:
+            if self._stream:
+                self._stream.write(text)
+                self._stream.flush()
+        except Exception as error:  # of any kind: a program may have put anything in its place
+            if isinstance(error, UnicodeError) and not text.isascii():
+                return self.write(text.encode("ascii", "replace").decode())
+            if not isinstance(error, BrokenPipeError):
+                lost["reason"] = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, BrokenPipeError) or surroundings.own():
+                with contextlib.suppress(Exception):  # what others print must not fail either
+                    number = self._stream.fileno()
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+    def flush(self) -> None:
+        """Do nothing: `write` has."""
+
 
 def print_line(text: str, out: TextIO | None = None) -> None:
-    """Print a line; a reader that has left (`| head`) loses what follows but does not end a run."""
-    stream = sys.stdout if out is None else out
-    try:
-        print(text, flush=True, file=stream)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    """Print a line; where that is not possible it is lost, and `lost` says why."""
+    Unfailing(sys.stdout if out is None else out).write(f"{text}\n")
 
 
 class Console:
@@ -39,15 +77,17 @@ class Console:
         self._started = self._last_line = self._phase_started = time.monotonic()
         self._phase, self._iterations = "starting", 0
         # Kept: a noisy import may have standard output redirected while the heartbeat writes.
-        self._out = open(os.devnull, "w") if quiet else sys.stdout  # noqa: SIM115
+        self._out: Any = Unfailing(None if quiet else sys.stdout)
         self._rich = RichConsole(file=self._out, force_terminal=terminal)
+        shows_bar = self._out.encoding.lower().startswith("utf") and not self._rich.is_dumb_terminal
+        self._terminal = self._out.isatty() and shows_bar if terminal is None else terminal
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._lock = threading.RLock()  # re-entrant: a signal handler writes too
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
-        if not self._rich.is_terminal:
+        if not self._terminal:
             threading.Thread(target=self._beat, daemon=True).start()
             return self
         self._bar = Progress(
@@ -102,9 +142,9 @@ class Console:
         with self._lock:
             self._last_line = time.monotonic()
             if self._bar:
-                self._rich.print(text, highlight=False, markup=False)
+                self._rich.print(text, highlight=False, markup=False, soft_wrap=True)
             else:
-                print_line(f"[{_clock(self._last_line - self._started)}] {text}", self._out)
+                self._out.write(f"[{_clock(self._last_line - self._started)}] {text}\n")
 
     def _beat(self) -> None:
         while not self._stop.wait(0.5):

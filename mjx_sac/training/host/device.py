@@ -4,10 +4,18 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 
 import jax
+from jax._src.xla_bridge import backends_are_initialized
+from jax.experimental.compilation_cache import compilation_cache
 
-from mjx_sac.config import UsageError
+from mjx_sac.config import UsageError, absolute
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+_asked_for = {"deterministic": False}
 
 
 def set_up(device: str, deterministic: bool = False, num_devices: int | None = None) -> None:
@@ -19,37 +27,82 @@ def set_up(device: str, deterministic: bool = False, num_devices: int | None = N
       num_devices: how many this process is to have; each core of a CPU can be one.
 
     Raises:
-      UsageError: JAX finds no such device.
+      UsageError: JAX finds no such device, or has been used already and it is too late.
     """
-    if deterministic:  # before JAX looks for devices: XLA then refuses kernels that reorder sums
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-        os.environ["XLA_FLAGS"] = flags.strip()
+    too_late = deterministic and not _make_deterministic()
     if device != "auto":
         gpu = "rocm" if importlib.util.find_spec("jax_rocm7_plugin") else "cuda"
         # The CPU beside it, for environments on the host.
         platforms = {"gpu": f"{gpu},cpu", "tpu": "tpu,cpu"}.get(device, device)
         jax.config.update("jax_platforms", platforms)
     _divide_cpu(num_devices or 1)
+    if reason := problem():
+        raise UsageError(f"device = {device!r}: {reason}")
+    there = f"JAX already runs on {jax.default_backend()} in this process"
+    if device != "auto" and jax.default_backend() != device:
+        raise UsageError(f"device = {device!r}: {there}: start a new one")
+    if too_late and jax.default_backend() == "gpu":
+        way_out = f"start a new one, or set XLA_FLAGS={_DETERMINISTIC} before JAX is used"
+        raise UsageError(f"deterministic = True: {there}, with other kernels: {way_out}")
+    _keep_programs()
+
+
+def _make_deterministic() -> bool:
+    """Have XLA refuse kernels that reorder sums; return whether it still listens, or has before."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if not backends_are_initialized():
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+        _asked_for["deterministic"] = True
+    return _asked_for["deterministic"] or _DETERMINISTIC in flags
+
+
+def flags_problem() -> str | None:
+    """Return what is wrong with XLA_FLAGS, tried in a process: XLA would end this one."""
+    if not os.environ.get("XLA_FLAGS") or backends_are_initialized():
+        return None
+    command = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"]
+    tried = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if tried.returncode == 0:
+        return None
+    reason = (tried.stderr.strip().splitlines() or ["it ends"])[-1].rpartition("] ")[2]
+    return f"XLA refuses XLA_FLAGS ({reason}): unset it, or leave that flag out"
+
+
+def problem() -> str | None:
+    """Return why JAX finds no device; None where it does."""
+    if wrong := flags_problem():
+        return wrong
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter is silent: JAX_PLATFORMS=cuda
+    except Exception as error:  # a silent AssertionError with JAX_PLATFORMS=cuda
         platforms = jax.config.values["jax_platforms"]
         reason = str(error).partition("\n")[0]
-        reason = reason or f"JAX finds none with JAX_PLATFORMS = {platforms!r}"
-        raise UsageError(f"device = {device!r}: {reason}") from None
-    if device != "auto" and jax.default_backend() != device:
-        raise UsageError(
-            f"device = {device!r}: JAX already runs on {jax.default_backend()} in this process: "
-            f"start a new one"
-        )
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        try:
-            cache().mkdir(parents=True, exist_ok=True, mode=0o700)
-        except (OSError, RuntimeError):
-            return  # a home that cannot be written to costs time, not the run
-        jax.config.update("jax_compilation_cache_dir", str(cache()))
-        # Small programs too: loading a model takes some sixty. JAX keeps what took a second.
+        return reason or f"JAX finds none with JAX_PLATFORMS = {platforms!r}"
+    return None
+
+
+def _keep_programs() -> None:
+    """Keep them where JAX is configured to, or else in `cache`, if that can be written to."""
+    configured = jax.config.values["jax_compilation_cache_dir"]
+    if configured and "://" in configured:
+        return
+    try:
+        # JAX would follow an environment that changes the directory.
+        directory = absolute(configured) if configured else cache()
+        directory.mkdir(parents=True, exist_ok=True, mode=0o777 if configured else 0o700)
+        tempfile.TemporaryFile(dir=directory).close()
+    except (OSError, RuntimeError):
+        return keep_programs_in(None)  # which costs time, not the run
+    keep_programs_in(str(directory))
+    if not configured:  # small programs too: loading a model takes some sixty
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def keep_programs_in(directory: str | None) -> None:
+    """Have JAX keep compiled programs in `directory`, or nowhere."""
+    if directory != jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", directory)
+        compilation_cache.reset_cache()  # JAX looks once whether there is one
 
 
 def cores() -> int:
@@ -80,4 +133,4 @@ def cache() -> pathlib.Path:
       RuntimeError: the user has no home.
     """
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "mjx-sac" / "xla"
+    return absolute(home) / "mjx-sac" / "xla"

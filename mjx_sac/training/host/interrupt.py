@@ -17,12 +17,14 @@ class Interrupt:
 
     def __init__(self, console: Console) -> None:
         self.patient = self.received = False
-        self._console, self._previous = console, {}
+        self._console = console
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            signals = (signal.SIGINT, signal.SIGTERM)
-            self._previous = {number: signal.signal(number, self._receive) for number in signals}
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not None:  # not Python's: could not be put back
+                    self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:

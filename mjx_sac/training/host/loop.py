@@ -1,5 +1,6 @@
 """The host's loop around the compiled epoch: epoch, evaluate, publish, checkpoint."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +15,23 @@ from mjx_sac.training.compiled.epoch import Experiment, RunState
 from mjx_sac.training.host import hlo, processes
 from mjx_sac.training.host.compile import Programs
 from mjx_sac.training.host.console import Console
+from mjx_sac.training.host.evaluation import Evaluation, policy_of
 from mjx_sac.training.host.interrupt import Interrupt
 from mjx_sac.training.host.monitor import Monitor, Scalars, scalars
 
 Callback = Callable[[int, Mapping[str, Any], RunState], bool | None]
 """Called after every epoch with iterations, scalars and state, as in `Result`. The state is only
-lent: the next epoch overwrites it. A scalar that an agent of a population lacks is NaN. Returning
-False ends the run, with a checkpoint."""
+lent: the next epoch overwrites it. A scalar that an agent of a population lacks is NaN. What it
+returns ends the run, with a checkpoint, if it is false and not None. Each of several processes
+calls its own callbacks, all with the same scalars; of the state's arrays it holds a part."""
 
 
 class Result(NamedTuple):
     """What `train` returns.
 
     Attributes:
-      state: the final state; of a population, every array but `warm_up_left` has a leading axis of
-        agents.
+      state: the final state; of a population, every array but counters has a leading axis of
+        agents. Of several processes each holds a part of the arrays.
       metrics: the scalars of the last epoch; of a population, an array of them for each.
       experiment: what is needed to use the state: environment, networks, configuration.
     """
@@ -49,12 +52,14 @@ class Loop:
     console: Console
     interrupt: Interrupt
     callbacks: Sequence[Callback]
+    evaluation: Evaluation
 
     def __post_init__(self) -> None:
         self._config = self.run.config
         self._iterations = self._saved = self.run.latest or 0
         self._metrics: Mapping[str, Any] = {}
-        self._stopped = False
+        self._updates = _updates(self.run)
+        self._stopped = self._reached = False
 
     def train(self, state: RunState | None = None) -> Result:
         """Train until all iterations are done, or a signal or a callback ends it.
@@ -68,19 +73,18 @@ class Loop:
           KeyboardInterrupt: a signal came; everything is saved.
         """
         state = self._prepare(state)
-        interval = self._config.checkpoint_interval
         while self._iterations < self._config.iterations and not self._ends():
-            started = time.perf_counter()
+            started, before = time.perf_counter(), self._iterations
             state, agents = self._run_epoch(state)
-            self._evaluate(state, agents)
+            self.evaluation.evaluate(state, agents, before, self._iterations)
             self._publish(state, agents, time.perf_counter() - started)
-            if self._iterations // interval > self._saved // interval:
+            if self._config.saves(self._saved, self._iterations):
                 self._save(state)
             self._show()
         self.console.phase("saving")
         if self._iterations > self._saved:
             self._save(state)
-        self.checkpoints.wait()
+        self.checkpoints.finish(self._saved)
         if processes.any_of(self.interrupt.received)[0]:  # nobody leaves before all is written
             processes.leave()
             raise KeyboardInterrupt
@@ -96,9 +100,11 @@ class Loop:
         state = state or self.programs.init()
         program = self.programs.epoch.result()
         if (n := len(state.key.devices())) > 1:
-            exchanges = hlo.describe_exchanges(hlo.count_exchanges(program.as_text()))
-            self.console.message(f"{n} devices: {exchanges}")
+            with contextlib.suppress(Exception):  # XLA's text may change, and this only informs
+                exchanges = hlo.describe_exchanges(hlo.count_exchanges(program.as_text()))
+                self.console.message(f"{n} devices: {exchanges}")
         self.interrupt.patient = True
+        self.evaluation.begin()
         return state
 
     def _run_epoch(self, state: RunState) -> tuple[RunState, list[Scalars]]:
@@ -108,7 +114,9 @@ class Loop:
         state, raw = self.programs.epoch.result()(state)
         measured = self.monitor.per_agent(jax.device_get(raw))
         seconds = time.perf_counter() - started
-        agents = [scalars(one, self._config, self._iterations, seconds) for one in measured]
+        pairs = zip(measured, self._updates, strict=True)
+        agents = [scalars(one, self._config, before, seconds) for one, before in pairs]
+        self._updates = [round(one["train/n_updates"]) for one in agents]
         self._iterations += self._config.epoch_iterations
         self.monitor.check(agents, self._iterations)
         return state, agents
@@ -120,42 +128,34 @@ class Loop:
             return self.console.phase("warm-up")
         trains = self._iterations >= warm_up
         self.console.phase("training" if trains else "warm-up, then training")
-        self.programs.prepare_evaluation()
-
-    def _evaluate(self, state: RunState, agents: list[Scalars]) -> None:
-        """Add each agent's evaluation; none during warm-up, when nothing has been learned."""
-        trained = agents[0]["train/n_updates"]
-        if not (processes.primary() and self._config.episodes_per_eval and trained):
-            return
-        self.console.phase("evaluating")
-        epoch = self._iterations // self._config.epoch_iterations
-        evaluated = self.monitor.per_agent(self.programs.evaluate(state, epoch))
-        for one, measured in zip(agents, evaluated, strict=True):
-            one.update({tag: float(value) for tag, value in measured.items()})
+        if self._config.episodes_per_eval and processes.primary():
+            self.programs.prepare_evaluation()
 
     def _publish(self, state: RunState, agents: list[Scalars], seconds: float) -> None:
         """Log, call the callbacks, and agree with other processes on whether to stop."""
         whole = {**self.checkpoints.cost, "time/fps": self._config.epoch_iterations / seconds}
-        agents = [{**one, **whole} for one in agents]
+        agents = processes.from_first([{**one, **whole} for one in agents])
         self.monitor.log(self._iterations, agents)
         self._metrics = self.monitor.together(agents)
-        stop = False
+        self.evaluation.note(self._iterations, self._metrics)
+        self._reached = stop = self.evaluation.reached(self._iterations)
         for callback in self.callbacks:
-            stop |= callback(self._iterations, self._metrics, state) is False
+            answer = callback(self._iterations, self._metrics, state)
+            stop |= answer is not None and not answer
         self.interrupt.received, self._stopped = processes.any_of(self.interrupt.received, stop)
 
     def _save(self, state: RunState) -> None:
         self.console.phase("saving")
-        policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
-        items = {"state": state, "policy": policy}
-        self.checkpoints.save(self._iterations, items, _returns(self._metrics))
+        items = {"state": state, "policy": policy_of(state)}
+        progress = {**self.evaluation.progress(), "updates": self._updates}
+        self.checkpoints.save(self._iterations, items, progress)
         self._saved = self._iterations
 
     def _show(self) -> None:
         """Show rates and return: per agent, and their mean over agents that are finite."""
         fps, updates = (self._metrics[f"time/{name}"] for name in ("fps", "updates_per_second"))
         rates = float(np.nanmean(fps)), float(np.nanmean(updates))
-        returns = _returns(self._metrics)
+        returns = self.evaluation.returns
         mean = float(np.nanmean(returns)) if np.isfinite(returns).any() else None
         self.console.progress(self._iterations, rates, mean)
 
@@ -167,12 +167,15 @@ class Loop:
             megabytes = cost["checkpoint/bytes"] / 1e6
             size = f", checkpoint {megabytes:,.1f} MB in {cost['checkpoint/seconds']:.1f} s"
         without = f", without {', '.join(lost)}" if lost else ""
-        self.console.message(
-            f"done: {self._iterations:,} iterations in {self.run.directory}{without}{size}"
-        )
+        stopped = f", stop_at {self._config.stop_at:g} is reached" if self._reached else ""
+        count = f"{self._iterations:,} iterations"
+        self.console.message(f"done: {count} in {self._config.run_dir}{stopped}{without}{size}")
 
 
-def _returns(metrics: Mapping[str, Any]) -> np.ndarray:
-    """Return each agent's mean return, evaluated or else of training episodes; NaN for none."""
-    training = metrics.get("rollout/ep_rew_mean", np.nan)
-    return np.atleast_1d(metrics.get("eval/mean_reward", training))
+def _updates(run: Run) -> list[int]:
+    """Return how many gradient steps each agent has taken."""
+    config, manifest = run.config, run.manifest or {}
+    # Older checkpoints do not say it: computed as if every step had been valid.
+    vector_steps = (run.latest or 0) // config.num_envs - config.warm_up_vector_steps
+    computed = max(vector_steps, 0) * config.updates_per_vector_step
+    return manifest.get("updates") or [computed] * config.num_agents

@@ -56,9 +56,9 @@ def _size(tree: Any) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def available(device: Any) -> int | None:
-    """Return how many bytes a device has to give, or None where nobody knows."""
-    if device.platform != "cpu":
+def available(device: Any = None) -> int | None:
+    """Return how many bytes a device, or this machine, has to give; None where nobody knows."""
+    if device and device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
     limits = [_number("/proc/meminfo", "MemAvailable:", 1024), _container()]
     known = [limit for limit in limits if limit is not None]
@@ -74,7 +74,7 @@ def _container() -> int | None:
 def _number(path: str, label: str = "", unit: int = 1) -> int | None:
     """Return the number after `label` in a file of the kernel's."""
     try:
-        text = pathlib.Path(path).read_text()
+        text = pathlib.Path(path).read_text(encoding="utf-8")
         return int(text[text.index(label) + len(label) :].split()[0]) * unit
     except (OSError, ValueError, IndexError):
         return None  # not this kernel, or "max": no limit

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
+import jax
 import numpy as np
 
 from mjx_sac.config import Config, NonFiniteError
@@ -37,11 +39,16 @@ class Monitor:
         for writer, agent in zip(self._writers, run.config.population(), strict=False):
             writer.hyperparameters(agent.model_dump())
 
+    @property
+    def alive(self) -> np.ndarray:
+        """Whether each agent is still finite."""
+        return np.array([name not in self.lost for name in self._names or ("",)])
+
     def per_agent(self, raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Split metrics with an axis of agents."""
         if not self._names:
             return [raw]
-        return [{tag: x[i] for tag, x in raw.items()} for i in range(len(self._names))]
+        return [jax.tree.map(itemgetter(i), raw) for i in range(len(self._names))]
 
     def check(self, agents: list[Scalars], iterations: int) -> None:
         """Note which agents became non-finite.
@@ -83,24 +90,22 @@ class Monitor:
             writer.close()
 
 
-def scalars(raw: Mapping[str, Any], config: Config, iterations: int, seconds: float) -> Scalars:
-    """Return what one agent measured in the epoch that began at `iterations`, as floats.
+def scalars(raw: Mapping[str, Any], config: Config, updates: int, seconds: float) -> Scalars:
+    """Return what one agent measured in an epoch before which it had taken `updates`, as floats.
 
     What was not measured is left out: losses during warm-up, returns where no episode ended.
     """
-    metrics = {tag: float(value) for tag, value in raw.items()}
-    trained = round(metrics.pop("trained_vector_steps"))
-    missing: tuple[str, ...] = () if trained else ("train/", "diagnostics/")
-    if not metrics["rollout/episodes"]:
-        missing = (*missing, "rollout/ep_rew_mean", "rollout/ep_len_mean")
-    metrics = {tag: value for tag, value in metrics.items() if not tag.startswith(missing)}
-    vector_steps = (iterations + config.epoch_iterations) // config.num_envs
-    trained_so_far = max(vector_steps - config.warm_up_vector_steps, 0)
+    numbers: dict[str, Any] = jax.tree.map(float, dict(raw))
+    losses, trained = numbers.pop("losses"), round(numbers.pop("trained_vector_steps"))
+    if not numbers["rollout/episodes"]:
+        del numbers["rollout/ep_rew_mean"], numbers["rollout/ep_len_mean"]
+    new = trained * config.updates_per_vector_step
     return {
-        **metrics,
-        "train/n_updates": float(trained_so_far * config.updates_per_vector_step),
+        **(losses if trained else {}),
+        **numbers,
+        "train/n_updates": float(updates + new),
         "time/iterations_per_second": config.epoch_iterations / seconds,
-        "time/updates_per_second": trained * config.updates_per_vector_step / seconds,
+        "time/updates_per_second": new / seconds,
     }
 
 

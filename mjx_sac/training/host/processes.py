@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import time
+from collections.abc import Generator
 from typing import Any, cast
 
 import jax
@@ -19,7 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from mjx_sac.config import Config, TrainingError, UsageError, check_even_split
+from mjx_sac.config import Config, TrainingError, UsageError, check_even_split, surroundings
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.host import device
 
@@ -29,12 +30,37 @@ JOIN_SECONDS = 120
 HEARTBEAT_SECONDS = 30
 """A process that is silent for so long is given up; one whose connections close, at once."""
 
+_SETTINGS = (
+    *("jax_platforms", "jax_compilation_cache_dir", "jax_enable_preemption_service"),
+    "jax_persistent_cache_min_compile_time_secs",
+)
 _HINT = "are --num_processes and --process_id of every process right?"
 _LOST = (
     "another process of this run has ended or cannot be reached: its own last line says why; the "
     "same command in all processes resumes from the newest checkpoint"
 )
 _state: dict[str, Any] = {"joined": False, "last_words": b"", "code": 3}
+
+
+@contextlib.contextmanager
+def as_found() -> Generator[None]:
+    """Put back what `start` and `set_up` set for the whole process.
+
+    How many devices there are, and XLA's flags, are read once in a process: they stay.
+    """
+    settings = {name: jax.config.values[name] for name in _SETTINGS}
+    variables = {name: os.environ.get(name) for name in ("XLA_FLAGS", "NPROC")}
+    try:
+        yield
+    finally:
+        for name, text in variables.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if text is None else {name: text})
+        device.keep_programs_in(settings.pop("jax_compilation_cache_dir"))
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        if "handler" in _state and not surroundings.own():
+            _handle_abort(_state.pop("handler"))
 
 
 def start(config: Config) -> None:
@@ -153,6 +179,17 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     return tuple(bool(flag) for flag in anywhere)
 
 
+def from_first(value: Any) -> Any:
+    """Return process 0's `value`, which is for JSON, in every process. All must ask."""
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8) if primary() else np.zeros(0)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(text.size)))
+    room = np.zeros(1 << size.bit_length(), np.uint8)  # of few sizes: for each a program compiles
+    room[: text.size] = text
+    return json.loads(multihost_utils.broadcast_one_to_all(room)[:size].tobytes())
+
+
 def leave() -> None:
     """Part from the others when all have come here."""
     if _state["joined"]:
@@ -231,6 +268,11 @@ def _set_last_words(line: str, code: int) -> None:
     Nothing can be caught then, but a handler of the signal in that very thread runs.
     """
     _state.update(last_words=f"mjx-sac: {line}\n".encode(), code=code)
+    _state.setdefault("handler", _handle_abort(ctypes.cast(_abort, ctypes.c_void_p)))
+
+
+def _handle_abort(handler: Any) -> Any:
+    """Set C's handler of SIGABRT, and return the one before."""
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
-    libc.signal(signal.SIGABRT, ctypes.cast(_abort, ctypes.c_void_p))
+    return libc.signal(signal.SIGABRT, handler)

@@ -1,19 +1,22 @@
 """Training from Python: assemble a run, restore it, hand it to the loop."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config
+from mjx_sac.config import Config, ordinary_jax, staying, surroundings
 from mjx_sac.envs.base import Environment, spaces
-from mjx_sac.envs.host.protocol import HostEnvironment
+from mjx_sac.envs.episodes import callback_failure
+from mjx_sac.envs.host.protocol import HostEnvironment, leave_if_started_again
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.runs import checkpoint, provenance, resolve
 from mjx_sac.runs import directory as directories
+from mjx_sac.runs.best import Best
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
@@ -21,29 +24,40 @@ from mjx_sac.training.compiled.epoch import Experiment, RunState, make_experimen
 from mjx_sac.training.host import processes
 from mjx_sac.training.host.compile import Programs, without_garbage_collection
 from mjx_sac.training.host.console import Console
+from mjx_sac.training.host.evaluation import Evaluation
 from mjx_sac.training.host.interrupt import Interrupt
 from mjx_sac.training.host.loop import Callback, Loop, Result
 from mjx_sac.training.host.monitor import Monitor
 
 
+@staying()
+@processes.as_found()
+@ordinary_jax()
 def train(
     config: Config | Run,
     *,
     losses: Losses | None = None,
     networks: Networks | None = None,
-    env: Environment | HostEnvironment | None = None,
+    env: Environment | HostEnvironment | Callable[[], Any] | None = None,
     callbacks: Iterable[Callback] = (),
     overwrite: bool = False,
     fallback: bool = False,
 ) -> Result:
     """Train as `config` says, resuming the run in its directory where there is one.
 
+    A program that calls this finds its process as it was: signal handlers, environment variables,
+    loggers, JAX's configuration. What stays is what is read or imported once: JAX's devices, XLA's
+    flags, the user's modules and their place on `sys.path`. Settings of JAX's under which a run
+    would be another, such as `jax_enable_x64`, do not reach it or its callbacks. `random` and
+    NumPy's global generator are the program's to seed, if an environment draws from them.
+
     Args:
       config: hyperparameters, or the run that they are attached to already;
         `resolve({"env": "ant"})` also reads the packaged ones.
       losses: the algorithm, by default what `config.losses` names, or soft actor-critic.
       networks: actor and critics, by default that algorithm's.
-      env: the environment, by default the one that `config.env` names.
+      env: the environment, by default the one that `config.env` names. One of Gymnasium's is
+        needed many times: pass what makes it, such as `lambda: gymnasium.make("Pendulum-v1")`.
       callbacks: called after every epoch.
       overwrite: restart where a run exists.
       fallback: pass over newer checkpoints that are damaged.
@@ -57,9 +71,11 @@ def train(
       KeyboardInterrupt: Ctrl-C or SIGTERM: at once before the first epoch, after it at the end of
         an epoch, which is saved.
     """
+    leave_if_started_again()
     run = config
     if isinstance(run, Config):
         run = resolve.attach(run, overwrite=overwrite, fallback=fallback, check_env=env is None)
+    surroundings.seed_generators(run.config.seed, run.latest or 0)
     processes.start(run.config)
     primary = processes.primary()
     algorithm = loader.load(run.config)
@@ -68,35 +84,41 @@ def train(
     with console, Interrupt(console) as interrupt, lock:
         if not overwrite and tuple(directories.steps(run.directory)) != run.steps:
             # Another process has saved there since; from now on nobody else can.
-            run = resolve.attach(run.config, fallback=fallback, check_env=False)
+            there = resolve.newest(run.directory, fallback=fallback)
+            run = resolve.attach_at(run.config, run.directory, *there, check_env=False)
         console.phase(f"building {run.config.env}")
         mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
-            env = env or envs.make(run.config.env, run.config)
+            env = envs.adapt(env, run.config)
             networks = networks or algorithm.networks(run.config, env.action_size)
             experiment = make_experiment(run.config, env, networks, losses or algorithm.losses)
             programs = Programs(experiment, mesh)
         with contextlib.closing(experiment.episodes):
             run, state = checkpoint.resume(run, programs.shapes, programs.place, fallback)
+            if state and run.finished:
+                console.message(f"{run.config.run_dir} is finished: {run.finished}")
+                return Result(state, {}, experiment)
             if primary:  # only now, when nothing can be refused any more
                 damaged = [step for step in run.steps if run.latest and step > run.latest]
-                directories.prepare(run.config, run.directory, overwrite, damaged)
+                begun = run.latest or 0
+                directories.prepare(run.config, run.directory, overwrite, damaged, begun)
             _announce(run, experiment, console)
-            if state and (run.latest or 0) >= run.config.iterations:
-                return Result(state, {}, experiment)
             return _loop(run, programs, console, interrupt, tuple(callbacks), state)
 
 
 def _announce(run: Run, experiment: Experiment, console: Console) -> None:
-    """Say what is resumed, and what has changed since."""
+    """Say what is not used, what is resumed, and what has changed since."""
+    if surroundings.not_used:
+        console.message(f"settings not used in a run: {', '.join(surroundings.not_used)}")
     if run.latest is None:
         return
     changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
     fresh = "; the simulator starts new episodes" if experiment.episodes.on_host else ""
-    console.message(f"resuming {run.directory} at {run.latest:,} iterations{changes}{fresh}")
+    where = run.config.run_dir
+    console.message(f"resuming {where} at {run.latest:,} iterations{changes}{fresh}")
     if run.edited:
         console.message(
-            f"{run.config.losses} has changed since {run.directory} was saved: "
+            f"{run.config.losses} has changed since {where} was saved: "
             f"training continues with what it says now"
         )
 
@@ -118,12 +140,15 @@ def _loop(
     )
     monitor = Monitor(run, console.message, primary)
     programs.start()
-    loop = Loop(run, programs, checkpoints, monitor, console, interrupt, callbacks)
+    best = Best(run, header, console.message) if primary else None
+    evaluation = Evaluation(run, programs, monitor, console, best)
+    loop = Loop(run, programs, checkpoints, monitor, console, interrupt, callbacks, evaluation)
     try:
         return loop.train(state)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # A ValueError where an exchange between CPUs fails.
-        raise episodes.failure or processes.lost(error) or error from None
+        ours = episodes.failure or callback_failure(error) or processes.lost(error)
+        raise ours or error from None
     finally:
         monitor.close()
         checkpoints.close()

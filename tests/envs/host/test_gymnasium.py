@@ -1,6 +1,7 @@
 """What may be trained on: ids, factories, spaces; and the one line that refuses all else."""
 
 import contextlib
+import pathlib
 import subprocess
 import sys
 
@@ -9,27 +10,40 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from helpers.envs import Counter
 from helpers.gymnasium_envs import Walk
 
 from mjx_sac import envs
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
+TESTS = pathlib.Path(__file__).parents[2]
 
-def test_importing_it_leaves_gymnasiums_logger_alone():
+
+def test_gymnasiums_logger_is_silent_while_we_ask_it_alone():
     code = """if True:
         import gymnasium
-        before = gymnasium.logger.min_level
-        import mjx_sac.envs.host.gymnasium
-        assert gymnasium.logger.min_level == before
+        from helpers.gymnasium_envs import Walk, walk
+        before, levels, logger = gymnasium.logger.min_level, [], gymnasium.logger
+        class Noting(Walk):
+            def step(self, action):
+                levels.append(gymnasium.logger.min_level)
+                return super().step(action)
+        import numpy as np
+        simulator = walk(kind=Noting).simulator(1, 1000)
+        simulator.reset(0)
+        simulator.step(np.zeros((1, 1), np.float32))
+        assert len(levels) == 2 and min(levels) > logger.ERROR
+        assert logger.min_level == before
     """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=TESTS)
 
 
 def with_spaces(observation=None, action=None):
     given = {
         "observation_space": observation or Walk.observation_space,
         "action_space": action or Walk.action_space,
+        "_observation": lambda self: self.observation_space.sample(),
     }
     return type("Odd", (Walk,), given)
 
@@ -128,6 +142,9 @@ class Ordinary(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         return np.full(2, seed or 0, np.float32), {}
 
+    def step(self, action):
+        return np.zeros(2), 0.0, False, False, {}
+
 
 def test_a_factory_whose_environments_make_their_own_spaces():
     envs.register("ordinary", Ordinary)
@@ -157,8 +174,43 @@ def test_the_environment_that_shows_its_spaces_is_closed(action_space):
 
 def test_a_factory_of_vector_environments_is_refused():
     envs.register("vector", lambda: SyncVectorEnv([Walk]))
-    with pytest.raises(UsageError, match=r"^env = 'vector': returns a VectorEnv"):
+    with pytest.raises(UsageError, match=r"^env = 'vector': returns a SyncVectorEnv"):
         envs.make("vector")
+
+
+@pytest.mark.parametrize("example", [None, Walk()], ids=["the first too", "all but the first"])
+def test_one_object_for_all_is_refused(example):
+    one = Walk()
+    env = GymnasiumEnvironment("one", lambda: one, example=example)
+    with pytest.raises(UsageError, match=r"^env = 'one': returns one object again and again"):
+        env.simulator(2, 1000).reset(0)
+
+
+def test_old_gyms_spaces_are_called_that():
+    old = type("Box", (), {"__module__": "gym.spaces.box"})
+    with pytest.raises(UsageError, match=r"gym\.spaces\.box\.Box, of old Gym: import gymnasium"):
+        GymnasiumEnvironment("old", with_spaces(action=old()))
+    with pytest.raises(UsageError, match=r"a space is builtins\.tuple, none of Gymnasium: "):
+        GymnasiumEnvironment("odd", with_spaces(action=(1,)))
+
+
+@pytest.mark.parametrize("hand_over", [Walk, lambda: Walk(), lambda: gymnasium.make("Pendulum-v1")])
+def test_a_script_hands_over_what_makes_environments(hand_over):
+    env = envs.adapt(hand_over, Config(env="mine"))
+    assert (env.name, env.action_size) == ("mine", 1)
+    assert envs.adapt(env, Config()) is env
+
+
+def test_a_script_that_hands_over_one_is_helped():
+    with pytest.raises(
+        UsageError, match=r"^env = TimeLimit: is one .*: env=lambda: gymnasium\.make"
+    ):
+        envs.adapt(gymnasium.make("Pendulum-v1"), Config())
+
+
+def test_a_script_hands_over_jax_environments_either_way():
+    for hand_over in (Counter, Counter(), lambda: Counter()):
+        assert envs.adapt(hand_over, Config()).observation_size == 2
 
 
 class Many(VectorEnv):
@@ -173,6 +225,10 @@ class Many(VectorEnv):
 
     def reset(self, *, seed=None, options=None):
         return np.full((self.num_envs, 2), self.limit, np.float32), {}
+
+    def step(self, action):
+        zeros = np.zeros(self.num_envs)
+        return np.zeros((self.num_envs, 2)), zeros, zeros, zeros, {}
 
 
 class Stubborn(Many):

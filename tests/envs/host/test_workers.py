@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.gymnasium_envs import Parts, Walk, in_worker, walk
+from helpers.gymnasium_envs import Chancy, Parts, Walk, in_worker, walk
 
 from mjx_sac.config import Config
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
@@ -30,9 +30,13 @@ ASYNC = Config(vectorization="async")
 )
 def test_an_action_is_held_until_the_episode_ends(ends_at, limit, steps, flags):
     """As on the device: no step is taken beyond the limit."""
-    env = Walk(ends_at=ends_at)
-    config = Config(action_repeat=3)
-    simulator = GymnasiumEnvironment("walk", lambda: env, config).simulator(1, limit)
+    made = []
+
+    def make():
+        made.append(Walk(ends_at=ends_at))
+        return made[-1]
+
+    simulator = GymnasiumEnvironment("walk", make, Config(action_repeat=3)).simulator(1, limit)
     simulator.reset(0)
     first, last = (simulator.step(np.zeros((1, 1), np.float32)) for _ in range(2))
     assert [int(first.steps[0]), int(last.steps[0])] == steps
@@ -40,7 +44,7 @@ def test_an_action_is_held_until_the_episode_ends(ends_at, limit, steps, flags):
     assert not first.terminated[0]
     assert not first.truncated[0]
     assert (bool(last.terminated[0]), bool(last.truncated[0])) == (flags == "T", flags == "C")
-    assert env.total == sum(steps)
+    assert made[1].total == sum(steps)
     assert last.observation.tolist() == [[0, sum(steps)]]
     assert last.current.tolist() == [[1, 0]]
 
@@ -157,10 +161,11 @@ simulator.close()
 @pytest.mark.parametrize("fault", ["hang", "hang_holding_the_lock"])
 def test_a_hanging_worker_does_not_outlive_a_killed_trainer(fault, start):
     process = start(f"""
-simulator = walk("async", fault={fault}, at=(1,)).simulator(2, 1000)
+simulator = walk("async", fault={fault}, at=(2,)).simulator(2, 1000)
 simulator.reset(0)
 print("ready", flush=True)
-simulator.step(np.zeros((2, 1), np.float32))
+for _ in range(2):
+    simulator.step(np.zeros((2, 1), np.float32))
 """)
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)  # they hang
@@ -180,12 +185,13 @@ def test_an_environment_that_never_answers_ends_the_run(vectorization, fault, wh
 import jax, jax.numpy as jnp
 from mjx_sac.config import Config
 from mjx_sac.envs.host.callbacks import HostEpisodes
-episodes = HostEpisodes(walk("{vectorization}", fault={fault}, at=(1,)), 2, Config())
+episodes = HostEpisodes(walk("{vectorization}", fault={fault}, at=(2,)), 2, Config())
 state = episodes.refill(episodes.init(), jax.random.PRNGKey(0))
 print("ready", flush=True)
 episodes.thread.timeout = 0.5
 try:
-    jax.block_until_ready(episodes.step(state, jnp.zeros((2, 1))))
+    for _ in range(2):
+        state, _ = jax.block_until_ready(episodes.step(state, jnp.zeros((2, 1))))
 except jax.errors.JaxRuntimeError:
     print(episodes.failure)
 episodes.close()
@@ -197,6 +203,87 @@ episodes.close()
     assert err == ""
     assert process.returncode == 0
     assert_gone(children)
+
+
+def asked(seed):
+    """Return what an environment that draws from everything there is returns in two processes."""
+    simulator = walk("async", kind=Chancy).simulator(2, 1000)
+    first = simulator.reset(seed)
+    second = simulator.step(np.zeros((2, 1), np.float32)).observation
+    simulator.close()
+    return np.concatenate([first, second])
+
+
+def test_workers_draw_the_same_from_every_source():
+    one, two, other = asked(3), asked(3), asked(7)
+    np.testing.assert_array_equal(one, two)
+    assert (one != other).all()
+    assert len(np.unique(one)) == one.size, "environments and steps differ"
+
+
+@pytest.mark.parametrize("way", ["closed", "killed", "hangs"])
+def test_programs_of_environments_end_with_the_trainer(way, tmp_path, start):
+    """And do not keep its output open, for which `train | tail` would wait."""
+    process = start(f"""
+fault = {"in_worker(0, hang_holding_the_lock)" if way == "hangs" else None}
+env = walk("async", kind=Owner, folder={str(tmp_path)!r}, fault=fault, at=(1,))
+simulator = env.simulator(1, 9)
+simulator.reset(0)
+print("ready", flush=True)
+if {way == "killed"}:
+    os.kill(os.getpid(), signal.SIGKILL)
+if {way == "hangs"}:
+    import threading
+    threading.excepthook = lambda *_: None
+    threading.Thread(target=simulator.step, args=(np.zeros((1, 1)),), daemon=True).start()
+    time.sleep(0.5)
+    simulator.kill()
+else:
+    simulator.close()
+""")
+    out, err = process.communicate(timeout=20)
+    assert out == "ready\n"
+    assert "Traceback" not in err
+    assert_gone([int((tmp_path / "program").read_text())])
+    assert (tmp_path / "closed").exists() == (way == "closed")
+
+
+def test_workers_that_hang_as_they_close_are_killed(caplog):
+    class Stuck(Walk):
+        def close(self):
+            if multiprocessing.parent_process():
+                time.sleep(1000)
+
+    simulator = walk("async", kind=Stuck).simulator(2, 1000)
+    simulator.reset(0)
+    children = multiprocessing.active_children()
+    began = time.monotonic()
+    simulator.close()
+    assert time.monotonic() - began < 6, "one deadline for all"
+    assert "environment 0, 1 had not closed after 3 seconds" in caplog.text
+    assert_gone([child.pid for child in children])
+
+
+def test_a_script_without_a_main_guard_gets_one_line(tmp_path, start):
+    script = tmp_path / "script.py"
+    script.write_text("""
+import multiprocessing, sys
+import numpy as np
+from helpers.gymnasium_envs import walk
+from mjx_sac.config import Config, UsageError
+if multiprocessing.parent_process():
+    from mjx_sac.training.host.train import train
+    train(Config(env="nothing"))  # which the script, started again, would run
+try:
+    walk("async").simulator(2, 1000).reset(0)
+except UsageError as error:
+    print(error)
+""")
+    env = {**os.environ, "PYTHONPATH": str(TESTS)}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True)
+    assert done.stdout.startswith("vectorization = 'async': every worker begins to run your script")
+    assert "__name__ == '__main__'" in done.stdout
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
 
 
 def test_too_many_workers_for_the_system_end_with_the_trainer(start):

@@ -95,8 +95,9 @@ def test_a_reset_that_is_not_finite_spoils_nothing():
 
 def test_environments_that_start_together_start_apart():
     experiment = make_experiment(num_envs=64, reset_pool_size=2, log_interval=64)
-    state, _ = run_epoch(experiment)
+    state, metrics = run_epoch(experiment)
     assert len(np.unique(state.episodes.env.observation[:, 0])) == 64
+    assert float(metrics["health/reset_pool_uses"]) == 0.0, "none ended"
 
 
 def test_the_epoch_reports_the_episodes_that_ended(epochs):
@@ -104,6 +105,7 @@ def test_the_epoch_reports_the_episodes_that_ended(epochs):
     # 16 three each, after 24 four.
     _, states, metrics, *_ = epochs
     assert [int(m["rollout/episodes"]) for m in metrics] == [4, 8, 4, 8]
+    assert [float(m["health/reset_pool_uses"]) for m in metrics] == [0.5, 1, 0.5, 1], "of 8 states"
     assert [float(m["rollout/ep_rew_mean"]) for m in metrics] == [10.0] * 4
     assert [float(m["rollout/ep_len_mean"]) for m in metrics] == [5.0] * 4
     assert [int(m["replay/size"]) for m in metrics] == [32, 64, 64, 64], "the buffer holds 64"
@@ -135,3 +137,9 @@ def test_several_updates_per_iteration_and_less_than_one():
         experiment = make_experiment(updates_per_iteration=ratio, warm_up_steps=0, log_interval=4)
         state, _ = run_epoch(experiment)
         assert int(state.train.critic_optimizer[0].count) == updates
+
+
+def test_a_discount_of_zero_is_no_termination():
+    """What is stored is what happened: the run may resume with another discount."""
+    state, _ = run_epoch(make_experiment(env=Counter(ends_at=2), discount=0.0))
+    np.testing.assert_array_equal(state.replay.terminated[:8, 0], [False, True] * 4)

@@ -39,3 +39,32 @@ def test_describe_sees_a_small_deviation_of_large_values():
     values = metrics.describe("q", 10_000.0 + jnp.tile(jnp.array([0.0, 1.0]), (1, 128)))
     found = [values["q_mean"][0], values["q_std"][0]]
     np.testing.assert_allclose(found, [10_000.5, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.bool_, jnp.bfloat16])
+def test_every_real_type_is_measured_as_a_float(kind):
+    rows = jnp.array([0, 1, 1, 1], kind)
+    packed = stacked({"one": rows[1], "rows": rows})
+    found = metrics.unpack(metrics.reduce_over_time(metrics.summarize_rows(packed)))
+    assert {x.dtype for x in found.values()} == {jnp.dtype(jnp.float32)}
+    assert (found["one"], found["rows_mean"], found["rows_min"]) == (1.0, 0.75, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rollout/episodes": jnp.float32(1)}, "'rollout/episodes': such names are the trainer's"),
+        ({"train/n_updates": jnp.float32(1)}, "train/n_updates"),
+        ({3: jnp.float32(1)}, "metric 3"),
+        ({"q": jnp.zeros(4), "q_max": jnp.float32(1)}, "'q_max': array 'q' is logged as that too"),
+        ({"q": jnp.zeros((4, 0))}, "'q' is float32[4, 0]: make it a real scalar"),
+        ({"q": jnp.zeros(3)}, "the batch's 4 rows"),
+        ({"q": jnp.complex64(1)}, "'q' is complex64[]"),
+        ({"q": jax.random.key(0)}, "'q' is key<"),
+        ({"q": [1.0, 2.0]}, "'q' is list[]"),
+    ],
+)
+def test_a_metric_that_cannot_be_logged_is_named(wrong, words):
+    fine = {"penalty": jnp.float32(1), "train/rows": jnp.zeros((4, 2, 3)), "low_min": jnp.int32(1)}
+    assert metrics.problem(fine, 4) is None
+    assert words in str(metrics.problem({**fine, **wrong}, 4))

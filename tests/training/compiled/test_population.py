@@ -26,7 +26,7 @@ SEEDS = (3, 4, 5)
 
 def leaves(state, agent=None):
     """Everything that an agent has for itself, by name."""
-    own = state.replace(warm_up_left=None, hyperparameters={})
+    own = state.replace(warm_up_left=None, since_update=None, hyperparameters={})
     return {name: np.asarray(x if agent is None else x[agent]) for name, x in named_leaves(own)}
 
 
@@ -115,6 +115,14 @@ def test_no_agent_learns_while_all_warm_up():
     run(state)
     jax.effects_barrier()
     assert updates
+
+
+def test_all_agents_share_what_decides_about_updates():
+    experiment = make_experiment(num_seeds=3, updates_per_iteration=1 / 8)
+    before = jax.eval_shape(population.init(experiment))
+    after, _ = jax.eval_shape(population.epoch(experiment), before)
+    for state in (before, after):
+        assert state.warm_up_left.shape == state.since_update.shape == ()
 
 
 def test_the_replay_buffers_are_updated_in_place():

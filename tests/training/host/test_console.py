@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from mjx_sac.training.host import console as console_lib
 from mjx_sac.training.host.console import Console
 
@@ -41,6 +43,65 @@ def test_a_long_phase_has_heartbeats(capsys, monkeypatch):
             assert time.monotonic() < deadline
             time.sleep(0.05)
             out += capsys.readouterr().out
+
+
+class Failing(io.StringIO):
+    """A stream whose `what` raises `error`."""
+
+    def __init__(self, what, error):
+        super().__init__()
+        self.what, self.error, self.calls = what, error, 0
+
+    def fail(self, what):
+        if what == self.what:
+            self.calls += 1
+            raise self.error
+
+    def write(self, text):
+        self.fail("write")
+        return super().write(text)
+
+    def flush(self):
+        self.fail("flush")
+
+    def isatty(self):
+        self.fail("isatty")
+        return True
+
+
+ERRORS = [OSError(28, "No space left"), ValueError("closed file"), RuntimeError("reentrant call")]
+
+
+@pytest.mark.parametrize("terminal", [None, True])
+@pytest.mark.parametrize("what", ["write", "flush", "isatty"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_cannot_be_shown_ends_nothing(monkeypatch, what, error, terminal):
+    monkeypatch.setattr(sys, "stdout", Failing(what, error))
+    with Console(100, terminal=terminal) as console:
+        console.phase("training")
+        console.progress(50, (10.0, 10.0), 1.5)
+        console.message("a line")
+    console_lib.print_line("another")
+    assert sys.stdout.calls or terminal
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_no_stream_at_all_ends_nothing(monkeypatch, stream):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", stream and closed)
+    with Console(100) as console:
+        console.message("a line")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_what_a_stream_lacks_is_a_question_mark(monkeypatch, encoding):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", out)
+    with Console(100) as console:  # lines, for the bar has such characters
+        console.message("\u2501 and \N{GREEK SMALL LETTER ALPHA}")
+    assert out.buffer.getvalue().decode(encoding) == "[00:00] ? and ?\n"
 
 
 def test_a_quiet_console_shows_nothing(capsys):

@@ -4,9 +4,13 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
+from mjx_sac.config import UsageError
 from mjx_sac.training.host import device
+
+FORCED = "--xla_force_host_platform_device_count=3"
 
 
 def run(code, **environment):
@@ -43,6 +47,41 @@ def test_another_device_than_the_one_in_use_is_refused(tmp_path):
         "try: device.set_up('gpu')\nexcept Exception as error: print(type(error).__name__, error)"
     )
     assert "already runs on cpu" in run(code, XDG_CACHE_HOME=str(tmp_path))
+
+
+def test_all_but_the_devices_is_put_back(tmp_path):
+    code = (
+        "import os\nbefore = dict(os.environ), dict(jax.config.values)\n"
+        "from mjx_sac.training.host import processes\n"
+        "with processes.as_found(): device.set_up('cpu', deterministic=True, num_devices=2)\n"
+        "print(before[0] == dict(os.environ), jax.device_count())\n"
+        "print([x for x, y in before[1].items() if jax.config.values[x] != y])"
+    )
+    lines = run(code, XDG_CACHE_HOME=str(tmp_path), XLA_FLAGS=FORCED).splitlines()
+    assert lines == ["True 3", "[]"]
+
+
+def test_a_cache_that_cannot_be_written_to_is_not_used(tmp_path):
+    (tmp_path / "file").touch()
+    code = "device.set_up('cpu'); print(jax.config.jax_compilation_cache_dir)"
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        assert run(code, **{name: str(tmp_path / "file" / "cache")}) == "None"
+
+
+def test_flags_that_xla_does_not_know_are_one_line():
+    code = "try: device.set_up('cpu')\nexcept Exception as error: print(error)"
+    out = run(code, XLA_FLAGS="--xla_nonsense")
+    assert out.startswith("device = 'cpu': XLA refuses XLA_FLAGS (Unknown flag")
+    assert "\n" not in out
+
+
+def test_deterministic_kernels_after_others_are_refused(monkeypatch):
+    jax.devices()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(UsageError, match=r"deterministic = True: .* start a new one"):
+        device.set_up("auto", deterministic=True)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    device.set_up("auto", deterministic=True)
 
 
 @pytest.mark.skipif(device.cores() < 2, reason="one core")

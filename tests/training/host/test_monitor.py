@@ -13,10 +13,11 @@ from mjx_sac.training.host import monitor
 from mjx_sac.training.host.monitor import Monitor
 
 RAW = {
-    "train/critic_loss": 1.0, "diagnostics/q_mean": 2.0, "rollout/episodes": 3,
+    "losses": {"train/critic_loss": 1.0, "penalty": 2.0}, "rollout/episodes": 3,
     "rollout/ep_rew_mean": 4.0, "rollout/ep_len_mean": 5.0, "replay/size": 6,
     "health/nonfinite_parameters": 0, "trained_vector_steps": 8,
 }  # fmt: skip
+SCALARS = monitor.scalars(RAW, make_config(), updates=0, seconds=1.0)
 
 
 def make_monitor(directory, warnings, **config):
@@ -26,16 +27,19 @@ def make_monitor(directory, warnings, **config):
 
 def test_updates_are_counted_and_timed():
     # 32 iterations in epochs of 8 vector steps of 4 environments; the first epoch warms up.
-    found = monitor.scalars(RAW, make_config(), iterations=32, seconds=0.5)
-    assert found["train/n_updates"] == 32
+    found = monitor.scalars(RAW, make_config(), updates=32, seconds=0.5)
+    assert found["train/n_updates"] == 64
     assert found["time/iterations_per_second"] == 64
     assert found["time/updates_per_second"] == 64
+    assert (found["train/critic_loss"], found["penalty"]) == (1.0, 2.0)
     assert "trained_vector_steps" not in found
 
 
 def test_what_was_not_measured_is_left_out():
-    raw = {**RAW, "trained_vector_steps": 0, "rollout/episodes": 0}
-    found = monitor.scalars(raw, make_config(), iterations=0, seconds=1.0)
+    """Whatever a loss calls its metrics: in an epoch without gradient steps they are NaN."""
+    nothing = dict.fromkeys(RAW["losses"], math.nan)
+    raw = {**RAW, "losses": nothing, "trained_vector_steps": 0, "rollout/episodes": 0}
+    found = monitor.scalars(raw, make_config(), updates=0, seconds=1.0)
     assert set(found) == {
         "rollout/episodes", "replay/size", "health/nonfinite_parameters", "train/n_updates",
         "time/iterations_per_second", "time/updates_per_second",
@@ -52,7 +56,7 @@ def test_what_was_not_measured_is_left_out():
     ],
 )
 def test_why_an_agent_cannot_continue(changes, words):
-    found = monitor.problem({**RAW, **changes}, 64)
+    found = monitor.problem({**SCALARS, **changes}, 64)
     assert found is None if words is None else words in found
 
 
@@ -68,7 +72,7 @@ def test_a_single_agent_logs_into_the_runs_directory(tmp_path):
 def test_lost_agents_are_named_once_and_log_no_more(tmp_path):
     warnings = []
     several = make_monitor(tmp_path, warnings, num_seeds=2)
-    good, bad = dict(RAW), {**RAW, "train/critic_loss": math.nan}
+    good, bad = dict(SCALARS), {**SCALARS, "train/critic_loss": math.nan}
     for iterations in (32, 64):
         several.check([good, bad], iterations)
         several.log(iterations, [good, bad])

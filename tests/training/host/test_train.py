@@ -16,9 +16,11 @@ from helpers.envs import Counter
 from helpers.runs import COUNTER, flags, make_config, scalars
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mjx_sac import load_policy
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.losses import Losses, actor_loss, critic_loss
-from mjx_sac.runs.directory import steps
+from mjx_sac.runs import array_store
+from mjx_sac.runs.directory import checkpoint_path, steps
 from mjx_sac.runs.resolve import resolve
 from mjx_sac.training.host import train
 
@@ -118,11 +120,15 @@ def test_a_finished_run_says_so_and_starts_nothing(finished, capsys):
     assert sorted(directory.iterdir()) == before
 
 
-def test_a_finished_run_is_returned(finished):
+def test_a_finished_run_is_returned_and_nothing_is_written(finished, capsys):
     directory, result = finished
+    files = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != "lock"}
     again = train.train(make_config(logdir=str(directory)))
     same(result, again)
     assert not again.metrics
+    assert "is finished: 128 of 128 iterations are done" in capsys.readouterr().out
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    assert {path.name for path in directory.iterdir()} <= {path.name for path in files} | {"lock"}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +177,47 @@ def test_max_to_keep_and_checkpoint_interval(tmp_path):
     intervals = {"iterations": 256, "checkpoint_interval": 64, "max_to_keep": 2}
     train.train(make_config(logdir=str(tmp_path), **intervals))
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [192, 256]
+
+
+def test_evaluation_has_its_own_interval_and_the_best_is_kept(tmp_path):
+    """A run that stops between evaluations resumes as if it had not; the return is always 10."""
+    config = make_config(logdir=str(tmp_path), iterations=192, eval_interval=80)
+    train.train(config, callbacks=[lambda iterations, *_: iterations < 128])
+    manifest = array_store.manifest(checkpoint_path(tmp_path, 128) / "state")
+    assert (manifest["returns"], manifest["evaluated"], manifest["updates"]) == ([10.0], 96, [96])
+    result = train.train(config)
+    curves = scalars(tmp_path)
+    for tag in ("eval/mean_reward", "time/eval_share"):
+        assert list(curves[tag]) == [96, 160, 192], tag
+    assert list(curves["train/n_updates"].values()) == [0, 32, 64, 96, 128, 160]
+    assert result.metrics["eval/mean_reward"] == 10.0
+    best, newest = load_policy(tmp_path, "best"), load_policy(tmp_path, 96)
+    assert (best.iterations, newest.iterations) == (96, 96)
+    jax.tree.map(np.testing.assert_array_equal, best.actor_params, newest.actor_params)
+    jax.tree.map(np.testing.assert_array_equal, best.normalizer, newest.normalizer)
+
+
+def test_stop_at_ends_the_run_and_a_higher_one_resumes_it(tmp_path, capsys):
+    """The return is always 10."""
+    command = ("train", *flags(logdir=tmp_path, iterations=96), "--stop_at")
+    for words in ("done: 64 iterations", "is finished: at 64 iterations its return has reached"):
+        code, out, _ = run(capsys, *command, "10")
+        assert code == 0
+        assert words in out
+        assert "stop_at 10" in out
+        assert steps(tmp_path)[-1] == 64
+    code, out, _ = run(capsys, *command, "11")
+    assert (code, steps(tmp_path)[-1]) == (0, 96)
+    assert "stop_at 10.0 -> 11.0" in out
+
+
+def test_what_a_callback_returns_ends_the_run_if_it_is_false(tmp_path):
+    """But None, which is what a function without `return` returns."""
+    for number, answer in enumerate((np.bool_(False), jnp.bool_(False), 0), 1):
+        train.train(make_config(logdir=str(tmp_path)), callbacks=[lambda *_, x=answer: x])
+        assert steps(tmp_path)[-1] == 32 * number, answer
+    train.train(make_config(logdir=str(tmp_path), iterations=160), callbacks=[lambda *_: None])
+    assert steps(tmp_path)[-1] == 160
 
 
 def test_a_callback_sees_every_epoch_and_can_end_the_run(tmp_path):
