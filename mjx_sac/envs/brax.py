@@ -37,12 +37,12 @@ class BraxEnvironment:
             raise UsageError(f"env: observations are a dictionary without 'state' ({found})")
         shape = _observation(state).shape
         if len(shape) != 1:
-            raise UsageError(f"env: observations have shape {shape}; only flat ones can be used")
+            wanted = "flat ones of one environment, without a batch axis"
+            raise UsageError(f"env: observations have shape {shape}: only {wanted}, can be used")
         info = getattr(state, "info", None) or {}
         if own := [key for key in info if key.endswith(("first_obs", "first_state"))]:
-            raise UsageError(
-                f"env: resets itself (info[{own[0]!r}]): return it without that wrapper"
-            )
+            problem = f"resets itself (info[{own[0]!r}])"
+            raise UsageError(f"env: {problem}: return it without that wrapper")
         self._truncates = "truncation" in info
         # Its own, that of a wrapper which lies deeper, or that of Playground's configuration.
         config = getattr(self.env, "_config", None)
@@ -81,11 +81,6 @@ def _unwrapped(env: Any) -> tuple[Any, int | None]:
             repeat = own["action_repeat"]
             raise UsageError(f"env: {name} repeats actions: leave it to --action_repeat {repeat}")
         env, limit = env.env, own.get("episode_length", limit)
-    inner = env
-    while inner := getattr(inner, "__dict__", {}).get("env"):
-        if "VmapWrapper" in type(inner).__name__:
-            problem = f"{type(inner).__name__} gives it a batch axis: return one environment"
-            raise UsageError(f"env: {problem}")
     return env, limit
 
 

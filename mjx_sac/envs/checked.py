@@ -3,14 +3,14 @@
 # pyright: basic
 import contextlib
 import inspect
-import operator
-from collections.abc import Iterator
+import numbers
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mjx_sac.config import UsageError, with_line
+from mjx_sac.config import UsageError, ordinary_jax, with_line
 from mjx_sac.envs.base import Environment, physics_precision, reset_shape
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.types import Key, Step
@@ -26,13 +26,14 @@ def adapt(name: str, env: Any) -> "CheckedEnvironment":
         return env
     # Look at the type: Brax's `observation_size` is a property that would run a reset.
     brax = ("unwrapped", "observation_size", "action_size")
-    with _one_line(name, env, "reset"):
+    # The environment's modules may have changed JAX's settings.
+    with ordinary_jax(), _one_line(name, env, "reset"):
         if all(hasattr(type(env), attribute) for attribute in brax):
             env = BraxEnvironment(env)
         if not isinstance(env, Environment):
             needed = "it needs observation_size, action_size, reset, step"
             raise UsageError(f"env = {name!r}: {type(env).__name__} is no environment: {needed}")
-    return CheckedEnvironment(name, env)
+        return CheckedEnvironment(name, env)
 
 
 class CheckedEnvironment:
@@ -75,20 +76,18 @@ class CheckedEnvironment:
 
     def _size(self, field: str) -> int:
         value = getattr(self._env, field)
-        with contextlib.suppress(TypeError):
-            if operator.index(value) > 0:
-                return operator.index(value)
-        raise self._wrong(f"{field} is {value!r}: make it a whole number above 0")
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise self._wrong(f"{field} is {value!r}: make it a whole number above 0")
+        return int(value)
 
     def _wrong(self, problem: str) -> UsageError:
         return UsageError(f"{self._label}: {problem}")
 
     def _trace_reset(self, key: Key) -> Any:
         state = self._env.reset(key)
-        leaves = self._leaves("reset", state)
-        self._structure = jax.tree.structure(state)
-        self._dtypes = [(x.shape, x.dtype) for x in leaves]
-        self._keys = [jax.random.key_impl(x) if _is_key(x.dtype) else None for x in leaves]
+        leaves = self._leaves("reset", state).values()
+        self._structure, self._types = jax.tree.structure(state), [jax.typeof(x) for x in leaves]
+        self._keys = [jax.random.key_impl(x) if _is_key(x) else None for x in leaves]
         return self._stored("reset", leaves)
 
     def _trace_step(self, state: Any, action: jax.Array) -> tuple[Any, Step]:
@@ -104,19 +103,17 @@ class CheckedEnvironment:
             wanted = f"mjx_sac.types.Step({', '.join(Step._fields)})"
             raise self._wrong(f"step returns a {type(step).__name__} as second: make it {wanted}")
         state = self._stored("step", self._alike(new))
-        numbers = [self._numbers(field, getattr(step, field)) for field in Step._fields]
-        types = (jnp.float32, jnp.float32, bool, bool)
-        return state, Step(*map(jnp.asarray, numbers, types))
+        values = [self._numbers(f"step: Step.{name}", getattr(step, name)) for name in Step._fields]
+        return state, Step(*map(jnp.asarray, values, (jnp.float32, jnp.float32, bool, bool)))
 
-    def _leaves(self, method: str, state: Any) -> list[jax.Array]:
-        """Return the arrays of a state, never with weak types, which would be traced again."""
-        leaves = []
-        for path, x in jax.tree.leaves_with_path(state):
-            x = _array(x)
+    def _leaves(self, method: str, state: Any) -> dict[str, jax.Array]:
+        """Return a state's arrays, never with weak types, which would be traced again."""
+        leaves = {}
+        for path, value in jax.tree.leaves_with_path(state):
+            name, x = f"state{jax.tree_util.keystr(path)}", _array(value)
             if x is None:
-                where = f"{method}: state{jax.tree_util.keystr(path)}"
-                raise self._wrong(f"{where} is no array: a state is a pytree of arrays")
-            leaves.append(x if _is_key(x.dtype) else jnp.asarray(x, x.dtype))
+                raise self._wrong(f"{method}: {name} is no array: a state is a pytree of arrays")
+            leaves[name] = x if _is_key(x) else jnp.asarray(x, x.dtype)
         return leaves
 
     def _alike(self, state: Any) -> list[jax.Array]:
@@ -126,41 +123,33 @@ class CheckedEnvironment:
             raise self._wrong(
                 "state has another structure after step than after reset: make it one"
             )
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
-        for path, x, (shape, dtype) in zip(paths, leaves, self._dtypes, strict=True):
-            if x.shape != shape:
-                change = f"has shape {x.shape} after step, {shape} after reset"
-            elif not _becomes(x.dtype, dtype):
-                change = f"is {x.dtype} after step, {dtype} after reset"
-            else:
-                continue
-            raise self._wrong(f"state{path} {change}: make them equal")
-        return [
-            x if _is_key(dtype) else jnp.asarray(x, dtype)
-            for x, (_, dtype) in zip(leaves, self._dtypes, strict=True)
-        ]
+        for (name, x), first in zip(leaves.items(), self._types, strict=True):
+            if x.shape != first.shape or not _becomes(x.dtype, first.dtype):
+                change = f"is {jax.typeof(x)} after step, {first} after reset"
+                raise self._wrong(f"{name} {change}: make them equal")
+            leaves[name] = x if _is_key(x) else jnp.asarray(x, first.dtype)
+        return [*leaves.values()]
 
-    def _stored(self, method: str, leaves: list[jax.Array]) -> Any:
+    def _stored(self, method: str, leaves: Iterable[jax.Array]) -> Any:
         """Return the state with raw keys, if it has an observation."""
-        raw = [jax.random.key_data(x) if _is_key(x.dtype) else x for x in leaves]
-        state = jax.tree.unflatten(self._structure, raw)
+        raw = [jax.random.key_data(x) if _is_key(x) else x for x in leaves]
+        state, name = jax.tree.unflatten(self._structure, raw), f"{method}: state.observation"
         observation = getattr(state, "observation", None)
         if not isinstance(observation, jax.Array):
-            found = f"{method}: its state, a {type(state).__name__}, has no array `observation`"
-            raise self._wrong(f"{found}: mjx_sac.envs.base.State has one")
-        self._numbers("observation", observation, f"{method}: state.observation")
+            raise self._wrong(f"{name} is {type(observation).__name__}: make it an array")
+        self._numbers(name, observation)
         return state
 
-    def _numbers(self, field: str, value: Any, where: str | None = None) -> jax.Array:
+    def _numbers(self, name: str, value: Any) -> jax.Array:
         """Return a field of `Step`, or a state's observation, in the shape it must have."""
-        shape = (self.observation_size,) if field == "observation" else ()
-        x, where = _array(value), where or f"step: Step.{field}"
+        shape = (self.observation_size,) if name.endswith("observation") else ()
+        x = _array(value)
         if x is None or not _is_real(x.dtype):
             found = type(value).__name__ if x is None else x.dtype
-            raise self._wrong(f"{where} is {found}: make it an array of numbers")
+            raise self._wrong(f"{name} is {found}: make it an array of numbers")
         if x.shape != shape and (shape or x.size != 1):
             announced = f", and observation_size {self.observation_size}" if shape else ""
-            raise self._wrong(f"{where} has shape {x.shape}{announced}: make it {shape}")
+            raise self._wrong(f"{name} has shape {x.shape}{announced}: make it {shape}")
         return x.reshape(shape)
 
 
@@ -185,8 +174,8 @@ def _array(x: Any) -> jax.Array | None:
         return None
 
 
-def _is_key(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
+def _is_key(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _is_real(dtype: Any) -> bool:
@@ -194,8 +183,6 @@ def _is_real(dtype: Any) -> bool:
 
 
 def _becomes(new: Any, old: Any) -> bool:
-    """Return whether `old` can take the numbers of `new`: no fractions as integers, no keys."""
-    real = _is_real(new) and _is_real(old)
-    return new == old or (
-        real and (jnp.issubdtype(old, jnp.inexact) or not jnp.issubdtype(new, jnp.inexact))
-    )
+    """Return whether `old` can take numbers of type `new`: integers take no fractions."""
+    rounds = jnp.issubdtype(new, jnp.floating) and not jnp.issubdtype(old, jnp.floating)
+    return new == old or (_is_real(new) and _is_real(old) and not rounds)

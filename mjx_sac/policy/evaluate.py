@@ -59,6 +59,7 @@ def evaluate_policies(
     play = jax.jit(partial(evaluate, experiment, episodes=at_once, deterministic=deterministic))
     keys = jax.random.split(jax.random.PRNGKey(seed), -(-episodes // at_once))
 
+    @ordinary_jax()  # again: the environment's modules may have changed it
     def play_all(policy: Policy) -> dict[str, np.ndarray]:
         parts = [jax.device_get(play(policy.actor_params, policy.normalizer, key)) for key in keys]
         return jax.tree.map(lambda *values: np.concatenate(values)[:episodes], *parts)

@@ -123,7 +123,7 @@ def test_a_time_limit_under_ones_own_wrapper_is_a_truncation():
     ("wrap", "words"),
     [
         (lambda env: Own(wrappers.AutoResetWrapper(env)), r"resets itself \(info\['first_obs'\]\)"),
-        (lambda env: Own(wrappers.VmapWrapper(env)), "VmapWrapper gives it a batch axis"),
+        (lambda env: Own(wrappers.VmapWrapper(env, 3)), r"have shape \(3, 1\).*batch axis"),
         (lambda env: wrappers.EpisodeWrapper(env, 5, 4), "leave it to --action_repeat 4"),
         (
             lambda env: wrappers.DomainRandomizationVmapWrapper(env, lambda sys: (sys, None)),

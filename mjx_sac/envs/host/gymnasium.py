@@ -12,6 +12,7 @@ import math
 import traceback
 import weakref
 from collections.abc import Callable
+from concurrent.futures import wait
 from functools import partial
 from typing import Any
 
@@ -22,9 +23,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.envs.host import autoreset
-from mjx_sac.envs.host.checked import CheckedEnv, close, layers, parts, quiet
-from mjx_sac.envs.host.protocol import BrokenEnvironmentError
-from mjx_sac.envs.host.workers import WorkerVectorEnv
+from mjx_sac.envs.host.checked import CheckedEnv, close, in_turn, layers, parts, quiet
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError, warn
+from mjx_sac.envs.host.workers import CLOSING, WorkerVectorEnv
 
 MAX_OBSERVATION_SIZE = 10_000
 """Numbers in a flat observation. Larger ones are images, for which there is no network here."""
@@ -53,13 +54,23 @@ class GymnasiumEnvironment:
 
     def _try(self, example: Any) -> None:
         self._refuse_again(example)
-        try:
+        seconds = self._config.env_start_timeout
+
+        def look() -> None:
             with quiet():
                 self._look_at(example)
+
+        looking, closing = in_turn(look, partial(close, example, "the environment"))
+        try:
+            looking.result(seconds)
         except BrokenEnvironmentError as error:
             raise self._error(str(error)) from error
+        except TimeoutError:
+            problem = f"gave no answer within env_start_timeout = {seconds:g} seconds"
+            raise self._error(problem) from None
         finally:
-            close(example, "the environment")
+            if not wait([closing], CLOSING).done:
+                warn(f"the environment had not closed after {CLOSING:g} seconds")
 
     def _look_at(self, example: Any) -> None:
         if isinstance(example, VectorEnv) or hasattr(example, "step_wait"):
@@ -159,7 +170,7 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
 
     def __init__(self, name: str, spec: Any, config: Config) -> None:
         """Pass `config.episode_length` on where it is shorter than the time limit in `spec`."""
-        self.name, self._spec, self._made = name, spec, []
+        self.name, self._spec, self._config, self._made = name, spec, config, []
         if config.action_repeat > 1:
             problem = f"{name!r} steps all its environments at once: leave it at 1"
             raise UsageError(f"action_repeat = {config.action_repeat}: {problem}")

@@ -131,6 +131,7 @@ class WorkerVectorEnv(AsyncVectorEnv):
 
     def kill(self) -> None:
         """Kill at once, from any thread: a worker that hangs answers no request to end."""
+        self.closed = True  # nothing is left to do when Python ends and deletes this
         for process in self._started():
             process.kill()
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -120,5 +120,7 @@ def reduce_over_time(packed: Packed, where: Bool[Array, " n"] | None = None) -> 
     low = jnp.min(packed.scalars, axis=0, initial=jnp.inf, where=mask)
     high = jnp.max(packed.scalars, axis=0, initial=-jnp.inf, where=mask)
     mean = jnp.mean(packed.scalars, axis=0, where=mask)
-    ends = np.array([(name.endswith("_min"), name.endswith("_max")) for name in packed.names])
-    return packed.replace(scalars=jnp.where(ends[:, 0], low, jnp.where(ends[:, 1], high, mean)))
+    is_min, is_max = (
+        np.array([name.endswith(end) for name in packed.names], bool) for end in ("_min", "_max")
+    )
+    return packed.replace(scalars=jnp.where(is_min, low, jnp.where(is_max, high, mean)))

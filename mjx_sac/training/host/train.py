@@ -81,7 +81,7 @@ def train(
     algorithm = loader.load(run.config)
     console = Console(run.config.iterations, run.config.num_agents, quiet=not primary)
     lock = directories.lock(run.directory) if primary else contextlib.nullcontext()
-    with console, Interrupt(console) as interrupt, lock:
+    with console, Interrupt(console) as interrupt, lock, contextlib.ExitStack() as stack:
         if not overwrite and tuple(directories.steps(run.directory)) != run.steps:
             # Another process has saved there since; from now on nobody else can.
             there = resolve.newest(run.directory, fallback=fallback)
@@ -90,6 +90,7 @@ def train(
         mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
             env = envs.adapt(env, run.config)
+            stack.enter_context(ordinary_jax())  # which its modules may have changed
             networks = networks or algorithm.networks(run.config, env.action_size)
             experiment = make_experiment(run.config, env, networks, losses or algorithm.losses)
             programs = Programs(experiment, mesh)

@@ -41,6 +41,9 @@ class Scalar:
     def __array__(self, *_, **__):
         return np.array(self.value)
 
+    def __repr__(self):
+        return f"Scalar({self.value})"
+
 
 ONE = [
     np.array([1.0]),

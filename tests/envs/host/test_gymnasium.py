@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import subprocess
 import sys
+import threading
 
 import gymnasium
 import numpy as np
@@ -37,6 +38,16 @@ def test_gymnasiums_logger_is_silent_while_we_ask_it_alone():
         assert logger.min_level == before
     """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=TESTS)
+
+
+def test_the_first_one_is_not_waited_for_for_ever():
+    class Stuck(Walk):
+        def step(self, action):
+            threading.Event().wait()
+
+    config = Config(env_start_timeout=0.2)
+    with pytest.raises(UsageError, match="no answer within env_start_timeout = 0.2 seconds"):
+        GymnasiumEnvironment("stuck", Stuck, config)
 
 
 def with_spaces(observation=None, action=None):

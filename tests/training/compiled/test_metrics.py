@@ -25,6 +25,11 @@ def test_scalars_become_means_minima_and_maxima():
     assert {tag: float(value) for tag, value in reduced.items()} == expected
 
 
+def test_losses_need_not_measure_anything():
+    reduced = metrics.reduce_over_time(metrics.summarize_rows(stacked({}, {})))
+    assert metrics.unpack(reduced) == {}
+
+
 def test_rows_become_statistics_of_each_gradient_step_first():
     # Over 1, 2, 3, 4 and over 5, 5, 5, 5: means 2.5 and 5, deviations sqrt(1.25) and 0.
     q = jnp.array([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]]])
