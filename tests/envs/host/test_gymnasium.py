@@ -46,7 +46,7 @@ def test_the_first_one_is_not_waited_for_for_ever():
             threading.Event().wait()
 
     config = Config(env_start_timeout=0.2)
-    with pytest.raises(UsageError, match="no answer within env_start_timeout = 0.2 seconds"):
+    with pytest.raises(UsageError, match="no answer within env_start_timeout"):
         GymnasiumEnvironment("stuck", Stuck, config)
 
 
