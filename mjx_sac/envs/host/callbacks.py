@@ -218,7 +218,8 @@ class HostEpisodes:
     @property
     def failure(self) -> TrainingError | UsageError | None:
         """What broke a compiled program, if an environment did."""
-        return next((thread.failure for thread in self._threads if thread.failure), None)
+        found = next((thread.failure for thread in self._threads if thread.failure), None)
+        return found and type(found)(str(found))  # without the traceback, which is all ours
 
     def close(self) -> None:
         """Close all environments, where they were stepped; kill those that hang."""
