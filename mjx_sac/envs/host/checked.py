@@ -21,6 +21,9 @@ from mjx_sac.envs.host.protocol import BrokenEnvironmentError, warn
 _FINAL = ("final_obs", "final_observation", "terminal_observation")
 """Where infos have the true final observation of an environment that resets in the same step."""
 
+# Made once, for they are asked for at every step.
+_SEQUENCE, _NUMBER = (tuple, list), (float, int, np.bool_, np.floating, np.integer)
+
 
 class CheckedEnv(gymnasium.Env):
     """Hold actions, flatten observations, refuse what does not fit; `who` is its name in errors.
@@ -62,7 +65,7 @@ class CheckedEnv(gymnasium.Env):
                 seed_spaces(self._env, seed)
             result = self._env.reset(seed=seed, options=None)
         self._length = 0
-        return self._flat(first_of_two(result, self._place())), {}  # infos cost time
+        return self._flat(first_of_two(result, self)), {}  # infos cost time
 
     def step(self, action: Any) -> Any:
         """Hold the action for `repeat` steps; if the episode ends before, for `infos["held"]`."""
@@ -75,7 +78,7 @@ class CheckedEnv(gymnasium.Env):
             self._steps += 1
             with self._blamed():
                 result = self._env.step(np.array(action))  # which it may keep, or change
-            observation, reward, terminated, truncated, info = five(result, self._place())
+            observation, reward, terminated, truncated, info = five(result, self)
             total += self._number("reward", reward)
             terminated = bool(self._number("terminated", terminated))
             truncated = bool(self._number("truncated", truncated))
@@ -101,27 +104,27 @@ class CheckedEnv(gymnasium.Env):
         except (Exception, SystemExit) as error:
             if isinstance(error, UsageError) and error.__cause__ is None:  # ours
                 raise
-            text = f"{self._place()} raised {type(error).__name__}: {error}"
+            text = f"{self} raised {type(error).__name__}: {error}"
             raise BrokenEnvironmentError(text) from error
         self.busy = False
 
-    def _place(self) -> str:
+    def __str__(self) -> str:
         return f"{self._who}, at its step {self._steps:,},"
 
     def _flat(self, observation: Any) -> np.ndarray:
-        self._last = flatten(self._expected[0], observation, 1, self._place())[0]
+        self._last = flatten(self._expected[0], observation, 1, self)[0]
         return self._last
 
-    def _number(self, name: str, value: Any) -> float:
+    def _number(self, name: str, value: Any) -> Any:
         """Return a number that may be in an array of one."""
-        if isinstance(value, float | int):
+        if isinstance(value, _NUMBER):
             return value
         with contextlib.suppress(Exception):
             array = real(value)
             if array.size == 1:
                 return float(array.reshape(-1)[0])
         text = " ".join(f"{value!r:.60}".split())
-        raise BrokenEnvironmentError(f"{self._place()} returned {name} {text}: must be one number")
+        raise BrokenEnvironmentError(f"{self} returned {name} {text}: must be one number")
 
 
 def close(env: Any, who: str) -> None:
@@ -147,7 +150,7 @@ def in_turn(*jobs: Callable[[], Any]) -> list[Future[Any]]:
     return futures
 
 
-def first_of_two(result: Any, who: str) -> Any:
+def first_of_two(result: Any, who: Any) -> Any:
     """Return the observation of what `reset` returned."""
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict | None):
         return result[0]
@@ -155,11 +158,11 @@ def first_of_two(result: Any, who: str) -> Any:
     raise BrokenEnvironmentError(f"{who} {text}")
 
 
-def five(result: Any, who: str) -> Any:
+def five(result: Any, who: Any) -> Any:
     """Return what `step` returned, which is five values."""
-    if isinstance(result, tuple | list) and len(result) == 5:
+    if isinstance(result, _SEQUENCE) and len(result) == 5:
         return result
-    found = f"{len(result)} values" if isinstance(result, tuple | list) else type(result).__name__
+    found = f"{len(result)} values" if isinstance(result, _SEQUENCE) else type(result).__name__
     needed = "must be observation, reward, terminated, truncated, info"
     raise BrokenEnvironmentError(f"{who} returned {found} from step: {needed}")
 
@@ -193,7 +196,7 @@ def real(value: Any) -> np.ndarray:
     return array
 
 
-def flatten(space: spaces.Space, observation: Any, n: int, who: str) -> np.ndarray:
+def flatten(space: spaces.Space, observation: Any, n: int, who: Any) -> np.ndarray:
     """Return `n` observations as rows [n, size], copied, not rounded to the space's type.
 
     Raises:
