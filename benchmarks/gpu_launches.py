@@ -28,6 +28,7 @@ from mjx_sac.algorithms import base
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.compiled import experiment as experiment_lib
 from mjx_sac.training.compiled import population
 from mjx_sac.training.host import compile
 from mjx_sac.training.host.hlo import Launches, Loop, count_launches
@@ -53,11 +54,11 @@ def compile_for_gpu(
     )
 
 
-def make_experiment(config: Config) -> epoch_lib.Experiment:
+def make_experiment(config: Config) -> experiment_lib.Experiment:
     """Return soft actor-critic on the configured environment."""
     env = envs.make(config.env, config)
     nets = networks.make(config, env.action_size)
-    return epoch_lib.make_experiment(config, env, nets, Losses())
+    return experiment_lib.make_experiment(config, env, nets, Losses())
 
 
 def per_update(loop: Loop) -> float:
@@ -68,7 +69,7 @@ def per_update(loop: Loop) -> float:
 def updates(config: Config, observation_size: int, action_size: int) -> Launches:
     """Count one scan over the gradient updates of a vector step."""
     nets = networks.make(config, action_size)
-    experiment: Any = epoch_lib.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
+    experiment: Any = experiment_lib.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
     init = partial(
         base.init,
         observation_size=observation_size,

@@ -7,7 +7,8 @@ from functools import partial
 import jax
 from jaxtyping import Array
 
-from mjx_sac.training.compiled.epoch import Experiment, run_updates
+from mjx_sac.training.compiled.epoch import run_updates
+from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.types import TrainState, Transition
 
 

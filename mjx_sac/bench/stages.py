@@ -28,7 +28,7 @@ from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate as evaluate_lib
 from mjx_sac.training.compiled import replay, sharding
-from mjx_sac.training.compiled.epoch import Experiment, RunState
+from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.host import compile, hlo, monitor
 from mjx_sac.types import Step, Transition
@@ -111,7 +111,7 @@ def start(config: Config) -> tuple[Experiment, RunState]:
     """Return soft actor-critic on the configured environment, before the first vector step."""
     env = envs.make(config.env, config)
     nets = networks.make(config, env.action_size)
-    experiment = epoch_lib.make_experiment(config, env, nets, Losses())
+    experiment = make_experiment(config, env, nets, Losses())
     return experiment, jax.jit(partial(epoch_lib.init, experiment))(jax.random.PRNGKey(config.seed))
 
 

@@ -54,7 +54,7 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     mean, std = policy.normalizer.mean, np.sqrt(policy.normalizer.var)
     observation = np.random.default_rng(0).normal(mean, std, (1000, mean.size)).astype(np.float32)
     difference = np.abs(load(path)(observation) - policy.apply(observation))
-    return float(np.max(difference / np.maximum(policy.bounds()["half"], 1e-30)))
+    return float(np.max(difference / np.maximum(policy.bounds["half"], 1e-30)))
 
 
 def _stablehlo(policy: Policy) -> _Format:
@@ -86,7 +86,7 @@ def arrays(policy: Policy) -> dict[str, np.ndarray]:
         "mean": np.asarray(stats.mean) if scaled else np.zeros_like(stats.mean),
         "std": np.asarray(normalizer.deviation(stats)) if scaled else np.ones_like(stats.mean),
         "clip": np.array(normalizer.CLIP if scaled else np.inf, np.float32),
-        **policy.bounds(),
+        **policy.bounds,
         "whole_numbers": np.array(policy.whole_numbers),
     }
 

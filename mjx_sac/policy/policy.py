@@ -73,7 +73,7 @@ class Policy:
 
         Pure, for use under `jit` and `vmap`. A `key` samples; without one they are deterministic.
         """
-        return self._act(self.actor_params, self.normalizer, self.bounds(), observation, key)
+        return self._act(self.actor_params, self.normalizer, self.bounds, observation, key)
 
     def _act(
         self,
@@ -88,6 +88,7 @@ class Policy:
         action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
         return jnp.rint(action) if self.whole_numbers else action
 
+    @functools.cached_property
     def bounds(self) -> dict[str, np.ndarray]:
         """Return "low" and "high" of the flat action, and "middle" and "half" of its range.
 
@@ -124,7 +125,7 @@ class Policy:
         del episode_start
         flat, space = self._flat(observation), self.spaces["action"]
         key = None if deterministic else self._random.integers(2**32, size=2, dtype=np.uint32)
-        action = self._jitted(self.actor_params, self.normalizer, self.bounds(), flat, key)
+        action = self._jitted(self.actor_params, self.normalizer, self.bounds, flat, key)
         # In float64, which has all bounds.
         action = np.clip(np.float64(action), self.action_low, self.action_high)
         return action.reshape((*flat.shape[:-1], *space["shape"])).astype(space["dtype"]), state

@@ -18,7 +18,7 @@ from mjx_sac.runs import array_store, provenance
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.directory import best_path, checkpoint_path, steps, write_kwargs
 from mjx_sac.runs.event_files import EventWriter
-from mjx_sac.training.compiled import epoch, sharding
+from mjx_sac.training.compiled import epoch, experiment, sharding
 from mjx_sac.training.compiled.normalizer import NormalizerState
 
 COUNTER = "helpers.envs:Counter"
@@ -54,14 +54,16 @@ def make_config(**overrides) -> Config:
     return loader.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
 
 
-def save_run(directory, environment=None, modules=None, steps=(32,), **overrides) -> epoch.RunState:
+def save_run(
+    directory, environment=None, modules=None, steps=(32,), **overrides
+) -> experiment.RunState:
     """Write a run with a checkpoint at each of `steps`.
 
     Not trained, but with statistics of observations as if it had been.
     """
     config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
     modules = modules or networks.make(config, environment.action_size)
-    agent = epoch.make_experiment(config, environment, modules, Losses())
+    agent = experiment.make_experiment(config, environment, modules, Losses())
     state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(1))
     state = state.replace(normalizer=statistics(environment.observation_size))
     header = {**provenance.description(config), "spaces": spaces(environment)}
@@ -97,14 +99,14 @@ def statistics(size: int) -> NormalizerState:
     return NormalizerState(jnp.float32(100), jnp.arange(size) - 1.0, jnp.arange(1.0, size + 1))
 
 
-def make_experiment(env=None, losses=None, file=None, **overrides) -> epoch.Experiment:
+def make_experiment(env=None, losses=None, file=None, **overrides) -> experiment.Experiment:
     config = make_config(**overrides, losses=file)
     env, found = env or Counter(), loader.load(config)
     checked = Losses(
         losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss
     )  # shapes and all
     losses = losses or (found.losses if file else checked)
-    return epoch.make_experiment(config, env, found.networks(config, env.action_size), losses)
+    return experiment.make_experiment(config, env, found.networks(config, env.action_size), losses)
 
 
 def scalars(directory) -> dict[str, dict[int, float]]:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Shaped
 
 from mjx_sac.envs.episodes import EpisodeState
 from mjx_sac.training.compiled import acting
-from mjx_sac.training.compiled.epoch import Experiment
+from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params
 

@@ -19,7 +19,7 @@ from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import acting, normalizer, population, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
-from mjx_sac.training.compiled.epoch import Experiment, RunState
+from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.host import memory
 from mjx_sac.types import Transition, named_leaves
 

@@ -11,7 +11,7 @@ from mjx_sac.runs import array_store
 from mjx_sac.runs.best import Best
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
-from mjx_sac.training.compiled.epoch import RunState
+from mjx_sac.training.compiled.experiment import RunState
 from mjx_sac.training.host.compile import Programs
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.monitor import Monitor, Scalars

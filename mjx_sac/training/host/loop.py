@@ -11,7 +11,7 @@ import numpy as np
 
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.resolve import Run
-from mjx_sac.training.compiled.epoch import Experiment, RunState
+from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.host import hlo, processes
 from mjx_sac.training.host.compile import Programs
 from mjx_sac.training.host.console import Console

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from mjx_sac.config import Config, UsageError
-from mjx_sac.training.compiled.epoch import RunState
+from mjx_sac.training.compiled.experiment import RunState
 
 
 def check(config: Config, state: RunState, num_devices: int = 1) -> None:

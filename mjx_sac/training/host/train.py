@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
@@ -20,7 +21,7 @@ from mjx_sac.runs.best import Best
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
-from mjx_sac.training.compiled.epoch import Experiment, RunState, make_experiment
+from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.host import processes
 from mjx_sac.training.host.compile import Programs, without_garbage_collection
 from mjx_sac.training.host.console import Console
@@ -77,11 +78,10 @@ def train(
         run = resolve.attach(run, overwrite=overwrite, fallback=fallback, check_env=env is None)
     surroundings.seed_generators(run.config.seed, run.latest or 0)
     processes.start(run.config)
-    primary = processes.primary()
     algorithm = loader.load(run.config)
-    console = Console(run.config.iterations, run.config.num_agents, quiet=not primary)
-    lock = directories.lock(run.directory) if primary else contextlib.nullcontext()
-    with console, Interrupt(console) as interrupt, lock, contextlib.ExitStack() as stack:
+    console = Console(run.config.iterations, run.config.num_agents, quiet=not processes.primary())
+    lock = directories.lock(run.directory) if processes.primary() else contextlib.nullcontext()
+    with console, Interrupt(console) as interrupt, lock:
         if not overwrite and tuple(directories.steps(run.directory)) != run.steps:
             # Another process has saved there since; from now on nobody else can.
             there = resolve.newest(run.directory, fallback=fallback)
@@ -90,21 +90,45 @@ def train(
         mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
             env = envs.adapt(env, run.config)
-            stack.enter_context(ordinary_jax())  # which its modules may have changed
-            networks = networks or algorithm.networks(run.config, env.action_size)
-            experiment = make_experiment(run.config, env, networks, losses or algorithm.losses)
-            programs = Programs(experiment, mesh)
-        with contextlib.closing(experiment.episodes):
-            run, state = checkpoint.resume(run, programs.shapes, programs.place, fallback)
-            if state and run.finished:
-                console.message(f"{run.config.run_dir} is finished: {run.finished}")
-                return Result(state, {}, experiment)
-            if primary:  # only now, when nothing can be refused any more
-                damaged = [step for step in run.steps if run.latest and step > run.latest]
-                begun = run.latest or 0
-                directories.prepare(run.config, run.directory, overwrite, damaged, begun)
-            _announce(run, experiment, console)
-            return _loop(run, programs, console, interrupt, tuple(callbacks), state)
+            programs = _build(run.config, env, mesh, algorithm, networks, losses)
+        with contextlib.closing(programs.experiment.episodes):
+            return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
+
+
+@ordinary_jax()  # again, here and below: the environment's modules may have changed JAX's settings
+def _build(
+    config: Config,
+    env: Environment | HostEnvironment,
+    mesh: Mesh | None,
+    algorithm: loader.Algorithm,
+    networks: Networks | None,
+    losses: Losses | None,
+) -> Programs:
+    """Put the run's programs together; what is not given is the algorithm's."""
+    networks = networks or algorithm.networks(config, env.action_size)
+    return Programs(make_experiment(config, env, networks, losses or algorithm.losses), mesh)
+
+
+@ordinary_jax()
+def _begin(
+    run: Run,
+    programs: Programs,
+    console: Console,
+    interrupt: Interrupt,
+    callbacks: tuple[Callback, ...],
+    overwrite: bool,
+    fallback: bool,
+) -> Result:
+    """Restore what is there, make way for what is not, and train."""
+    run, state = checkpoint.resume(run, programs.shapes, programs.place, fallback)
+    if state and run.finished:
+        console.message(f"{run.config.run_dir} is finished: {run.finished}")
+        return Result(state, {}, programs.experiment)
+    if processes.primary():  # only now, when nothing can be refused any more
+        damaged = [step for step in run.steps if run.latest and step > run.latest]
+        directories.prepare(run.config, run.directory, overwrite, damaged, run.latest or 0)
+    _announce(run, programs.experiment, console)
+    return _loop(run, programs, console, interrupt, callbacks, state)
 
 
 def _announce(run: Run, experiment: Experiment, console: Console) -> None:

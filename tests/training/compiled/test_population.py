@@ -17,7 +17,7 @@ from mjx_sac.runs import event_files
 from mjx_sac.runs.directory import steps
 from mjx_sac.runs.resolve import resolve
 from mjx_sac.training.compiled import acting, epoch, population
-from mjx_sac.training.compiled.epoch import RunState
+from mjx_sac.training.compiled.experiment import RunState
 from mjx_sac.training.host import train
 from mjx_sac.types import named_leaves
 

@@ -1,0 +1,103 @@
+"""What an experiment is: the parts that are fixed before compilation, and all that changes."""
+
+import dataclasses
+from typing import Any
+
+from flax import struct
+from jaxtyping import Array, Int32
+
+from mjx_sac.config import Config, UsageError
+from mjx_sac.envs.base import episode_length
+from mjx_sac.envs.episodes import Episodes, EpisodeState
+from mjx_sac.envs.host.callbacks import HostEpisodes
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks
+from mjx_sac.training.compiled import sharding
+from mjx_sac.training.compiled.normalizer import NormalizerState
+from mjx_sac.training.compiled.replay import ReplayState
+from mjx_sac.training.compiled.sharding import EPISODE_SPECS, REPLAY_SPECS, REPLICATED
+from mjx_sac.types import Key, Scalar, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What is fixed before compilation: `RunState` holds all the rest."""
+
+    config: Config
+    episodes: Episodes | HostEpisodes
+    networks: Networks
+    losses: Losses
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """What losses and policies are called with beside arrays."""
+        return {"networks": self.networks, "config": self.config}
+
+
+class RunState(struct.PyTreeNode):
+    """All that a run needs to resume: donated to `epoch`, returned by it, and checkpointed.
+
+    Attributes:
+      train: networks and optimizers.
+      episodes: environments.
+      replay: replay buffer.
+      normalizer: running statistics of observations.
+      key: the source of all randomness to come.
+      warm_up_left: vector steps still to take with uniform actions and without updates.
+      hyperparameters: those, traced, in which this agent differs from others in its program.
+      since_update: vector steps since updates were due; None where they are due after every one.
+    """
+
+    train: TrainState
+    episodes: EpisodeState
+    replay: ReplayState
+    normalizer: NormalizerState
+    key: Key
+    warm_up_left: Int32[Array, ""]
+    hyperparameters: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
+    since_update: Int32[Array, ""] | None = None
+
+    @classmethod
+    def specs(cls) -> Any:
+        """Return how each part is sharded where devices share one agent's environments."""
+        return sharding.fill(cls, REPLICATED, episodes=EPISODE_SPECS, replay=REPLAY_SPECS)
+
+    @classmethod
+    def of_agents(cls, own: Any, shared: Any) -> Any:
+        """Return `own` where agents differ, and `shared` for the counters that decide for all."""
+        return sharding.fill(cls, own, warm_up_left=shared, since_update=shared)
+
+    @classmethod
+    def vmap_axes(cls) -> Any:
+        """Return where each part has its agents: first, or nowhere."""
+        return cls.of_agents(0, None)
+
+
+def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses) -> Experiment:
+    """Put the parts of a run together.
+
+    Raises:
+      UsageError: an environment on the host cannot be trained as `config` says.
+    """
+    if hasattr(env, "simulator"):
+        _check_host(config)
+        return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, losses)
+    limit = episode_length(env, config)
+    # No two environments start alike in the same vector step.
+    pool_size = max(config.reset_pool_size, config.num_envs)
+    episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
+    return Experiment(config, episodes, networks, losses)
+
+
+def _check_host(config: Config) -> None:
+    if config.is_population:
+        raise UsageError(
+            f"num_seeds = {config.num_seeds}: an environment on the host cannot be shared by "
+            f"{config.num_agents} agents: train them one after another, each with its own --seed "
+            f"and --logdir"
+        )
+    if not config.warm_up_steps:
+        raise UsageError(
+            f"warm_up_steps = 0: with an environment on the host, learning starts before the "
+            f"first step is there: raise it to {config.num_envs}"
+        )
