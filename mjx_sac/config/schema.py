@@ -92,10 +92,27 @@ class Config(BaseModel):
     target_entropy: AutoFloat = _algo(
         None, "entropy the temperature aims at; auto is minus the action size", traced=True
     )
+    target_std: AutoFloat = _algo(
+        None,
+        "where target_entropy is auto, aim at the entropy of a Gaussian with this deviation",
+        traced=True,
+        gt=0,
+    )
     reward_scale: float = _algo(
         1.0, "factor on every reward the critics learn from", traced=True, gt=0
     )
+    normalize_rewards: bool = _algo(
+        False,
+        "divide rewards by the running deviation of their discounted sum",
+        fixed=True,
+    )
+    max_return: AutoFloat = _algo(
+        None,
+        "with normalize_rewards: divide by more where that sum would exceed this; auto is never",
+        gt=0,
+    )
     discount: float = _algo(0.99, "gamma", traced=True, ge=0, le=1)
+    n_step: Int = _algo(1, "rewards summed before the critics' bootstrap", gt=0)
     tau: float = _algo(
         5e-3, "step of the target critics towards the critics", traced=True, gt=0, le=1
     )
@@ -110,6 +127,13 @@ class Config(BaseModel):
         fixed=True,
         gt=1e-9,
         le=1e6,
+    )
+    schedule_iterations: AutoInt = _algo(
+        None,
+        "iterations over which learning rates decay, where the algorithm's do; auto is the first "
+        "start's iterations",
+        fixed=True,
+        gt=0,
     )
     warm_up_steps: Int = _algo(
         10_000, "iterations of uniform actions before the first update", fixed=True, ge=0
