@@ -46,8 +46,8 @@ def count(
     from jax.sharding import AxisType, Mesh
 
     from mjx_sac import envs, networks
+    from mjx_sac.algorithms.base import Algorithm
     from mjx_sac.config import Config
-    from mjx_sac.losses import Losses
     from mjx_sac.training.compiled import population, sharding
     from mjx_sac.training.compiled.experiment import make_experiment
     from mjx_sac.training.host import hlo
@@ -60,7 +60,7 @@ def count(
     )
     env = envs.make(config.env, config)
     nets = networks.make(config, env.action_size)
-    experiment = make_experiment(config, env, nets, Losses())
+    experiment = make_experiment(config, env, nets, Algorithm())
     chip = (HERE / "h200.txtpb").read_text()
     topology = topologies.get_topology_desc(
         platform="cuda", topology_name="h200", topology=f"1x1x{num_devices}", target_config=chip

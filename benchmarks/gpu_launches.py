@@ -25,8 +25,8 @@ import numpy as np
 
 from mjx_sac import envs, networks
 from mjx_sac.algorithms import base
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config
-from mjx_sac.losses import Losses
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import experiment as experiment_lib
 from mjx_sac.training.compiled import population
@@ -58,7 +58,7 @@ def make_experiment(config: Config) -> experiment_lib.Experiment:
     """Return soft actor-critic on the configured environment."""
     env = envs.make(config.env, config)
     nets = networks.make(config, env.action_size)
-    return experiment_lib.make_experiment(config, env, nets, Losses())
+    return experiment_lib.make_experiment(config, env, nets, Algorithm())
 
 
 def per_update(loop: Loop) -> float:
@@ -69,13 +69,14 @@ def per_update(loop: Loop) -> float:
 def updates(config: Config, observation_size: int, action_size: int) -> Launches:
     """Count one scan over the gradient updates of a vector step."""
     nets = networks.make(config, action_size)
-    experiment: Any = experiment_lib.Experiment(config, None, nets, Losses())  # pyright: ignore[reportArgumentType]
+    experiment: Any = experiment_lib.Experiment(config, None, nets, Algorithm())  # pyright: ignore[reportArgumentType]
     init = partial(
         base.init,
         observation_size=observation_size,
         action_size=action_size,
         networks=nets,
         config=config,
+        algorithm=Algorithm(),
     )
     n = config.updates_per_vector_step
 

@@ -10,6 +10,7 @@ References:
   Haarnoja et al., 2018, Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,7 +23,11 @@ from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
 
 class Loss(Protocol):
-    """The signature of every loss; `config` is the algorithm's own `Config`."""
+    """The signature of every loss; `config` is the algorithm's own `Config`.
+
+    Where networks carry variables, the critic's and the actor's loss return theirs as they are
+    after this step, third.
+    """
 
     def __call__(
         self,
@@ -33,7 +38,7 @@ class Loss(Protocol):
         *,
         networks: Networks,
         config: Any,
-    ) -> tuple[Scalar, Metrics]: ...
+    ) -> tuple[Scalar, Metrics] | tuple[Scalar, Metrics, Params]: ...
 
 
 def soft_bellman_target(
@@ -101,11 +106,22 @@ def temperature_loss(
     once.
     """
     _, log_prob = networks.actor.apply(state.actor_params, batch.observation).sample(key)
-    target_entropy = config.target_entropy
-    if target_entropy is None:
-        target_entropy = -batch.action.shape[-1]
-    loss = -jnp.exp(params) * jnp.mean(jax.lax.stop_gradient(log_prob) + target_entropy)
+    target = target_entropy(config, batch.action.shape[-1])
+    loss = -jnp.exp(params) * jnp.mean(jax.lax.stop_gradient(log_prob) + target)
     return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
+
+
+def target_entropy(config: Config, action_size: int) -> float | Scalar:
+    """Return the entropy, in nats, that the temperature aims at.
+
+    Without any in `config` it is minus the action size (section 5, table 1); from a deviation it is
+    that of a Gaussian before the tanh, |A| / 2 log(2 pi e sigma^2) (FlashSAC, 2026).
+    """
+    if config.target_entropy is not None:
+        return config.target_entropy
+    if config.target_std is not None:
+        return 0.5 * action_size * jnp.log(2 * math.pi * math.e * config.target_std**2)
+    return -float(action_size)
 
 
 class Losses(NamedTuple):
@@ -117,9 +133,12 @@ class Losses(NamedTuple):
       temperature: of log alpha.
       target_actor: keep `state.target_actor_params`, a slow copy that moves with the target
         critics, for losses that bootstrap from it.
+      actor_first: actor and temperature move before the critics, on the first of `policy_delay`
+        gradient steps; otherwise after them, on the last.
     """
 
     critic: Loss = critic_loss
     actor: Loss = actor_loss
     temperature: Loss = temperature_loss
     target_actor: bool = False
+    actor_first: bool = False

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
-from mjx_sac.types import Key
+from mjx_sac.types import Key, Operation, Params
 
 MIN_STD = 1e-3
 """Keeps the density bounded; Brax's SAC uses the same floor."""
@@ -149,6 +149,19 @@ class MLP(nn.Module):
         return Head(self.output_size)(x)
 
 
+def mlp_operations(params: Params, activation: str, outputs: int) -> list[Operation]:
+    """Return what an `MLP` with `params` computes, for the first `outputs` of its outputs."""
+    operations: list[Operation] = []
+    dense = sum(name.startswith("Dense_") for name in params)
+    for i, name in enumerate(["Join_0", *(f"Dense_{i}" for i in range(dense))]):
+        operations.append(Operation("affine", **params[name]))
+        if (norm := params.get(f"LayerNorm_{i}")) is not None:
+            operations.append(Operation("layer_norm", **norm, eps=1e-6))
+        operations.append(Operation(activation))
+    kernel, bias = params["Head_0"]["kernel"][:outputs].T, params["Head_0"]["bias"][:outputs]
+    return [*operations, Operation("affine", kernel=kernel, bias=bias)]
+
+
 class Actor(nn.Module):
     """The policy: observation -> distribution over actions in (-1, 1)."""
 
@@ -160,6 +173,11 @@ class Actor(nn.Module):
     def __call__(self, observation: Float[Array, "*batch observation"]) -> TanhGaussian:
         layers = MLP(self.hidden_sizes, 2 * self.action_size, self.activation)
         return TanhGaussian.from_network(layers(observation))
+
+    def operations(self, variables: Params) -> list[Operation]:
+        """Return what `mode()` computes, for export."""
+        mlp = variables["params"]["MLP_0"]
+        return [*mlp_operations(mlp, self.activation, self.action_size), Operation("tanh")]
 
 
 class Critic(nn.Module):

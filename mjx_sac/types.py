@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import struct
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 Params = Any
@@ -34,6 +35,8 @@ class Transition(NamedTuple):
       reward: what it got, unscaled.
       discount: gamma, or 0 where the episode terminated. A truncated episode keeps gamma.
       next_observation: what it saw next, before any reset.
+
+    With `n_step`, n of them: the reward is their discounted sum, and gamma to the n-th is kept.
     """
 
     observation: Float[Array, "*batch observation"]
@@ -76,6 +79,8 @@ class TrainState(struct.PyTreeNode):
         it never overflows.
       since_actor_update: the same for actor and temperature; None where they move every time.
       target_actor_params: slow copy of the actor; None unless the losses want it.
+      actor_variables: what the actor carries that no gradient trains, such as running statistics
+        of BatchNorm; None where it has none. Likewise `critic_variables`; targets have no own.
     """
 
     actor_params: Params
@@ -88,3 +93,40 @@ class TrainState(struct.PyTreeNode):
     since_target_update: Int32[Array, ""]
     since_actor_update: Int32[Array, ""] | None = None
     target_actor_params: Params | None = None
+    actor_variables: Params | None = None
+    critic_variables: Params | None = None
+
+    @property
+    def actor(self) -> Params:
+        """All that the actor acts with: parameters and, where it has them, variables."""
+        return (
+            {**self.actor_params, **self.actor_variables}
+            if self.actor_variables
+            else (self.actor_params)
+        )
+
+
+class Operation:
+    """One step of what an exported policy computes: its name, and arrays by name.
+
+    An actor with a method `operations(variables)` that returns a list of them exports as npz and
+    ONNX. They lead from what the actor is given to `mode()` of what it returns (a last tanh is one
+    of them), with the variables as `actor.init` returns them and running statistics as they are.
+    x is what the operation before returned:
+
+    - affine: x @ kernel + bias, the kernel being [inputs, outputs]; without a bias give 0
+    - scale: (x - center) * factor + offset, elementwise
+    - relu, tanh, elu, silu, gelu (its tanh approximation), round (a half to the even number)
+    - clip: x within low and high
+    - layer_norm: (x - mean(x)) / sqrt(var(x) + eps) * scale + bias
+    - rms_norm: x / sqrt(mean(x^2) + eps) * scale
+    - l2_norm: x / max(norm(x), eps)
+    - add: x + what entered the `back` operations before this one, as in residual connections
+
+    BatchNorm is `Operation("scale", center=mean, factor=scale / sqrt(var + eps), offset=bias)`. A
+    residual block of six operations ends with `Operation("add", back=6)`. Appending a constant is
+    affine: kernel [I, 0], bias (0, ..., 0, constant).
+    """
+
+    def __init__(self, name: str, **arrays: ArrayLike) -> None:
+        self.name, self.arrays = name, arrays

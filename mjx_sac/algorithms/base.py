@@ -1,20 +1,75 @@
-"""The default gradient step, which an algorithm's losses plug into: `init` a state, `update` it."""
+"""What an algorithm is, and the default gradient step that its losses plug into."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int32, UInt32
+from jaxtyping import Array, Bool, Float, UInt32
 
+from mjx_sac import networks as default_networks
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.types import Key, Metrics, Params, Scalar, TrainState, Transition
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
-AdamStep = tuple[Int32[Array, ""], Float[Array, " moments"]]
-_DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # optax.adam's
+
+class Optimizers(NamedTuple):
+    """How parameters move along their gradients."""
+
+    actor: optax.GradientTransformation
+    critic: optax.GradientTransformation
+    alpha: optax.GradientTransformation
+
+
+class Exploration(NamedTuple):
+    """Exploration noise with a state of its own.
+
+    Attributes:
+      init: `(key, num_envs, action_size, config) -> state`.
+      act: `(distribution, state, key, config) -> (action, state)` for the actor's distribution in
+        every environment. Outside training a policy samples or takes the mode as ever.
+    """
+
+    init: Callable[[Key, int, int, Any], Any]
+    act: Callable[[Any, Any, Key, Any], tuple[Float[Array, "num_envs action"], Any]]
+
+
+def adam(config: Config) -> Optimizers:
+    """Return Adam (Kingma and Ba, 2015, arXiv:1412.6980) at each learning rate."""
+    return Optimizers(*map(optax.adam, (config.policy_lr, config.q_lr, config.alpha_lr)))
+
+
+class Algorithm(NamedTuple):
+    """What an algorithm's module may define, under the same names; soft actor-critic needs no more.
+
+    Attributes:
+      losses: what is minimised.
+      networks: `(config, action_size)` -> actor and critics.
+      optimizers: `(config)` -> how parameters move.
+      project: a constraint on the parameters of actor and critics, applied to each when they have
+        been made and after each of their steps.
+      explore: how to act in training; without it actions are samples of the policy.
+      update: the whole gradient step, where losses are not enough, with the arguments of `update`
+        but `algorithm` and `actor_moves`, and `losses`; returns the state and its metrics.
+    """
+
+    losses: Losses = Losses()
+    networks: Callable[[Any, int], Networks] = default_networks.make
+    optimizers: Callable[[Any], Optimizers] = adam
+    project: Callable[[Params], Params] | None = None
+    explore: Exploration | None = None
+    update: Callable[..., tuple[TrainState, Metrics]] | None = None
+
+    def period(self, config: Config) -> int:
+        """Return after how many gradient steps everything has moved."""
+        return 1 if self.update else config.policy_delay
+
+
+Measured = tuple[tuple[Metrics, Bool[Array, ""] | None], ...]
+"""Metrics, and whether there was anything to measure; None where that is always."""
 
 
 def init(
@@ -24,40 +79,52 @@ def init(
     *,
     networks: Networks,
     config: Config,
-    losses: Losses | None = None,
+    algorithm: Algorithm,
 ) -> TrainState:
     """Return freshly initialised networks and optimizers; targets equal what they follow."""
     actor_key, critic_key = jax.random.split(key)
     observation, action = jnp.zeros((1, observation_size)), jnp.zeros((1, action_size))
-    actor_params = networks.actor.init(actor_key, observation)
-    critic_params = networks.critic.init(critic_key, observation, action)
+    actor_params, actor_variables = split(networks.actor.init(actor_key, observation))
+    critic_params, critic_variables = split(networks.critic.init(critic_key, observation, action))
+    if algorithm.project:
+        actor_params, critic_params = map(algorithm.project, (actor_params, critic_params))
     log_alpha = jnp.log(jnp.float32(config.initial_alpha))
+    optimizers = algorithm.optimizers(config)
     # Copies, not aliases: the epoch donates its state, and one buffer cannot be donated twice.
     copy = partial(jax.tree.map, jnp.copy)
-    delayed, target_actor = config.policy_delay > 1, losses is not None and losses.target_actor
     return TrainState(
         actor_params=actor_params,
         critic_params=critic_params,
         target_critic_params=copy(critic_params),
         log_alpha=log_alpha,
-        actor_optimizer=optax.adam(config.policy_lr).init(actor_params),
-        critic_optimizer=optax.adam(config.q_lr).init(critic_params),
-        alpha_optimizer=optax.adam(config.alpha_lr).init(log_alpha),
+        actor_optimizer=optimizers.actor.init(actor_params),
+        critic_optimizer=optimizers.critic.init(critic_params),
+        alpha_optimizer=optimizers.alpha.init(log_alpha),
         since_target_update=jnp.zeros((), jnp.int32),
-        since_actor_update=jnp.zeros((), jnp.int32) if delayed else None,
-        target_actor_params=copy(actor_params) if target_actor else None,
+        since_actor_update=jnp.zeros((), jnp.int32) if config.policy_delay > 1 else None,
+        target_actor_params=copy(actor_params) if algorithm.losses.target_actor else None,
+        actor_variables=actor_variables,
+        critic_variables=critic_variables,
     )
+
+
+def split(made: Any) -> tuple[Params, Any]:
+    """Return what a module has made as trained parameters, and variables or None."""
+    if not (isinstance(made, Mapping) and "params" in made):
+        return made, None
+    return {"params": made["params"]}, {k: v for k, v in made.items() if k != "params"} or None
 
 
 def update(
     state: TrainState,
-    batch: Transition,
+    batch: Batch,
     keys: UInt32[Array, "2 2"],
     *,
     networks: Networks,
     config: Config,
-    losses: Losses,
-) -> tuple[TrainState, Metrics]:
+    algorithm: Algorithm,
+    actor_moves: bool | None = None,
+) -> tuple[TrainState, Measured]:
     """Take one gradient step: the critics', then the actor's on the new critics and alpha's.
 
     Args:
@@ -67,85 +134,128 @@ def update(
         splitting one here would cost another 2 % of the update on a CPU.
       networks: the modules whose parameters are in `state`.
       config: learning rates, `tau`, the two delays, and what the losses read.
-      losses: the algorithm.
+      algorithm: what makes a step. Its actor may come first.
+      actor_moves: whether this is the step of `policy_delay` on which actor and temperature move;
+        None finds out, which costs a branch.
 
     Returns:
-      The next state, and the metrics of all losses.
+      The next state, and the metrics of the losses.
     """
     critic_key, actor_key = keys
+    losses, static = algorithm.losses, {"networks": networks, "config": config}
+    if algorithm.update:
+        state, metrics = algorithm.update(state, batch, keys, losses=losses, **static)
+        return state, ((metrics, None),)
+    optimizers, state = algorithm.optimizers(config), _share_counts(state)
+    step = partial(_step, batch=batch, project=algorithm.project, **static)
 
-    def grad(loss: Any, params: Params, state: TrainState, key: Key) -> tuple[Params, Metrics]:
-        args = (params, state, batch, key)
-        return jax.grad(loss, has_aux=True)(*args, networks=networks, config=config)
+    def critics(state: TrainState) -> tuple[TrainState, Metrics]:
+        return step(state, "critic", losses.critic, optimizers.critic, critic_key)
 
-    critic_step, actor_step, alpha_step = _count(
-        (state.critic_optimizer, state.actor_optimizer, state.alpha_optimizer)
-    )
-    with jax.default_matmul_precision(config.matmul_precision):
-        gradient, metrics = grad(losses.critic, state.critic_params, state, critic_key)
-        params, optimizer = _adam(
-            config.q_lr, gradient, state.critic_optimizer, state.critic_params, critic_step
+    def actor(state: TrainState) -> tuple[TrainState, Metrics]:
+        # The temperature's loss is that of the actor which has acted, not of the one that moved.
+        args = ("alpha", losses.temperature, optimizers.alpha, actor_key)
+        with_alpha, alpha_metrics = step(state, *args)
+        state, metrics = step(state, "actor", losses.actor, optimizers.actor, actor_key)
+        moved = {k: getattr(with_alpha, k) for k in ("log_alpha", "alpha_optimizer")}
+        return state.replace(**moved), {**metrics, **alpha_metrics}
+
+    if actor_moves is None and config.policy_delay > 1:
+        moving = partial(_when_due, actor, config, losses.actor_first)
+    elif actor_moves is False:
+        moving = lambda state: (state, None, None)  # noqa: E731
+    else:
+        moving = lambda state: (*actor(state), None)  # noqa: E731
+    if losses.actor_first:
+        state, actor_metrics, moved = moving(state)
+        state, metrics = critics(state)
+    else:
+        state, metrics = critics(state)
+        state, actor_metrics, moved = moving(state)
+    state = _update_targets(state, config)
+    if config.policy_delay == 1:
+        return state, (({**metrics, **(actor_metrics or {})}, None),)
+    return state, ((metrics, None), *([(actor_metrics, moved)] if actor_metrics else []))
+
+
+def _share_counts(state: TrainState) -> TrainState:
+    """Return `state` with the counts of its optimizers read off one array.
+
+    A GPU updates arrays of one shape by one kernel where they read the same array; where they read
+    the same scalars XLA sees nothing to be gained.
+    """
+    names = ("critic_optimizer", "actor_optimizer", "alpha_optimizer")
+    leaves, tree = jax.tree.flatten([getattr(state, name) for name in names])
+    scalars = [i for i, x in enumerate(leaves) if x.shape == () and x.dtype == jnp.int32]
+    if scalars:
+        together = jax.lax.optimization_barrier(jnp.stack([leaves[i] for i in scalars]))
+        for i, count in zip(scalars, together, strict=True):
+            leaves[i] = count
+    return state.replace(**dict(zip(names, jax.tree.unflatten(tree, leaves), strict=True)))
+
+
+def _step(
+    state: TrainState,
+    name: str,
+    loss: Any,
+    optimizer: optax.GradientTransformation,
+    key: Key,
+    *,
+    batch: Batch,
+    project: Callable[[Params], Params] | None,
+    networks: Networks,
+    config: Config,
+) -> tuple[TrainState, Metrics]:
+    """Move the parameters called `name` once along the gradient of their loss."""
+    field = "log_alpha" if name == "alpha" else f"{name}_params"
+
+    def aux_loss(params: Params) -> tuple[Scalar, tuple[Metrics, Any]]:
+        value, metrics, *variables = loss(
+            params, state, batch, key, networks=networks, config=config
         )
-        state = state.replace(critic_params=params, critic_optimizer=optimizer)
-        gradient, actor_metrics = grad(losses.actor, state.actor_params, state, actor_key)
-        alpha_gradient, alpha_metrics = grad(losses.temperature, state.log_alpha, state, actor_key)
-    params, optimizer = _adam(
-        config.policy_lr, gradient, state.actor_optimizer, state.actor_params, actor_step
-    )
-    moved = state.replace(actor_params=params, actor_optimizer=optimizer)
-    log_alpha, optimizer = _adam(
-        config.alpha_lr, alpha_gradient, state.alpha_optimizer, state.log_alpha, alpha_step
-    )
-    moved = moved.replace(log_alpha=log_alpha, alpha_optimizer=optimizer)
-    state = _update_targets(_delay(state, moved, config), config)
-    return state, {**metrics, **actor_metrics, **alpha_metrics}
+        return value, (metrics, variables)
+
+    params = getattr(state, field)
+    with jax.default_matmul_precision(config.matmul_precision):
+        gradient, (metrics, variables) = jax.grad(aux_loss, has_aux=True)(params)
+    moments = getattr(state, f"{name}_optimizer")
+    steps, moments = optimizer.update(gradient, moments, params)
+    params = optax.apply_updates(params, steps)
+    if project and name != "alpha":
+        params = project(params)
+    moved = {field: params, f"{name}_optimizer": moments}
+    if variables:
+        moved[f"{name}_variables"] = variables[0]
+    return state.replace(**moved), metrics
 
 
-def _delay(state: TrainState, moved: TrainState, config: Config) -> TrainState:
-    """Return `moved` every `policy_delay` gradient steps, and `state` in between."""
-    if state.since_actor_update is None:
-        return moved
-    since = state.since_actor_update + 1
-    due = since >= config.policy_delay
-    # Computed every time, and mostly thrown away: see `_update_targets`.
-    state = jax.tree.map(lambda old, new: jnp.where(due, new, old), state, moved)
-    return state.replace(since_actor_update=jnp.where(due, 0, since))
+def _when_due(
+    actor: Callable[[TrainState], tuple[TrainState, Metrics]],
+    config: Config,
+    first: bool,
+    state: TrainState,
+) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
+    """Call `actor` on the first or the last of `policy_delay` gradient steps.
 
-
-def _count(optimizers: tuple[Any, ...]) -> list[AdamStep]:
-    """Return Adam's next step t and bias corrections (1 - b1^t, 1 - b2^t), per optimizer.
-
-    All at once, and behind a barrier: a GPU updates arrays of one shape by one kernel where they
-    read the same array. Where they read the same scalars XLA sees nothing to be gained.
+    Returns:
+      The state, metrics that mean nothing otherwise, and whether it was called.
     """
-    counts: Any = jnp.stack([moments.count for moments, _ in optimizers])
-    steps = jnp.asarray(optax.safe_increment(jax.lax.optimization_barrier(counts)))
-    corrections = jax.lax.optimization_barrier(1 - jnp.array([_DECAYS]) ** steps[:, None])
-    return list(zip(steps, corrections, strict=True))
+    since: Any = state.since_actor_update
+    # Not ==: a run may resume with a shorter delay.
+    last = since + 1 >= config.policy_delay
+    due = since == 0 if first else last
+    names = "actor_params", "actor_variables", "actor_optimizer", "log_alpha", "alpha_optimizer"
 
+    def move(state: TrainState) -> tuple[dict[str, Any], Metrics]:
+        moved, metrics = actor(state)
+        return {name: getattr(moved, name) for name in names}, metrics
 
-def _adam(
-    learning_rate: float | Scalar,
-    gradient: Params,
-    optimizer: Any,
-    params: Params,
-    step: AdamStep,
-) -> tuple[Params, Any]:
-    """Take a step of `optax.adam` (Kingma and Ba, 2015, arXiv:1412.6980) on its state.
+    def stay(state: TrainState) -> tuple[dict[str, Any], Metrics]:
+        blank = jax.tree.map(jnp.zeros_like, jax.eval_shape(move, state)[1])
+        return {name: getattr(state, name) for name in names}, blank
 
-    Written out for `_count`; a test holds it to Optax's.
-    """
-    moments, rest = optimizer
-    count, (first, second) = step
-    b1, b2 = _DECAYS
-    mu = jax.tree.map(lambda m, g: (1 - b1) * g + b1 * m, moments.mu, gradient)
-    nu = jax.tree.map(lambda v, g: (1 - b2) * jnp.square(g) + b2 * v, moments.nu, gradient)
-
-    def move(p: Array, m: Array, v: Array) -> Array:
-        return p - learning_rate * (m / (first * (jnp.sqrt(v / second) + _EPSILON)))
-
-    params = jax.tree.map(move, params, mu, nu)
-    return params, (moments._replace(count=count, mu=mu, nu=nu), rest)
+    moved, metrics = jax.lax.cond(due, move, stay, state)
+    return state.replace(**moved, since_actor_update=jnp.where(last, 0, since + 1)), metrics, due
 
 
 def _update_targets(state: TrainState, config: Config) -> TrainState:

@@ -19,50 +19,47 @@ from mjx_sac.algorithms import PACKAGED
 from mjx_sac.config import Config, UsageError, absolute, import_from_here, with_line
 
 if TYPE_CHECKING:
-    from mjx_sac.losses import Losses
+    from mjx_sac.algorithms.base import Algorithm
     from mjx_sac.networks import Networks
 
 
-class Algorithm(NamedTuple):
-    """What a losses file defines.
+class Found(NamedTuple):
+    """What a file defines.
 
     Attributes:
-      losses: the three losses.
-      config_class: the hyperparameters.
-      networks: makes actor and critics from (config, action_size).
-      sha256: of the file; None for soft actor-critic.
+      algorithm: all but its hyperparameters.
+      config_class: these.
+      sha256: of the file.
       file: where it was found.
     """
 
-    losses: "Losses"
+    algorithm: "Algorithm"
     config_class: type[Config]
-    networks: "Callable[[Config, int], Networks]"
-    sha256: str | None
+    sha256: str
     file: str = ""
 
 
-_loaded: dict[str, Algorithm] = {}
+_loaded: dict[str, Found] = {}
 
 
-def load(config: Config) -> Algorithm:
+def load(config: Config) -> "Algorithm":
     """Return the algorithm that `config.losses` names, or soft actor-critic.
 
     Raises:
       UsageError: there is none, or `config` lacks its hyperparameters.
     """
     if config.losses is None:
-        from mjx_sac import networks
-        from mjx_sac.losses import Losses
+        from mjx_sac.algorithms.base import Algorithm
 
-        return Algorithm(Losses(), Config, networks.make, None)
-    algorithm = find(config.losses)
-    missing = algorithm.config_class.model_fields.keys() - type(config).model_fields.keys()
+        return Algorithm()
+    found = find(config.losses)
+    missing = found.config_class.model_fields.keys() - type(config).model_fields.keys()
     if missing:
         raise UsageError(
             f"losses = {config.losses!r}: needs a configuration with "
             f"{', '.join(sorted(missing))}: make it with mjx_sac.resolve"
         )
-    return algorithm
+    return found.algorithm
 
 
 def config_class(losses: Any, default: type[Config] = Config) -> type[Config]:
@@ -76,7 +73,7 @@ def sha256(losses: str | None) -> str | None:
     return (_loaded.get(losses) or find(losses)).sha256 if losses else None
 
 
-def find(losses: str) -> Algorithm:
+def find(losses: str) -> Found:
     """Load an algorithm: a file again where it has changed, a module once.
 
     Raises:
@@ -92,9 +89,7 @@ def find(losses: str) -> Algorithm:
         module = importlib.import_module(module_name) if module_name else _import_file(file, source)
     except (Exception, SystemExit) as error:
         raise usage_error_at(losses, error, file) from error
-    found = _read(losses, module, attribute, digest)
-    networks = partial(_make_networks, losses, found.networks)
-    _loaded[losses] = found._replace(networks=networks, file=file)
+    _loaded[losses] = Found(*_read(losses, module, attribute), digest, file)
     return _loaded[losses]
 
 
@@ -181,9 +176,22 @@ def _import_file(file: str, source: bytes) -> types.ModuleType:
     return module
 
 
-def _read(losses: str, module: types.ModuleType, attribute: str, digest: str) -> Algorithm:
+_SIGNATURES = {
+    "networks": "(config, action_size)",
+    "optimizers": "(config)",
+    "project": "(params)",
+    "update": "(state, batch, keys, *, networks, config, losses)",
+}
+"""Of what a module may define beside its losses."""
+
+_LOSS = "(params, state, batch, key, *, networks, config)"
+
+
+def _read(
+    losses: str, module: types.ModuleType, attribute: str
+) -> "tuple[Algorithm, type[Config]]":
     """Return what a module defines, checked."""
-    from mjx_sac import networks as default_networks
+    from mjx_sac.algorithms.base import Algorithm
     from mjx_sac.losses import Losses
 
     def wrong(message: str) -> UsageError:
@@ -198,26 +206,38 @@ def _read(losses: str, module: types.ModuleType, attribute: str, digest: str) ->
         )
     if not (isinstance(config_class, type) and issubclass(config_class, Config)):
         raise wrong("`Config` is no subclass of mjx_sac.Config")
-    factory: Any = getattr(module, "networks", None)
-    if factory is None or inspect.ismodule(factory):  # as after `from mjx_sac import networks`
-        factory = default_networks.make
-    _check_signature(wrong, "networks", "(config, action_size)", factory, 0, 0)
     for name in ("critic", "actor", "temperature"):
-        expected, loss = "(params, state, batch, key, *, networks, config)", getattr(triple, name)
-        _check_signature(wrong, name, expected, loss, *range(4), networks=0, config=0)
-    return Algorithm(triple, config_class, factory, digest)
+        _check_signature(wrong, name, _LOSS, getattr(triple, name))
+    algorithm = Algorithm(triple, **_parts(module, wrong))
+    checked = partial(_make_networks, losses, algorithm.networks)
+    return algorithm._replace(networks=checked), config_class
+
+
+def _parts(module: types.ModuleType, wrong: Callable[[str], UsageError]) -> dict[str, Any]:
+    """Return what a module defines beside its losses and its configuration."""
+    from mjx_sac.algorithms.base import Exploration
+
+    named = {name: getattr(module, name, None) for name in (*_SIGNATURES, "explore")}
+    # No modules, as there are after `from mjx_sac import networks`.
+    own = {k: v for k, v in named.items() if v is not None and not inspect.ismodule(v)}
+    for name in own.keys() & _SIGNATURES.keys():
+        _check_signature(wrong, name, _SIGNATURES[name], own[name])
+    if not isinstance(own.get("explore"), Exploration | None):
+        raise wrong(
+            f"`explore` is a {type(own['explore']).__name__}: write explore = "
+            f"mjx_sac.algorithms.base.Exploration(init=..., act=...)"
+        )
+    return own
 
 
 def _check_signature(
-    wrong: Callable[[str], UsageError],
-    name: str,
-    expected: str,
-    function: Any,
-    *args: int,
-    **kw: int,
+    wrong: Callable[[str], UsageError], name: str, expected: str, function: Any
 ) -> None:
+    """Raise UsageError where `function` cannot be called as `expected`, such as "(a, *, b)"."""
+    positional, _, keyword = expected.strip("()").partition("*, ")
+    arguments = dict.fromkeys(filter(None, keyword.split(", ")))
     try:
-        inspect.signature(function).bind(*args, **kw)
+        inspect.signature(function).bind(*filter(None, positional.split(", ")), **arguments)
     except (TypeError, ValueError) as error:
         raise wrong(f"{name}: {error}: its signature must be {expected}") from None
 

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from mjx_sac import config as config_lib
 from mjx_sac import networks as default_networks
 from mjx_sac.losses import Losses
-from mjx_sac.networks import MLP, Networks, TanhGaussian
-from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
+from mjx_sac.networks import MLP, Networks, TanhGaussian, mlp_operations
+from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState
 
 
 class Config(config_lib.Config):
@@ -47,6 +47,12 @@ class Actor(nn.Module):
     def __call__(self, observation: Float[Array, "*batch observation"]) -> Deterministic:
         layers = MLP(self.config.hidden_sizes, self.action_size, self.config.activation)
         return Deterministic(layers(observation), jnp.float32(self.config.exploration_noise))
+
+    def operations(self, variables: Params) -> list[Operation]:
+        """Return what `mode()` computes, for export."""
+        mlp = variables["params"]["MLP_0"]
+        layers = mlp_operations(mlp, self.config.activation, self.action_size)
+        return [*layers, Operation("tanh")]
 
 
 def networks(config: Config, action_size: int) -> Networks:

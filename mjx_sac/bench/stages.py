@@ -20,9 +20,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array
 
 from mjx_sac import envs, networks
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.bench.roofline import count_flops, roofline
 from mjx_sac.config import Config
-from mjx_sac.losses import Losses
 from mjx_sac.runs.checkpoint import Checkpoints, restore
 from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import epoch as epoch_lib
@@ -111,7 +111,7 @@ def start(config: Config) -> tuple[Experiment, RunState]:
     """Return soft actor-critic on the configured environment, before the first vector step."""
     env = envs.make(config.env, config)
     nets = networks.make(config, env.action_size)
-    experiment = make_experiment(config, env, nets, Losses())
+    experiment = make_experiment(config, env, nets, Algorithm())
     return experiment, jax.jit(partial(epoch_lib.init, experiment))(jax.random.PRNGKey(config.seed))
 
 
@@ -193,7 +193,7 @@ def _environment(experiment: Experiment, state: RunState) -> dict[str, Stage]:
         key, draw = jax.random.split(key)
         return key, evaluate_lib.evaluate(experiment, actor_params, stats, draw, episodes=episodes)
 
-    key, policy = jax.random.PRNGKey(0), (state.train.actor_params, state.normalizer)
+    key, policy = jax.random.PRNGKey(0), (state.train.actor, state.normalizer)
     return {
         "environment": stage(step, (state.episodes, key), "steps", config.num_envs, length=64),
         "evaluation": stage(evaluate, key, "episodes", episodes, *policy),
@@ -214,7 +214,8 @@ def _replay(experiment: Experiment, state: ReplayState) -> dict[str, Stage]:
     def sample(carry: Any) -> Any:
         state, key = carry
         key, draw = jax.random.split(key)
-        drawn = jax.lax.optimization_barrier(replay.sample(state, draw, shape, config.discount))
+        drawn = replay.sample(state, draw, shape, config.discount, config.n_step)
+        drawn = jax.lax.optimization_barrier(drawn)
         return (state, key), jax.tree.map(lambda x: jnp.sum(x[..., 0]), drawn)
 
     unit, drawn = "transitions", shape[0] * shape[1]
@@ -281,7 +282,7 @@ def _shares(config: Config, rates: Mapping[str, float]) -> dict[str, float]:
 def _checkpoint(state: RunState, repeats: int) -> dict[str, Any]:
     """Return size and seconds of a run's first checkpoint: later ones share files with it."""
     saving, loading, size = [], [], 0.0
-    items = {"state": state, "policy": (state.train.actor_params, state.normalizer)}
+    items = {"state": state, "policy": (state.train.actor, state.normalizer)}
     shapes = jax.eval_shape(lambda: state)
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as name:

@@ -237,6 +237,11 @@ class Config(BaseModel):
         return max(round(1 / (self.updates_per_iteration * self.num_envs)), 1)
 
     @property
+    def schedule_updates(self) -> int:
+        """Gradient steps in `schedule_iterations`, those during warm-up counted too."""
+        return round((self.schedule_iterations or self.iterations) * self.updates_per_iteration)
+
+    @property
     def warm_up_vector_steps(self) -> int:
         """`warm_up_steps`, which are iterations, in whole vector steps."""
         return -(-self.warm_up_steps // self.num_envs)

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import ordinary_jax, staying, surroundings
 from mjx_sac.envs.episodes import callback_failure
 from mjx_sac.envs.host.protocol import leave_if_started_again
-from mjx_sac.losses import Losses
 from mjx_sac.policy.policy import Policy, place
 from mjx_sac.training.compiled.evaluate import evaluate
 from mjx_sac.training.compiled.experiment import make_experiment
@@ -53,7 +53,7 @@ def evaluate_policies(
     leave_if_started_again()
     surroundings.seed_generators(seed)
     policy, environment = place(policies[0], env, backend)
-    experiment = make_experiment(policy.config, environment, policy.networks, Losses())
+    experiment = make_experiment(policy.config, environment, policy.networks, Algorithm())
     # On the host an environment must be built for each that is played at once.
     at_once = min(episodes, 16 if experiment.episodes.on_host else 128)
     play = jax.jit(partial(evaluate, experiment, episodes=at_once, deterministic=deterministic))

@@ -7,6 +7,7 @@ normalisation and rescaling are inside, and the batch may have any size.
 
 # pyright: basic
 import io
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_sac import networks
 from mjx_sac.config import UsageError, absolute, ordinary_jax, require
 from mjx_sac.policy import numpy_policy
 from mjx_sac.policy.policy import Policy
 from mjx_sac.training.compiled import normalizer
+from mjx_sac.types import Operation
 
 _Format = tuple[bytes, Callable[[pathlib.Path], Callable[[np.ndarray], Any]]]
 """What to write, and how to load it."""
+
+_WRONG = 0.01
+"""A mean difference that no rounding explains, in halves of the action's range."""
 
 
 @ordinary_jax()
@@ -32,16 +36,17 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     Args:
       policy: from `load_policy`.
       path: the file, which is overwritten.
-      form: "stablehlo" (any networks; for `jax.export.deserialize`), "npz" (for
-        `numpy_policy.load`), or "onnx" (for onnxruntime).
+      form: "stablehlo" (any networks; for `jax.export.deserialize`), or, for actors with
+        `operations` (see `types.Operation`), "npz" (for `numpy_policy.load`) or "onnx" (for
+        onnxruntime).
 
     Returns:
       The largest difference between its actions and the policy's for 1,000 observations like those
       of training, in halves of the action's range.
 
     Raises:
-      UsageError: there is no such format, its extra is not installed, the networks are the user's
-        own and it is not "stablehlo", or the file cannot be written.
+      UsageError: there is no such format, its extra is not installed, the actor has no right
+        `operations` and it is not "stablehlo", or the file cannot be written.
     """
     if form not in _FORMATS:
         raise UsageError(f"format = {form!r}: no such format; there are {', '.join(_FORMATS)}")
@@ -54,7 +59,14 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     mean, std = policy.normalizer.mean, np.sqrt(policy.normalizer.var)
     observation = np.random.default_rng(0).normal(mean, std, (1000, mean.size)).astype(np.float32)
     difference = np.abs(load(path)(observation) - policy.apply(observation))
-    return float(np.max(difference / np.maximum(policy.bounds["half"], 1e-30)))
+    difference /= np.maximum(policy.bounds["half"], 1e-30)
+    if np.mean(difference) > _WRONG:
+        path.unlink()
+        raise UsageError(
+            f"format = {form!r}: the actor's `operations` are not what its mode() computes: "
+            f"correct them, or use stablehlo"
+        )
+    return float(np.max(difference))
 
 
 def _stablehlo(policy: Policy) -> _Format:
@@ -64,36 +76,38 @@ def _stablehlo(policy: Policy) -> _Format:
     return bytes(data), lambda path: jax.export.deserialize(bytearray(path.read_bytes())).call
 
 
-def arrays(policy: Policy) -> dict[str, np.ndarray]:
-    """Return what `numpy_policy.load` reads; UsageError if the actor is not the default one."""
-    actor, stats = policy.networks.actor, policy.normalizer
-    if type(actor) is not networks.Actor:
+def operations(policy: Policy) -> list[Operation]:
+    """Return what `policy` computes; UsageError if its actor does not say so."""
+    actor, stats, bounds = policy.networks.actor, policy.normalizer, policy.bounds
+    if not hasattr(actor, "operations"):
         raise UsageError(
-            f"format: the actor is your own {type(actor).__name__}, and only the default one is "
-            f"known layer by layer: use stablehlo"
+            f"format: the actor is your own {type(actor).__name__}, which has no method "
+            f"`operations`: use stablehlo"
         )
-    params, n = policy.actor_params["params"]["MLP_0"], policy.action_size
-    hidden = [params[f"Dense_{i}"] for i in range(len(actor.hidden_sizes) - 1)]
-    # The head's kernel is transposed. The second half of its outputs is the deviation.
-    head = {"kernel": params["Head_0"]["kernel"][:n].T, "bias": params["Head_0"]["bias"][:n]}
-    layers = [params["Join_0"], *hidden, head]
-    scaled = policy.config.normalize_observations
-    return {
-        "activation": np.array(actor.activation),
-        "layers": np.array(len(layers)),
-        **{f"kernel_{i}": np.asarray(layer["kernel"]) for i, layer in enumerate(layers)},
-        **{f"bias_{i}": np.asarray(layer["bias"]) for i, layer in enumerate(layers)},
-        "mean": np.asarray(stats.mean) if scaled else np.zeros_like(stats.mean),
-        "std": np.asarray(normalizer.deviation(stats)) if scaled else np.ones_like(stats.mean),
-        "clip": np.array(normalizer.CLIP if scaled else np.inf, np.float32),
-        **policy.bounds,
-        "whole_numbers": np.array(policy.whole_numbers),
-    }
+    normalize = [
+        Operation("scale", center=stats.mean, factor=1 / normalizer.deviation(stats), offset=0),
+        Operation("clip", low=-normalizer.CLIP, high=normalizer.CLIP),
+    ]
+    return [
+        *(normalize if policy.config.normalize_observations else []),
+        *actor.operations(policy.actor_params),
+        Operation("scale", center=0, factor=bounds["half"], offset=bounds["middle"]),
+        Operation("clip", low=bounds["low"], high=bounds["high"]),
+        *([Operation("round")] if policy.whole_numbers else []),
+    ]
+
+
+def _arrays(step: Operation) -> dict[str, np.ndarray]:
+    kind = np.int64 if step.name == "add" else np.float32
+    return {name: np.asarray(x, kind) for name, x in step.arrays.items()}
 
 
 def _npz(policy: Policy) -> _Format:
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays(policy))
+    steps, file = operations(policy), io.BytesIO()
+    arrays: dict[str, Any] = {"operations": [step.name for step in steps]}
+    for i, step in enumerate(steps):
+        arrays |= {f"{i}.{name}": x for name, x in _arrays(step).items()}
+    np.savez(file, **arrays)  # no objects, so no pickles
     return file.getvalue(), numpy_policy.load
 
 
@@ -104,43 +118,61 @@ policy (float[batch, {policy.observation_size}] observation)
 """
 """Versions of 2021: every runtime still in use reads them."""
 
-_ACTIVATIONS = {
+_NODES = {
+    "affine": "{y} = Gemm({x}, {kernel}, {bias})",
+    "scale": "{y}_a = Sub({x}, {center})  {y}_b = Mul({y}_a, {factor})  {y} = Add({y}_b, {offset})",
+    "add": "{y} = Add({x}, {earlier})",
     "relu": "{y} = Relu({x})",
     "tanh": "{y} = Tanh({x})",
     "elu": "{y} = Elu({x})",
-    "silu": "{y}_a = Sigmoid({x})  {y} = Mul({x}, {y}_a)",
     # The tanh form, as `jax.nn.gelu`.
     "gelu": """
         {y}_a = Mul({x}, {x})  {y}_b = Mul({y}_a, {x})  {y}_c = Mul({y}_b, gelu_cubic)
         {y}_d = Add({x}, {y}_c)  {y}_e = Mul({y}_d, gelu_scale)  {y}_f = Tanh({y}_e)
         {y}_g = Add({y}_f, gelu_one)  {y}_h = Mul({x}, gelu_half)  {y} = Mul({y}_h, {y}_g)
     """,
+    "silu": "{y}_a = Sigmoid({x})  {y} = Mul({x}, {y}_a)",
+    "clip": "{y}_a = Max({x}, {low})  {y} = Min({y}_a, {high})",
+    "round": "{y} = Round({x})",
+    "layer_norm": """
+        {y}_a = ReduceMean<axes = [1]>({x})  {y}_b = Sub({x}, {y}_a)  {y}_c = Mul({y}_b, {y}_b)
+        {y}_d = ReduceMean<axes = [1]>({y}_c)  {y}_e = Add({y}_d, {eps})  {y}_f = Sqrt({y}_e)
+        {y}_g = Div({y}_b, {y}_f)  {y}_h = Mul({y}_g, {scale})  {y} = Add({y}_h, {bias})
+    """,
+    "rms_norm": """
+        {y}_a = Mul({x}, {x})  {y}_b = ReduceMean<axes = [1]>({y}_a)  {y}_c = Add({y}_b, {eps})
+        {y}_d = Sqrt({y}_c)  {y}_e = Div({x}, {y}_d)  {y} = Mul({y}_e, {scale})
+    """,
+    "l2_norm": """
+        {y}_a = ReduceL2<axes = [1]>({x})  {y}_b = Max({y}_a, {eps})  {y} = Div({x}, {y}_b)
+    """,
 }
-"""Nodes in ONNX's text format."""
+"""Every operation as nodes in ONNX's text format, from {x} to {y}."""
+
+_GELU = {"cubic": 0.044715, "scale": math.sqrt(2 / math.pi), "one": 1, "half": 0.5}
 
 
 def _onnx(policy: Policy) -> _Format:
-    p = arrays(policy)
+    steps = operations(policy)
     require(["onnx", "onnxruntime"], "onnx", "format = 'onnx'")
     import onnx
     import onnxruntime
 
-    gelu = {"cubic": 0.044715, "scale": np.sqrt(2 / np.pi), "one": 1, "half": 0.5}
-    constants = p | {f"gelu_{name}": np.float32(value) for name, value in gelu.items()}
-    constants["minus_clip"], last = -p["clip"], int(p["layers"]) - 1
-    nodes = ["a = Sub(observation, mean)  b = Div(a, std)  x_0 = Clip(b, minus_clip, clip)"]
-    for i in range(last + 1):
-        nodes.append(f"h_{i} = Gemm(x_{i}, kernel_{i}, bias_{i})")
-        activation = _ACTIVATIONS["tanh" if i == last else str(p["activation"])]
-        nodes.append(activation.format(x=f"h_{i}", y=f"x_{i + 1}"))
-    nodes.append(f"c = Mul(x_{last + 1}, half)  d = Add(c, middle)  e = Max(d, low)")
-    nodes.append(f"f = Min(e, high)  action = {'Round' if policy.whole_numbers else 'Identity'}(f)")
+    values = ["observation", *(f"x_{i}" for i in range(1, len(steps))), "action"]
+    constants = {f"gelu_{name}": np.asarray(value, np.float32) for name, value in _GELU.items()}
+    nodes: list[str] = []
+    for i, step in enumerate(steps):
+        arrays = _arrays(step)
+        names = {name: f"{name}_{i}" for name in arrays}
+        constants |= {names[name]: x for name, x in arrays.items()}
+        if step.name == "add":
+            names["earlier"] = values[i - int(arrays["back"])]
+        nodes.append(_NODES[step.name].format(x=values[i], y=values[i + 1], **names))
     text = _HEADER.format(policy=policy) + "{" + "\n".join(nodes) + "}"
     model = onnx.parser.parse_model(text)
     used = {name for node in model.graph.node for name in node.input}
     for name in sorted(used & constants.keys()):
-        array = onnx.numpy_helper.from_array(np.asarray(constants[name]), name)
-        model.graph.initializer.append(array)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(constants[name], name))
     onnx.checker.check_model(model, full_check=True)
 
     def load(path: pathlib.Path) -> Callable[[np.ndarray], Any]:

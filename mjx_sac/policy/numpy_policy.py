@@ -1,6 +1,7 @@
 """Act with what `mjx-sac export --format npz` wrote, on NumPy alone.
 
-Copy this file, mjx_sac/policy/numpy_policy.py, to where the policy is to act.
+Copy this file, mjx_sac/policy/numpy_policy.py, to where the policy is to act. It reads what the
+version of mjx-sac that it came with writes.
 
 act = load("policy.npz")
 action = act(observation)  # flat; single or batched
@@ -9,7 +10,16 @@ action = act(observation)  # flat; single or batched
 # pyright: basic
 import numpy as np
 
-ACTIVATIONS = {
+
+def rms(x, eps):
+    """Return the root of the mean square."""
+    return np.sqrt(np.mean(x * x, -1, keepdims=True) + eps)
+
+
+OPERATIONS = {
+    "affine": lambda x, kernel, bias: x @ kernel + bias,
+    "scale": lambda x, center, factor, offset: (x - center) * factor + offset,
+    "add": lambda x, earlier: x + earlier,
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
@@ -17,22 +27,34 @@ ACTIVATIONS = {
         x * (1 + np.tanh(np.sqrt(2 / np.pi, dtype=np.float32) * (x + 0.044715 * x**3))) / 2
     ),
     "silu": lambda x: x * (1 + np.tanh(x / 2)) / 2,
+    "clip": lambda x, low, high: np.clip(x, low, high),
+    "round": np.rint,
+    "layer_norm": lambda x, scale, bias, eps: (
+        (d := x - np.mean(x, -1, keepdims=True)) / rms(d, eps) * scale + bias
+    ),
+    "rms_norm": lambda x, scale, eps: x / rms(x, eps) * scale,
+    "l2_norm": lambda x, eps: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), eps),
 }
 
 
 def load(path):
     """Return the deterministic policy in `path`: from observations to actions within bounds."""
     p = dict(np.load(path))
-    activation = ACTIVATIONS[str(p["activation"])]
-    *hidden, last = [(p[f"kernel_{i}"], p[f"bias_{i}"]) for i in range(p["layers"])]
+    names = p.pop("operations", np.array(["none"])).tolist()
+    if unknown := ", ".join(set(names) - OPERATIONS.keys()):
+        way_out = "copy numpy_policy.py from the mjx-sac that wrote it"
+        raise ValueError(f"{path}: operations = {unknown}: not known here: {way_out}")
+    arrays = [{} for _ in names]
+    for key in p:
+        index, name = key.split(".")
+        arrays[int(index)][name] = p[key]
 
     def act(observation):
-        x = (np.asarray(observation, np.float32) - p["mean"]) / p["std"]
-        x = np.clip(x, -p["clip"], p["clip"])
-        for kernel, bias in hidden:
-            x = activation(x @ kernel + bias)
-        action = p["middle"] + np.tanh(x @ last[0] + last[1]) * p["half"]
-        action = np.clip(action, p["low"], p["high"])
-        return np.rint(action) if p["whole_numbers"] else action
+        values = [np.asarray(observation, np.float32)]
+        for name, given in zip(names, arrays, strict=True):
+            if name == "add":
+                given = {"earlier": values[-1 - given["back"]]}
+            values.append(OPERATIONS[name](values[-1], **given))
+        return values[-1]
 
     return act

@@ -113,8 +113,8 @@ def check_metric(config: Config, metric: str, losses: Any = None) -> None:
         algorithm = loader.load(config)
         try:
             networks = algorithm.networks(config, 2)
-            losses = losses or algorithm.losses
-            traced = compile.trace_update((3, 2), losses, networks=networks, config=config)
+            algorithm = algorithm._replace(losses=losses or algorithm.losses)
+            traced = compile.trace_update((3, 2), algorithm, networks=networks, config=config)
         except Exception:
             return
         for tag, value in traced.items():

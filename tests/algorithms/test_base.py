@@ -25,7 +25,7 @@ def test_update_is_optax_adam_on_each_loss():
     # The same update by Optax: the critics' step, then actor and temperature on new critics.
     history, _ = updated(5, q_lr=1e-3, policy_lr=2e-3, alpha_lr=3e-3)
     experiment = make_experiment()
-    config, networks, losses = experiment.config, experiment.networks, experiment.losses
+    config, networks, losses = experiment.config, experiment.networks, experiment.algorithm.losses
 
     def step(loss, params, optimizer, rate, state, key):
         own, batch = getattr(state, params), real_batch(config)
@@ -63,11 +63,11 @@ def test_targets_move_by_tau_every_target_delay_updates():
 
 def test_a_shorter_target_delay_applies_to_a_longer_wait():
     experiment = make_experiment(target_delay=2)
-    static = {"networks": experiment.networks, "config": experiment.config}
+    static = {**experiment.static, "algorithm": experiment.algorithm}
     waited = base.init(jax.random.PRNGKey(0), 2, 1, **static)
     waited = waited.replace(since_target_update=jnp.int32(3))
     batch, keys = real_batch(experiment.config), jax.random.split(jax.random.PRNGKey(0))
-    train, _ = base.update(waited, batch, keys, **static, losses=experiment.losses)
+    train, _ = base.update(waited, batch, keys, **static)
     assert int(train.since_target_update) == 0
 
 

@@ -132,7 +132,7 @@ def test_a_file_is_found_again_from_another_directory(directory, monkeypatch):
     monkeypatch.chdir(directory / "deeper")
     assert loader.find("mine.py") is algorithm
     with pytest.raises(UsageError, match=r"'mine.py': line 11: AttributeError"):
-        algorithm.networks(Config(), 1)
+        algorithm.algorithm.networks(Config(), 1)
 
 
 def test_a_module_and_an_attribute(directory):

@@ -45,7 +45,7 @@ def critic_loss(name, key=0, critics=(1.0, 2.0), targets=(3.0, 4.0), **overrides
     s = state(critics=critics, targets=targets).replace(target_actor_params=jnp.float32(0.0))
     config = found.config_class(**{**SMALL, **overrides})
     args = (s.critic_params, s, batch(), jax.random.PRNGKey(key))
-    return found.losses.critic(*args, networks=NETWORKS, config=config)
+    return found.algorithm.losses.critic(*args, networks=NETWORKS, config=config)
 
 
 def test_td3_targets_are_smoothed_within_their_bound():

@@ -17,6 +17,11 @@ BAD = [
     ({"polcy_lr": 1}, ["polcy_lr", "did you mean policy_lr?"]),
     ({"buffer_size": 100, "batch_size": 256}, ["buffer_size 100", "batch_size 256"]),
     ({"buffer_size": 300, "num_envs": 512}, ["buffer_size 300", "num_envs 512"]),
+    ({"n_step": 0}, ["n_step = 0", "greater than 0"]),
+    (
+        {"n_step": 20, "buffer_size": 304},
+        ["n_step = 20: ", "holds 19 transitions", "lower n_step to 19"],
+    ),
     ({"iterations": 10_000}, ["iterations 10000", "warm_up_steps 10000"]),
     (
         {"iterations": 10_100, "num_envs": 2048, "log_interval": 10_000},

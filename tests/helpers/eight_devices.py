@@ -25,7 +25,7 @@ from helpers.runs import make_config, make_experiment  # noqa: E402
 if CACHE:
     os.environ["XDG_CACHE_HOME"] = CACHE
 
-from mjx_sac.training.compiled import population  # noqa: E402
+from mjx_sac.training.compiled import population, sharding  # noqa: E402
 from mjx_sac.training.host import hlo, processes  # noqa: E402
 from mjx_sac.training.host import train as train_lib  # noqa: E402
 
@@ -73,6 +73,18 @@ def split(num_devices: int, **changes) -> dict:
     }
 
 
+def windows(shared) -> dict:
+    """Batches of three-step returns, drawn from a shared buffer and from it on one device."""
+    sample = jax.jit(lambda state: sharding.sample(state, jax.random.PRNGKey(0), (4, 16), 0.9, 3))
+    with jax.sharding.use_abstract_mesh(shared.observation.sharding.mesh.abstract_mesh):
+        batches = sample(shared)
+    return {
+        "devices": len(batches.reward.sharding.device_set),
+        "apart": difference(sample(jax.device_get(shared)), batches),
+        "discounts": sorted({round(float(x), 3) for x in batches.discount.ravel()}),
+    }
+
+
 def main(directory: pathlib.Path) -> dict:
     """All answers."""
     one, eight = train(directory / "one"), train(directory / "eight", 8)
@@ -90,6 +102,7 @@ def main(directory: pathlib.Path) -> dict:
         "metrics": difference(measured(one.metrics), measured(eight.metrics)),
         "buffer_parts": sorted(part.data.shape for part in buffer.addressable_shards),
         "buffer": buffer.shape,
+        "windows": windows(eight.state.replay),
         "down": difference(one.state, down.state),
         "up": difference(one.state, up.state),
         "seeds": difference(alone.state, shared.state),

@@ -67,12 +67,13 @@ def updated(steps=1, losses=None, **overrides) -> tuple[list[TrainState], dict]:
     static = {
         "networks": experiment.networks,
         "config": experiment.config,
-        "losses": experiment.losses,
+        "algorithm": experiment.algorithm,
     }
     rows = real_batch(experiment.config)
     update = jax.jit(lambda train, keys: base.update(train, rows, keys, **static))
     history, metrics = [base.init(jax.random.PRNGKey(0), 2, 1, **static)], {}
     for i in range(steps):
-        train, metrics = update(history[-1], jax.random.split(jax.random.PRNGKey(i)))
+        train, measured = update(history[-1], jax.random.split(jax.random.PRNGKey(i)))
+        metrics = {tag: value for part, _ in measured for tag, value in part.items()}
         history.append(train)
     return history, metrics

@@ -10,6 +10,7 @@ from helpers.envs import Counter
 from mjx_sac import losses as losses_lib
 from mjx_sac import networks
 from mjx_sac.algorithms import loader
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config
 from mjx_sac.envs.base import spaces
 from mjx_sac.losses import Losses
@@ -63,7 +64,7 @@ def save_run(
     """
     config, environment = make_config(logdir=str(directory), **overrides), environment or Counter()
     modules = modules or networks.make(config, environment.action_size)
-    agent = experiment.make_experiment(config, environment, modules, Losses())
+    agent = experiment.make_experiment(config, environment, modules, Algorithm())
     state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(1))
     state = state.replace(normalizer=statistics(environment.observation_size))
     header = {**provenance.description(config), "spaces": spaces(environment)}
@@ -105,8 +106,8 @@ def make_experiment(env=None, losses=None, file=None, **overrides) -> experiment
     checked = Losses(
         losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss
     )  # shapes and all
-    losses = losses or (found.losses if file else checked)
-    return experiment.make_experiment(config, env, found.networks(config, env.action_size), losses)
+    found = found._replace(losses=losses or (found.losses if file else checked))
+    return experiment.make_experiment(config, env, found.networks(config, env.action_size), found)
 
 
 def scalars(directory) -> dict[str, dict[int, float]]:

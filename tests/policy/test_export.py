@@ -1,5 +1,6 @@
 """Exported policies act as the policy does, wherever they are loaded."""
 
+import functools
 import pathlib
 import shutil
 import subprocess
@@ -10,15 +11,17 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from gymnasium import spaces
+from helpers import actors
 from helpers.envs import Counter
 from helpers.gymnasium_envs import Drawing
 from helpers.runs import make_policy
 
 import mjx_sac
 from mjx_sac import networks
+from mjx_sac.algorithms import td3
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
-from mjx_sac.policy import numpy_policy
+from mjx_sac.policy import export, numpy_policy
 
 NETWORKS = [
     ("relu", (8, 16), True),
@@ -74,9 +77,72 @@ def test_actions_equal_the_policys_in_any_batch(policy, tmp_path, form):
     assert (expected.max(0) > [2, 0.4]).all()
 
 
-def test_every_activation_was_tried():
+OTHERS = {
+    "residual": lambda: actors.Residual(2),
+    "varied": lambda: actors.Varied(2),
+    "normed": lambda: actors.Normed(2),
+    "td3": lambda: td3.networks(td3.Config(hidden_sizes=(8, 8), activation="elu"), 2).actor,
+}
+
+
+@functools.cache
+def other(name):
+    """Return the policy of one of `OTHERS`, as if trained, in the valve."""
+    modules = networks.Networks(OTHERS[name](), None)
+    policy = make_policy(GymnasiumEnvironment("valve", Valve), modules)
+    policy.actor_params = actors.scattered(policy.actor_params)
+    return policy
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_actors_export_by_their_operations(name, tmp_path, form):
+    policy = other(name)
+    assert mjx_sac.export_policy(policy, tmp_path / "policy", form) <= 1e-5
+    actions = np.asarray(load(tmp_path / "policy", form)(OBSERVATIONS))
+    expected, _ = policy.predict(OBSERVATIONS)
+    np.testing.assert_allclose(actions, expected, atol=1e-5)
+    inside = (np.abs(expected - policy.bounds["middle"]) < 0.9 * policy.bounds["half"]).mean(0)
+    assert (inside > 0.2).all()  # most are not saturated, where any export would do
+    assert (expected.std(0) > 0.05 * policy.bounds["half"]).all()
+
+
+def test_every_activation_and_operation_was_tried():
     known = Config.model_fields["activation"].annotation.__args__
     assert {name for name, *_ in NETWORKS} == set(known)
+    tried = {step.name for name in OTHERS for step in export.operations(other(name))}
+    assert tried | {"round"} == set(numpy_policy.OPERATIONS)
+
+
+def test_an_npz_is_operations_and_their_arrays(tmp_path):
+    """It says relu(2 x - 1) + x, which is (8, -1) at (3, -1)."""
+    np.savez(
+        tmp_path / "policy.npz",
+        **{
+            "operations": ["affine", "relu", "add"],
+            "0.kernel": 2 * np.eye(2, dtype=np.float32),
+            "0.bias": np.float32([-1, -1]),
+            "2.back": 2,
+        },
+    )
+    action = numpy_policy.load(tmp_path / "policy.npz")([3, -1])
+    assert (action.tolist(), action.dtype) == ([8, -1], np.float32)
+
+
+@pytest.mark.parametrize("known", [{"activation": "relu"}, {"operations": ["tanh", "attention"]}])
+def test_an_npz_of_another_version_is_one_line(known, tmp_path):
+    np.savez(tmp_path / "policy.npz", **known)
+    with pytest.raises(
+        ValueError,
+        match=r"operations = (none|attention): not known here: copy numpy_policy.py",
+    ):
+        numpy_policy.load(tmp_path / "policy.npz")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_numpy_stays_in_float_32(name, tmp_path):
+    mjx_sac.export_policy(other(name), tmp_path / "policy.npz", "npz")
+    assert numpy_policy.load(tmp_path / "policy.npz")(OBSERVATIONS[0].tolist()).dtype == np.float32
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -153,7 +219,7 @@ class Linear(nn.Module):
         return networks.TanhGaussian.from_network(nn.Dense(2)(observation))
 
 
-def test_own_networks_export_as_stablehlo_alone(tmp_path):
+def test_actors_without_operations_export_as_stablehlo(tmp_path):
     policy = make_policy(Counter(), networks.Networks(Linear(), None))
     mjx_sac.export_policy(policy, tmp_path / "policy", "stablehlo")
     expected, _ = policy.predict(OBSERVATIONS[:, :2])
@@ -161,7 +227,17 @@ def test_own_networks_export_as_stablehlo_alone(tmp_path):
         load(tmp_path / "policy", "stablehlo")(OBSERVATIONS[:, :2]), expected, atol=1e-5
     )
     for form in ("npz", "onnx"):
-        with pytest.raises(UsageError, match=r"the actor is your own Linear, .*: use stablehlo"):
+        with pytest.raises(UsageError, match=r"your own Linear, .* `operations`: use stablehlo"):
+            mjx_sac.export_policy(policy, tmp_path / form, form)
+        assert not (tmp_path / form).exists()
+
+
+def test_operations_that_are_not_the_actors_are_refused(tmp_path):
+    modules = networks.Networks(actors.Contradicting(2, (8,)), None)
+    policy = make_policy(GymnasiumEnvironment("valve", Valve), modules)
+    mjx_sac.export_policy(policy, tmp_path / "policy.hlo", "stablehlo")
+    for form in ("npz", "onnx"):
+        with pytest.raises(UsageError, match=r"not what its mode\(\) computes: .* use stablehlo"):
             mjx_sac.export_policy(policy, tmp_path / form, form)
         assert not (tmp_path / form).exists()
 

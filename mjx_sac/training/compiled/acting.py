@@ -1,5 +1,7 @@
 """Acting: from observations to actions in [-1, 1]."""
 
+from typing import Any
+
 import jax
 from jaxtyping import Array, Float
 
@@ -10,8 +12,23 @@ from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Params
 
 
+def distribution(
+    actor: Params,
+    stats: NormalizerState,
+    observation: Float[Array, "*batch observation"],
+    *,
+    networks: Networks,
+    config: Config,
+) -> Any:
+    """Return the actor's distribution of actions for raw observations."""
+    if config.normalize_observations:
+        observation = normalizer.normalize(stats, observation)
+    with jax.default_matmul_precision(config.matmul_precision):
+        return networks.actor.apply(actor, observation)
+
+
 def policy(
-    actor_params: Params,
+    actor: Params,
     stats: NormalizerState,
     observation: Float[Array, "*batch observation"],
     key: Key | None,
@@ -19,9 +36,9 @@ def policy(
     networks: Networks,
     config: Config,
 ) -> Float[Array, "*batch action"]:
-    """Return actions for raw observations: sampled, or the mode where `key` is None."""
-    if config.normalize_observations:
-        observation = normalizer.normalize(stats, observation)
-    with jax.default_matmul_precision(config.matmul_precision):
-        distribution = networks.actor.apply(actor_params, observation)
-        return distribution.mode() if key is None else distribution.sample(key)[0]
+    """Return actions for raw observations: sampled, or the mode where `key` is None.
+
+    `actor` holds its parameters and variables, as `TrainState.actor`.
+    """
+    chosen = distribution(actor, stats, observation, networks=networks, config=config)
+    return chosen.mode() if key is None else chosen.sample(key)[0]

@@ -14,12 +14,15 @@ from jaxtyping import Array, Bool, Float, Int32, UInt32
 from mjx_sac.algorithms import base
 from mjx_sac.config import Config
 from mjx_sac.envs.episodes import Episodes
-from mjx_sac.training.compiled import acting, normalizer, replay, sharding
+from mjx_sac.training.compiled import acting, normalizer, replay, reward_scaler, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.compiled.metrics import Packed
 from mjx_sac.training.compiled.sharding import ENV_SHARDED, EPISODE_SPECS, REPLAY_SPECS, REPLICATED
 from mjx_sac.types import Key, Metrics, Scalar, TrainState, Transition
+
+Parts = tuple[tuple[Packed, Bool[Array, "..."] | None], ...]
+"""`base.Measured`, packed."""
 
 AGENT_VMAP_AXIS = "agents"
 """The axis of `vmap` by which several agents are trained in one program."""
@@ -44,9 +47,14 @@ def init(
     config, episodes, env = experiment.config, experiment.episodes, experiment.episodes.env
     sizes = env.observation_size, env.action_size
     key, train_key = jax.random.split(key)
-    transitions = -(-episodes.episode_length // config.action_repeat)
+    explore, noise = experiment.algorithm.explore, None
+    if explore:
+        # "noise": no key of anything else.
+        noise_key = jax.random.fold_in(train_key, 0x6E6F6973)
+        noise = explore.init(noise_key, config.num_envs, env.action_size, config)
+    transitions = experiment.transitions_per_episode()
     return RunState(
-        train=base.init(train_key, *sizes, losses=experiment.losses, **experiment.static),
+        train=base.init(train_key, *sizes, algorithm=experiment.algorithm, **experiment.static),
         episodes=episodes.init(),
         replay=replay.init(config.buffer_size, config.num_envs, *sizes, transitions),
         normalizer=normalizer.init(env.observation_size),
@@ -54,6 +62,8 @@ def init(
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
         hyperparameters=hyperparameters,
         since_update=jnp.int32(0) if config.vector_steps_per_update > 1 else None,
+        reward_scaler=reward_scaler.init(config.num_envs) if config.normalize_rewards else None,
+        exploration=noise,
     )
 
 
@@ -71,7 +81,8 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
     Returns:
       The state, and metrics: `rollout/...`, `health/...`, `replay/size`, and
       "trained_vector_steps", in how many vector steps there were updates. Under "losses" is what
-      these report: meaningless where there were no updates.
+      these report, in parts: each with the number of vector steps that it was measured in,
+      meaningless where that is zero.
     """
     experiment = _with_hyperparameters(experiment, state.hyperparameters)
     key, pool_key = jax.random.split(state.key)
@@ -84,7 +95,7 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
     )
     ended = jnp.sum(rollout["episodes"])
     metrics = {
-        "losses": metrics_lib.unpack(metrics_lib.reduce_over_time(train, trained)),
+        "losses": [_over_epoch(part, trained, when) for part, when in train],
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
         "rollout/episodes": ended,
@@ -93,9 +104,21 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
         "replay/size": jnp.sum(state.replay.size),
         "trained_vector_steps": jnp.sum(trained),
     }
+    if state.reward_scaler is not None:
+        divisor = reward_scaler.divisor(state.reward_scaler, experiment.config.max_return)
+        metrics["replay/reward_divisor"] = divisor
     if isinstance(experiment.episodes, Episodes):
         metrics["health/reset_pool_uses"] = ended / experiment.episodes.pool_size
     return state, metrics
+
+
+def _over_epoch(
+    part: Packed, trained: Bool[Array, " n"], when: Bool[Array, " n"] | None
+) -> tuple[Metrics, Int32[Array, ""]]:
+    """Return one part of what the losses report, and in how many vector steps it was measured."""
+    measured = trained if when is None else trained & when
+    reduced = metrics_lib.reduce_over_time(part, measured)
+    return metrics_lib.unpack(reduced), jnp.sum(measured)
 
 
 def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
@@ -106,7 +129,7 @@ def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
 
 def _vector_step(
     experiment: Experiment, state: RunState, _: None
-) -> tuple[RunState, tuple[Metrics, Packed, Bool[Array, ""]]]:
+) -> tuple[RunState, tuple[Metrics, Parts, Bool[Array, ""]]]:
     """Advance all environments once, then update as `updates_per_iteration` asks.
 
     Environments on the host step while the device learns from what was there before.
@@ -159,8 +182,14 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     observation = episodes.observation
     finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return anything
     stats = normalizer.update(state.normalizer, observation, finite)
-    actor_params = state.train.actor_params
-    action = acting.policy(actor_params, stats, observation, policy_key, **experiment.static)
+    acts = state.train.actor, stats, observation
+    if explore := experiment.algorithm.explore:
+        distribution = acting.distribution(*acts, **experiment.static)
+        noise = state.exploration
+        action, noise = explore.act(distribution, noise, policy_key, experiment.config)
+        state = state.replace(exploration=noise)
+    else:
+        action = acting.policy(*acts, policy_key, **experiment.static)
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
     action = jnp.where(state.warm_up_left > 0, uniform, action)
     episodes, token = experiment.episodes.send(episodes, action)
@@ -189,6 +218,11 @@ def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[
         "length": jnp.sum(jnp.where(finished, episodes.length, 0)),
         "nonfinite": jnp.sum(nonfinite),
     }
+    if state.reward_scaler is not None:
+        seen, counted = jax.tree.map(sharding.replicate, (step, valid))
+        discount = experiment.config.discount
+        scaler = reward_scaler.update(state.reward_scaler, seen, counted, discount)
+        state = state.replace(reward_scaler=scaler)
     state = state.replace(
         episodes=episodes,
         replay=insert(state.replay, *acted, step, pending.started, valid),
@@ -203,7 +237,7 @@ def learn(
     sample_key: Key,
     update_key: Key,
     due: Bool[Array, ""],
-) -> tuple[RunState, Packed, Bool[Array, ""]]:
+) -> tuple[RunState, Parts, Bool[Array, ""]]:
     """Run this vector step's updates where they are `due`; none while the buffer is empty.
 
     Returns:
@@ -221,15 +255,20 @@ def learn(
         some, updates, lambda train, *_: (train, blank), state.train, batches, keys
     )
     if config.is_population:
+        since = train.since_actor_update  # of all agents, see `RunState.of_agents`
         train = jax.tree.map(lambda new, old: jnp.where(trained, new, old), train, state.train)
+        train = train.replace(since_actor_update=since)
     return state.replace(train=train), metrics, trained
 
 
 def _sample_batches(experiment: Experiment, state: RunState, key: Key) -> Transition:
-    """Draw all batches of a vector step by one gather, observations normalised."""
+    """Draw all batches of a vector step by one gather; normalise observations, scale rewards."""
     config = experiment.config
     shape = (config.updates_per_vector_step, config.batch_size)
-    batches = sharding.sample(state.replay, key, shape, config.discount)
+    batches = sharding.sample(state.replay, key, shape, config.discount, config.n_step)
+    if state.reward_scaler is not None:
+        divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
+        batches = batches._replace(reward=batches.reward / divisor)
     if not config.normalize_observations:
         return batches
     normalize = partial(normalizer.normalize, state.normalizer)
@@ -249,15 +288,55 @@ def run_updates(
     train: TrainState,
     batches: Transition,
     keys: UInt32[Array, "updates 2 2"],
-) -> tuple[TrainState, Packed]:
-    """Take gradient steps one after another, each with its own batch and pair of keys."""
+) -> tuple[TrainState, Parts]:
+    """Take gradient steps one after another, each with its own batch and pair of keys.
+
+    Where it is known beforehand which of them move a delayed actor, they are laid out like that: a
+    branch in a gradient step would make a GPU wait for the host.
+    """
+    algorithm, period = experiment.algorithm, experiment.algorithm.period(experiment.config)
+    update = partial(base.update, algorithm=algorithm, **experiment.static)
 
     def one(
-        train: TrainState, inputs: tuple[Transition, UInt32[Array, "2 2"]]
-    ) -> tuple[TrainState, Packed]:
-        train, metrics = base.update(train, *inputs, losses=losses, **experiment.static)
-        return train, metrics_lib.pack(metrics)
+        train: TrainState, inputs: tuple[Transition, Array], actor_moves: bool | None = None
+    ) -> tuple[TrainState, Parts]:
+        train, measured = update(train, *inputs, actor_moves=actor_moves)
+        return train, tuple((metrics_lib.pack(metrics), when) for metrics, when in measured)
 
-    losses, unroll = experiment.losses, min(UPDATES_PER_TURN, len(keys))
-    train, metrics = jax.lax.scan(one, train, (batches, keys), unroll=unroll)
-    return train, metrics_lib.reduce_over_time(metrics_lib.summarize_rows(metrics))
+    unroll = min(UPDATES_PER_TURN, len(keys))
+    if period == 1 or len(keys) % period:
+        train, parts = jax.lax.scan(one, train, (batches, keys), unroll=unroll)
+    else:
+        turns = jax.tree.map(lambda x: x.reshape(-1, period, *x.shape[1:]), (batches, keys))
+        turn = partial(_period, one, algorithm.losses.actor_first)
+        train, parts = jax.lax.scan(turn, train, turns)
+        parts = jax.tree.map(lambda x: x.reshape(len(x) * x.shape[1], *x.shape[2:]), parts)
+    return train, tuple(
+        (
+            metrics_lib.reduce_over_time(metrics_lib.summarize_rows(part), when),
+            None if when is None else jnp.any(when),
+        )
+        for part, when in parts
+    )
+
+
+def _period(
+    one: Any, actor_first: bool, train: TrainState, inputs: tuple[Transition, Array]
+) -> tuple[TrainState, Parts]:
+    """Take the gradient steps along the first axis of `inputs`: the first or the last moves the
+    actor, the others do not.
+    """
+    moving, others = (slice(1), slice(1, None)) if actor_first else (slice(-1, None), slice(-1))
+
+    def some(train: TrainState, which: slice, moves: bool) -> tuple[TrainState, Parts]:
+        chosen = jax.tree.map(lambda x: x[which], inputs)
+        step, n = partial(one, actor_moves=moves), len(chosen[1])
+        return jax.lax.scan(step, train, chosen, unroll=min(UPDATES_PER_TURN, n))
+
+    if actor_first:
+        train, (critics, actor) = some(train, moving, moves=True)
+        train, (more,) = some(train, others, moves=False)
+    else:
+        train, (more,) = some(train, others, moves=False)
+        train, (critics, actor) = some(train, moving, moves=True)
+    return train, (jax.tree.map(lambda *x: jnp.concatenate(x), critics, more), actor)

@@ -17,7 +17,7 @@ _Carry = tuple[EpisodeState, jax.Array, tuple[jax.Array, jax.Array], Key]
 
 def evaluate(
     experiment: Experiment,
-    actor_params: Params,
+    actor: Params,
     stats: NormalizerState,
     key: Key,
     *,
@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
       experiment: environment and networks.
-      actor_params: of the policy.
+      actor: parameters and variables of the policy.
       stats: of its observations.
       key: of initial states and sampled actions.
       episodes: how many.
@@ -47,7 +47,7 @@ def evaluate(
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
         observation = jnp.where(over[:, None], 0.0, state.observation)
-        action = acting.policy(actor_params, stats, observation, action_key, **experiment.static)
+        action = acting.policy(actor, stats, observation, action_key, **experiment.static)
         new, outcome = envs.step(state, action)
         # An episode that is over keeps its length and return, whatever its physics does after.
         new = new.replace(

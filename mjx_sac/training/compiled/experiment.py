@@ -6,15 +6,16 @@ from typing import Any
 from flax import struct
 from jaxtyping import Array, Int32
 
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.base import episode_length
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host.callbacks import HostEpisodes
-from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.training.compiled.replay import ReplayState
+from mjx_sac.training.compiled.reward_scaler import RewardScalerState
 from mjx_sac.training.compiled.sharding import EPISODE_SPECS, REPLAY_SPECS, REPLICATED
 from mjx_sac.types import Key, Scalar, TrainState
 
@@ -26,12 +27,27 @@ class Experiment:
     config: Config
     episodes: Episodes | HostEpisodes
     networks: Networks
-    losses: Losses
+    algorithm: Algorithm
 
     @property
     def static(self) -> dict[str, Any]:
         """What losses and policies are called with beside arrays."""
         return {"networks": self.networks, "config": self.config}
+
+    def transitions_per_episode(self) -> int:
+        """Return how many transitions an episode has at most.
+
+        Raises:
+          UsageError: `n_step` is more.
+        """
+        config = self.config
+        most = -(-self.episodes.episode_length // config.action_repeat)
+        if config.n_step > most:
+            raise UsageError(
+                f"n_step = {config.n_step}: an episode of {config.env} ends after {most} "
+                f"transitions: lower n_step to {most}"
+            )
+        return most
 
 
 class RunState(struct.PyTreeNode):
@@ -46,6 +62,8 @@ class RunState(struct.PyTreeNode):
       warm_up_left: vector steps still to take with uniform actions and without updates.
       hyperparameters: those, traced, in which this agent differs from others in its program.
       since_update: vector steps since updates were due; None where they are due after every one.
+      reward_scaler: discounted sums of rewards; None unless rewards are scaled by them.
+      exploration: what `Algorithm.explore` keeps; None without it.
     """
 
     train: TrainState
@@ -56,6 +74,8 @@ class RunState(struct.PyTreeNode):
     warm_up_left: Int32[Array, ""]
     hyperparameters: dict[str, Scalar] = struct.field(default_factory=dict[str, Scalar])
     since_update: Int32[Array, ""] | None = None
+    reward_scaler: RewardScalerState | None = None
+    exploration: Any = None
 
     @classmethod
     def specs(cls) -> Any:
@@ -65,7 +85,8 @@ class RunState(struct.PyTreeNode):
     @classmethod
     def of_agents(cls, own: Any, shared: Any) -> Any:
         """Return `own` where agents differ, and `shared` for the counters that decide for all."""
-        return sharding.fill(cls, own, warm_up_left=shared, since_update=shared)
+        train = sharding.fill(TrainState, own, since_actor_update=shared)
+        return sharding.fill(cls, own, train=train, warm_up_left=shared, since_update=shared)
 
     @classmethod
     def vmap_axes(cls) -> Any:
@@ -73,7 +94,9 @@ class RunState(struct.PyTreeNode):
         return cls.of_agents(0, None)
 
 
-def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses) -> Experiment:
+def make_experiment(
+    config: Config, env: Any, networks: Networks, algorithm: Algorithm
+) -> Experiment:
     """Put the parts of a run together.
 
     Raises:
@@ -81,12 +104,12 @@ def make_experiment(config: Config, env: Any, networks: Networks, losses: Losses
     """
     if hasattr(env, "simulator"):
         _check_host(config)
-        return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, losses)
+        return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, algorithm)
     limit = episode_length(env, config)
     # No two environments start alike in the same vector step.
     pool_size = max(config.reset_pool_size, config.num_envs)
     episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
-    return Experiment(config, episodes, networks, losses)
+    return Experiment(config, episodes, networks, algorithm)
 
 
 def _check_host(config: Config) -> None:

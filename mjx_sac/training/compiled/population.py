@@ -101,16 +101,16 @@ def lower(
 
 
 def evaluate(experiment: Experiment) -> Callable[[Any, Any, Key, Array], Metrics]:
-    """Return `(actor_params, normalizer, keys, n) -> metrics` of all agents.
+    """Return `(actor, normalizer, keys, n) -> metrics` of all agents.
 
     The same `n` has the same initial states, whenever it is evaluated.
     """
     episodes = experiment.config.episodes_per_eval
 
-    def one(actor_params: Any, stats: Any, key: Key, n: Array) -> Metrics:
+    def one(actor: Any, stats: Any, key: Key, n: Array) -> Metrics:
         # "eval": no key of training's.
         key = jax.random.fold_in(jax.random.fold_in(key, 0x6576616C), n)
-        played = evaluate_lib.evaluate(experiment, actor_params, stats, key, episodes=episodes)
+        played = evaluate_lib.evaluate(experiment, actor, stats, key, episodes=episodes)
         return evaluate_lib.summary(played)
 
     if not experiment.config.is_population:

@@ -134,28 +134,65 @@ def _make_room(state: ReplayState) -> Int32[Array, " num_envs"]:
 
 
 def sample(
-    state: ReplayState, key: Key, shape: tuple[int, ...], discount: float | Scalar
+    state: ReplayState,
+    key: Key,
+    shape: tuple[int, ...],
+    discount: float | Scalar,
+    n_step: int = 1,
 ) -> Transition:
     """Return transitions of leading axes `shape`, drawn uniformly and with replacement.
 
-    The buffer must not be empty.
+    The buffer must not be empty. See `look_up` for `n_step`.
     """
-    return look_up(state, jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1]), discount)
+    draw = jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1])
+    return look_up(state, draw, discount, n_step)
 
 
 def look_up(
-    state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar
+    state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar, n_step: int = 1
 ) -> Transition:
-    """Return transitions by number: from 0 through the environments, in each from the newest."""
+    """Return transitions by number: from 0 through the environments, in each from the newest.
+
+    Each spans `n_step` steps, or as many as there are to its episode's end, to the newest
+    transition or to one that was not written: its reward is their discounted sum, `discount` that
+    of the step after them, and the next observation what followed the last.
+    """
     slots, rows = len(state.row), len(state.observation)
     ends = jnp.cumsum(state.size)
     env = jnp.sum(draw[..., None] >= ends, axis=-1)  # whose range the draw falls in
-    slot = (state.next[env] - 1 - (draw - (ends[env] - state.size[env]))) % slots
+    newest, newer = state.next[env] - 1, draw - (ends[env] - state.size[env])
+    slot = (newest - newer) % slots
     row = state.row[slot, env]
+    reward, length, last = state.reward[slot, env], 1, slot
+    if n_step > 1:
+        reward, length = _window(state, env, slot, newer, discount, n_step)
+        last = (slot + length - 1) % slots
     return Transition(
         observation=state.observation[row, env],
         action=state.action[slot, env],
-        reward=state.reward[slot, env],
-        discount=jnp.where(state.terminated[slot, env], 0.0, discount),
-        next_observation=state.observation[(row + 1) % rows, env],
+        reward=reward,
+        discount=jnp.where(state.terminated[last, env], 0.0, discount**length),
+        next_observation=state.observation[(row + length) % rows, env],
     )
+
+
+def _window(
+    state: ReplayState,
+    env: Int32[Array, "*shape"],
+    slot: Int32[Array, "*shape"],
+    newer: Int32[Array, "*shape"],
+    discount: float | Scalar,
+    n_step: int,
+) -> tuple[Float[Array, "*shape"], Int32[Array, "*shape"]]:
+    """Return the discounted sum of rewards from `slot` on, and of how many there are.
+
+    At most `n_step`, in one episode, and none but the `newer` transitions after the first.
+    """
+    slots, rows = len(state.row), len(state.observation)
+    ahead = jnp.arange(n_step)
+    where = (slot[..., None] + ahead) % slots, env[..., None]
+    row = state.row[where]
+    # Where an episode or a gap ends it `row` jumps by two, and no later one can be near enough.
+    inside = (ahead <= newer[..., None]) & (row == (row[..., :1] + ahead) % rows)
+    rewards = jnp.where(inside, discount**ahead * state.reward[where], 0.0)
+    return jnp.sum(rewards, axis=-1), jnp.sum(inside, axis=-1)

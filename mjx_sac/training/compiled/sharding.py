@@ -85,7 +85,7 @@ def refill(episodes: Any, state: EpisodeState, key: Key) -> EpisodeState:
 
 
 def sample(
-    state: ReplayState, key: Key, shape: tuple[int, int], discount: float | Scalar
+    state: ReplayState, key: Key, shape: tuple[int, int], discount: float | Scalar, n_step: int
 ) -> Transition:
     """`replay.sample` of `shape` (batches, rows), with the rows of each batch sharded.
 
@@ -93,7 +93,7 @@ def sample(
     they are learned from.
     """
     if num_shards() == 1:
-        return replay.sample(state, key, shape, discount)
+        return replay.sample(state, key, shape, discount, n_step)
 
     def part(state: ReplayState, key: Key) -> Transition:
         held = jnp.sum(state.size)
@@ -102,7 +102,7 @@ def sample(
         draw = jax.random.randint(key, shape, 0, jnp.sum(everywhere))
         draw = draw - before[jax.lax.axis_index(ENV_AXIS)]
         mine = (draw >= 0) & (draw < held)
-        rows = replay.look_up(state, jnp.where(mine, draw, 0), discount)
+        rows = replay.look_up(state, jnp.where(mine, draw, 0), discount, n_step)
         # Side by side, for one array is one exchange. What others own is zero here, so the sum
         # over devices is exact.
         columns = [x.reshape(*shape, -1) for x in rows]

@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError, ordinary_jax
-from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import acting, normalizer, population, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
@@ -76,7 +76,7 @@ class Programs:
         return self._evaluate
 
     def _compile_evaluation(self) -> Any:
-        policy = (self.shapes.train.actor_params, self.shapes.normalizer)
+        policy = (self.shapes.train.actor, self.shapes.normalizer)
         program = jax.jit(population.evaluate(self.experiment))
         return program.lower(*policy, self._keys, jnp.int32(0)).compile()
 
@@ -110,11 +110,11 @@ def check_losses(experiment: Experiment) -> None:
         is its cause. Losses that `train` was called with raise what they raise.
     """
     name, config, env = experiment.config.losses, experiment.config, experiment.episodes.env
-    if name is None and experiment.losses == Losses():
+    if name is None and experiment.algorithm == Algorithm():
         return
     sizes = env.observation_size, env.action_size
     try:
-        metrics = trace_update(sizes, experiment.losses, **experiment.static)
+        metrics = trace_update(sizes, experiment.algorithm, **experiment.static)
     except (Exception, SystemExit) as error:
         if name is None:
             raise
@@ -124,7 +124,7 @@ def check_losses(experiment: Experiment) -> None:
 
 
 def trace_update(
-    sizes: tuple[int, int], losses: Losses, *, networks: Networks, config: Config
+    sizes: tuple[int, int], algorithm: Algorithm, *, networks: Networks, config: Config
 ) -> dict[str, Any]:
     """Return the metrics of one gradient step, as shapes; raise what goes wrong in it.
 
@@ -137,15 +137,16 @@ def trace_update(
         observed, acted, scalar = map(jnp.zeros, shapes)
         batch = Transition(observed, acted, scalar, scalar, observed)
         stats = normalizer.init(sizes[0])
-        state = base.init(key, *sizes, losses=losses, **static)
+        state = base.init(key, *sizes, algorithm=algorithm, **static)
         for sample_key in (key, None):
-            params = state.actor_params
-            action = acting.policy(params, stats, observed, sample_key, **static)
+            action = acting.policy(state.actor, stats, observed, sample_key, **static)
             if action.shape != acted.shape:
                 raise ValueError(
                     f"the actor's actions have shape {action.shape}, not {acted.shape}"
                 )
-        return base.update(state, batch, jax.random.split(key), losses=losses, **static)[1]
+        keys = jax.random.split(key)
+        _, measured = base.update(state, batch, keys, algorithm=algorithm, **static)
+        return {tag: value for metrics, _ in measured for tag, value in metrics.items()}
 
     return jax.eval_shape(step, jax.ShapeDtypeStruct((2,), jnp.uint32))
 

@@ -23,7 +23,7 @@ _MUCH = 0.1
 
 def policy_of(state: RunState) -> dict[str, Any]:
     """Return what acting needs, as a checkpoint's policy part has it."""
-    return {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
+    return {"actor_params": state.train.actor, "normalizer": state.normalizer}
 
 
 @dataclasses.dataclass

@@ -97,11 +97,12 @@ def scalars(raw: Mapping[str, Any], config: Config, updates: int, seconds: float
     """
     numbers: dict[str, Any] = jax.tree.map(float, dict(raw))
     losses, trained = numbers.pop("losses"), round(numbers.pop("trained_vector_steps"))
+    measured = {tag: value for part, count in losses if count for tag, value in part.items()}
     if not numbers["rollout/episodes"]:
         del numbers["rollout/ep_rew_mean"], numbers["rollout/ep_len_mean"]
     new = trained * config.updates_per_vector_step
     return {
-        **(losses if trained else {}),
+        **measured,
         **numbers,
         "train/n_updates": float(updates + new),
         "time/iterations_per_second": config.epoch_iterations / seconds,

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
+from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, ordinary_jax, staying, surroundings
 from mjx_sac.envs.base import Environment, spaces
 from mjx_sac.envs.episodes import callback_failure
@@ -100,13 +101,14 @@ def _build(
     config: Config,
     env: Environment | HostEnvironment,
     mesh: Mesh | None,
-    algorithm: loader.Algorithm,
+    algorithm: Algorithm,
     networks: Networks | None,
     losses: Losses | None,
 ) -> Programs:
     """Put the run's programs together; what is not given is the algorithm's."""
     networks = networks or algorithm.networks(config, env.action_size)
-    return Programs(make_experiment(config, env, networks, losses or algorithm.losses), mesh)
+    algorithm = algorithm._replace(losses=losses or algorithm.losses)
+    return Programs(make_experiment(config, env, networks, algorithm), mesh)
 
 
 @ordinary_jax()

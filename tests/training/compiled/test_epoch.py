@@ -9,6 +9,7 @@ import pytest
 from helpers.envs import Counter
 from helpers.runs import make_experiment
 
+from mjx_sac.config import UsageError
 from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.training.compiled import epoch as epoch_lib
 
@@ -143,3 +144,15 @@ def test_a_discount_of_zero_is_no_termination():
     """What is stored is what happened: the run may resume with another discount."""
     state, _ = run_epoch(make_experiment(env=Counter(ends_at=2), discount=0.0))
     np.testing.assert_array_equal(state.replay.terminated[:8, 0], [False, True] * 4)
+
+
+def test_steps_beyond_an_episode_are_refused():
+    """Five steps of the environment, each action held for two: three transitions."""
+
+    def start(n_step):
+        experiment = make_experiment(episode_length=5, action_repeat=2, n_step=n_step)
+        return jax.eval_shape(partial(epoch_lib.init, experiment), jax.random.PRNGKey(0))
+
+    start(n_step=3)
+    with pytest.raises(UsageError, match=r"n_step = 4: .* 3 transitions: lower n_step to 3"):
+        start(n_step=4)

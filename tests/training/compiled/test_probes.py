@@ -26,6 +26,14 @@ def test_delayed_reward_is_discounted_once():
     assert [q(0.0, 0.0), q(1.0, 0.0)] == pytest.approx([GAMMA, 1.0], abs=0.08)
 
 
+def test_two_rewards_are_summed_before_the_bootstrap():
+    # As above, but the target critics stay as they began: only the sum brings the second step's
+    # reward to the first.
+    env = Probe(lambda o, a, n: (n == 1) * 1.0, steps=2, observe=lambda start, n: jnp.float32(n))
+    q, _ = trained(env, n_step=2, tau=1e-9)
+    assert [q(0.0, 0.0), q(1.0, 0.0)] == pytest.approx([GAMMA, 1.0], abs=0.08)
+
+
 def test_action_dependent_reward_is_found():
     # Reward 1 - (a - o / 2)^2 is best at half the observation.
     q, policy = trained(Probe(lambda o, a, n: 1 - jnp.square(a - o / 2)))

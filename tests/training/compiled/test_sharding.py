@@ -39,6 +39,13 @@ def test_each_device_holds_its_environments_replay_buffer(answers):
     assert answers["epoch"]["in_place"] == answers["epoch"]["arguments"]
 
 
+def test_devices_draw_the_n_step_returns_that_one_draws(answers):
+    windows = answers["windows"]
+    assert windows["devices"] == 8
+    assert windows["apart"] < 1e-6
+    assert windows["discounts"] == [0.729, 0.81, 0.9], "of three steps, and of two and one"
+
+
 def test_a_checkpoint_resumes_with_fewer_and_with_more_devices(answers):
     assert answers["down"] < 1e-5
     assert answers["up"] < 1e-5

@@ -13,7 +13,7 @@ from mjx_sac.training.host import monitor
 from mjx_sac.training.host.monitor import Monitor
 
 RAW = {
-    "losses": {"train/critic_loss": 1.0, "penalty": 2.0}, "rollout/episodes": 3,
+    "losses": [({"train/critic_loss": 1.0, "penalty": 2.0}, 2)], "rollout/episodes": 3,
     "rollout/ep_rew_mean": 4.0, "rollout/ep_len_mean": 5.0, "replay/size": 6,
     "health/nonfinite_parameters": 0, "trained_vector_steps": 8,
 }  # fmt: skip
@@ -37,8 +37,8 @@ def test_updates_are_counted_and_timed():
 
 def test_what_was_not_measured_is_left_out():
     """Whatever a loss calls its metrics: in an epoch without gradient steps they are NaN."""
-    nothing = dict.fromkeys(RAW["losses"], math.nan)
-    raw = {**RAW, "losses": nothing, "trained_vector_steps": 0, "rollout/episodes": 0}
+    nothing = dict.fromkeys(RAW["losses"][0][0], math.nan)
+    raw = {**RAW, "losses": [(nothing, 0)], "trained_vector_steps": 0, "rollout/episodes": 0}
     found = monitor.scalars(raw, make_config(), updates=0, seconds=1.0)
     assert set(found) == {
         "rollout/episodes", "replay/size", "health/nonfinite_parameters", "train/n_updates",

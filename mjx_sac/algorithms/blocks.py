@@ -1,0 +1,126 @@
+"""Layers of normalised networks, what keeps their parameters in bounds, and their learning rates.
+
+Modules here take `train`: whether BatchNorm normalises by the batch (and moves its running
+statistics, in the collection "batch_stats", where that is mutable) or by its running statistics.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from mjx_sac.types import Operation, Params
+
+_ORTHOGONAL = nn.initializers.orthogonal()
+
+
+class BatchNorm(nn.Module):
+    """BatchNorm (Ioffe and Szegedy, 2015, arXiv:1502.03167) over all rows, with scale and bias.
+
+    Flax's keeps the biased variance in its running statistics, as `unbiased=False` here does.
+
+    Attributes:
+      train: see the module.
+      momentum: share of the running statistics that a batch leaves.
+      epsilon: added to the variance.
+      unbiased: keep the variance of n - 1 degrees of freedom, as PyTorch does.
+    """
+
+    train: bool
+    momentum: float = 0.99
+    epsilon: float = 1e-5
+    unbiased: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        mean, var = running_mean.value, running_var.value
+        if self.train:
+            mean, rows = jnp.mean(x, axis=0), len(x)
+            var = jnp.mean(jnp.square(x - mean), axis=0)
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                seen = var * (rows / (rows - 1)) if self.unbiased else var
+                for running, new in ((running_mean, mean), (running_var, seen)):
+                    running.value = self.momentum * running.value + (1 - self.momentum) * new
+        return (x - mean) * (scale / jnp.sqrt(var + self.epsilon)) + bias
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm (Zhang and Sennrich, 2019, arXiv:1910.07467), with a scale."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        return x / jnp.sqrt(mean_square + self.epsilon) * scale
+
+
+class UnitDense(nn.Module):
+    """A dense layer whose columns `unit_kernels` keeps at norm 1, orthogonal at the start."""
+
+    width: int
+    bias: bool = False
+    init: Any = _ORTHOGONAL
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
+        x = x @ self.param("kernel", self.init, (x.shape[-1], self.width))
+        return x + self.param("bias", nn.initializers.zeros, (self.width,)) if self.bias else x
+
+
+def ensemble(module: Any, size: int) -> Any:
+    """Return a class of `size` independent modules on the same input; their axis comes first."""
+    axes: Any = {"params": 0, "batch_stats": 0}
+    same: Any = None
+    return nn.vmap(module, axes, {"params": True}, in_axes=same, out_axes=0, axis_size=size)
+
+
+def unit_kernels(params: Params) -> Params:
+    """Return `params` with every column of every kernel, one per output, scaled to norm 1."""
+    return _map_layers(params, {frozenset({"kernel"}): _unit, frozenset({"kernel", "bias"}): _unit})
+
+
+def unit_layers(params: Params) -> Params:
+    """Return `params` with kernels as in `unit_kernels`, and scale and bias of each normalisation
+    over d features together to norm sqrt(d).
+    """
+    norms = {frozenset({"scale"}): _sqrt_width, frozenset({"scale", "bias"}): _sqrt_width}
+    return _map_layers(unit_kernels(params), norms)
+
+
+def _map_layers(tree: Any, functions: Mapping[frozenset[str], Any]) -> Any:
+    """Apply to each layer the function for the names of its parameters, if there is one."""
+    if not isinstance(tree, Mapping):
+        return tree
+    if function := functions.get(frozenset(tree)):
+        return function(tree)
+    return {name: _map_layers(layer, functions) for name, layer in tree.items()}
+
+
+def _unit(layer: Any) -> Any:
+    kernel = layer["kernel"]
+    norm = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=-2, keepdims=True))
+    return {**layer, "kernel": kernel / jnp.maximum(norm, 1e-8)}
+
+
+def _sqrt_width(layer: Any) -> Any:
+    squares = sum(jnp.sum(jnp.square(x), axis=-1, keepdims=True) for x in layer.values())
+    width = layer["scale"].shape[-1]
+    return {k: x * (width / (squares + 1e-8)) ** 0.5 for k, x in layer.items()}
+
+
+def norm_operation(params: Any, stats: Any, epsilon: float = 1e-5) -> Operation:
+    """Return `BatchNorm` with its running statistics, for export."""
+    mean, var, scale, bias = (
+        np.asarray(x) for x in (stats["mean"], stats["var"], params["scale"], params["bias"])
+    )
+    return Operation("scale", center=mean, factor=scale / np.sqrt(var + epsilon), offset=bias)

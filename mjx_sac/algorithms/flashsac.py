@@ -1,0 +1,282 @@
+"""FlashSAC: normalised residual networks, categorical critics, noise that is held.
+
+The defaults are the paper's for one environment on a CPU simulator; its thousand environments on a
+GPU are `--num_envs 1024 --updates_per_iteration 2/1024 --batch_size 2048 --buffer_size 10e6
+--warm_up_steps 100e3`. The paper's code is followed to the digit, but for: no running statistics of
+the target critics, which nothing reads; the first few of the statistics by which rewards are
+scaled, where its code mixes in 1e-4 of a variance of 1; float32 throughout.
+
+References:
+  Kim et al., 2026, FlashSAC (code: Holiday-Robot/FlashSAC).
+  Lee et al., 2025, SimbaV2, arXiv:2502.15280: the constraint on weights and the categorical target.
+  Bhatt et al., 2024, CrossQ, arXiv:1902.05605: (s, a) and (s', a') through one BatchNorm.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int32
+from pydantic import Field
+
+from mjx_sac import losses as sac
+from mjx_sac.algorithms import categorical
+from mjx_sac.algorithms.base import Exploration, Optimizers
+from mjx_sac.algorithms.blocks import (
+    BatchNorm,
+    RMSNorm,
+    UnitDense,
+    ensemble,
+    norm_operation,
+    unit_layers,
+)
+from mjx_sac.config.fields import Int
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks, TanhGaussian
+from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState
+
+project = unit_layers
+
+
+class Config(categorical.Config):
+    """The released hyperparameters (configs/agent/flashSAC.yaml)."""
+
+    num_envs: Int = 1
+    batch_size: Int = 512
+    initial_alpha: float = 0.01
+    target_std: float | None = 0.15
+    tau: float = 0.01
+    policy_delay: Int = 2
+    normalize_observations: bool = False
+    normalize_rewards: bool = True
+    max_return: float | None = 5.0
+    num_blocks: Int = Field(2, description="residual blocks", gt=0)
+    actor_width: Int = Field(128, description="width of the actor", gt=0)
+    critic_width: Int = Field(256, description="width of each critic", gt=0)
+    final_lr: float = Field(
+        0.5, description="learning rates at the end of their cosine, as a share", ge=0, le=1
+    )
+    noise_exponent: float = Field(
+        2.0, description="noise is held for n vector steps with probability ~ 1 / n^this", ge=0
+    )
+    noise_steps: Int = Field(16, description="vector steps that noise is held for at most", gt=0)
+
+
+class Trunk(nn.Module):
+    """Features of a flat input: BatchNorm, a dense layer, residual blocks, RMSNorm."""
+
+    width: int
+    num_blocks: int
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
+        x = UnitDense(self.width)(BatchNorm(self.train)(x))
+        for _ in range(self.num_blocks):
+            h = nn.relu(BatchNorm(self.train)(UnitDense(4 * self.width)(x)))
+            x = x + nn.relu(BatchNorm(self.train)(UnitDense(self.width)(h)))
+        return RMSNorm()(x)
+
+
+class Actor(nn.Module):
+    """Observation -> distribution over actions in (-1, 1), its log deviation in (-10, 2)."""
+
+    action_size: int
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self, observation: Float[Array, "batch observation"], train: bool = False
+    ) -> TanhGaussian:
+        x = Trunk(self.config.actor_width, self.config.num_blocks, train)(observation)
+        mean, raw = (UnitDense(self.action_size, bias=True)(x) for _ in range(2))
+        return TanhGaussian(mean, jnp.exp(-10 + 6 * (1 + jnp.tanh(raw))))
+
+    def operations(self, variables: Params) -> list[Operation]:
+        """Return what `mode()` computes, for export."""
+        params, head = variables["params"]["Trunk_0"], variables["params"]["UnitDense_0"]
+
+        def dense(i: int) -> Operation:
+            return Operation("affine", kernel=params[f"UnitDense_{i}"]["kernel"], bias=0)
+
+        def norm(i: int) -> Operation:
+            name, stats = f"BatchNorm_{i}", variables["batch_stats"]["Trunk_0"]
+            return norm_operation(params[name], stats[name])
+
+        layers, relu = [norm(0), dense(0)], Operation("relu")
+        for i in range(1, 2 * self.config.num_blocks, 2):
+            layers += [dense(i), norm(i), relu, dense(i + 1), norm(i + 1), relu]
+            layers += [Operation("add", back=6)]
+        scale = params["RMSNorm_0"]["scale"]
+        ends = Operation("rms_norm", scale=scale, eps=1e-6), Operation("affine", **head)
+        return [*layers, *ends, Operation("tanh")]
+
+
+class Value(nn.Module):
+    """One critic: (observation, action) -> logits of the atoms."""
+
+    config: Config
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch atoms"]:
+        features = Trunk(self.config.critic_width, self.config.num_blocks, self.train)(x)
+        return UnitDense(self.config.atoms, bias=True)(features)
+
+
+class Critic(nn.Module):
+    """All critics: (observation, action) -> logits of the atoms."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self,
+        observation: Float[Array, "batch observation"],
+        action: Float[Array, "batch action"],
+        train: bool = False,
+    ) -> Float[Array, "critics batch atoms"]:
+        values = ensemble(Value, self.config.num_critics)(self.config, train)
+        return values(jnp.concatenate([observation, action], axis=-1))
+
+
+def networks(config: Config, action_size: int) -> Networks:
+    """Return the paper's actor and critics."""
+    return Networks(Actor(action_size, config), Critic(config))
+
+
+def optimizers(config: Config) -> Optimizers:
+    """Return Adam at learning rates that fall by a cosine over all updates of the schedule.
+
+    As released, each optimizer counts its own steps: a delayed actor comes half as far.
+    """
+
+    def adam(learning_rate: float | Scalar) -> optax.GradientTransformation:
+        steps = config.schedule_updates
+        return optax.adam(optax.cosine_decay_schedule(learning_rate, steps, config.final_lr))
+
+    return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))
+
+
+def critic(
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics, Params]:
+    """Return the cross-entropy to the projected soft target, mean over critics.
+
+    Both critics' halves, (s, a) and (s', a'), share the statistics of one batch.
+    """
+    policy = networks.actor.apply(state.actor, batch.next_observation)
+    next_action, next_log_prob = policy.sample(key)
+    both = (
+        jnp.concatenate([batch.observation, batch.next_observation]),
+        jnp.concatenate([batch.action, next_action]),
+    )
+    variables: Any = state.critic_variables
+    targets = networks.critic.apply({**state.target_critic_params, **variables}, *both, train=True)
+    target = categorical.target(
+        config.reward_scale * batch.reward,
+        batch.discount,
+        targets[:, len(batch.reward) :],
+        next_log_prob,
+        jnp.exp(state.log_alpha),
+        config,
+    )
+    logits, variables = networks.critic.apply(
+        {**params, **variables}, *both, train=True, mutable=["batch_stats"]
+    )
+    logits = logits[:, : len(batch.reward)]
+    loss = jnp.mean(categorical.cross_entropy(logits, target))
+    metrics = {
+        "train/critic_loss": loss,
+        "diagnostics/q": categorical.mean(logits, config).T,
+        "diagnostics/target": target @ categorical.support(config),
+        "diagnostics/reward": batch.reward,
+    }
+    return loss, metrics, variables
+
+
+def actor(
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics, Params]:
+    """Return alpha log pi(a|s) - min_i Q_i(s, a), with s and s' in the actor's batch."""
+    action, log_prob, variables = _act(params, state, batch, key, networks)
+    critics = {**state.critic_params, **(state.critic_variables or {})}
+    logits = networks.critic.apply(critics, batch.observation, action)
+    q = jnp.min(categorical.mean(logits, config), axis=0)
+    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
+    metrics = {
+        "train/actor_loss": loss,
+        "diagnostics/log_prob": log_prob,
+        "diagnostics/action": action,
+    }
+    return loss, metrics, variables
+
+
+def temperature(
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics]:
+    """Return alpha (entropy - target entropy), where `params` is log alpha.
+
+    Key and actor are those of `actor`, so the compiler computes that forward pass once.
+    """
+    _, log_prob, _ = _act(state.actor_params, state, batch, key, networks)
+    excess = -jnp.mean(log_prob) - sac.target_entropy(config, batch.action.shape[-1])
+    loss = jnp.exp(params) * jax.lax.stop_gradient(excess)
+    return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
+
+
+def _act(
+    params: Params, state: TrainState, batch: Batch, key: Key, networks: Networks
+) -> tuple[Float[Array, "batch action"], Float[Array, " batch"], Params]:
+    """Return actions at s, their log-probabilities, and the actor's variables after [s, s']."""
+    observations = jnp.concatenate([batch.observation, batch.next_observation])
+    policy, variables = networks.actor.apply(
+        {**params, **(state.actor_variables or {})},
+        observations,
+        train=True,
+        mutable=["batch_stats"],
+    )
+    action, log_prob = policy.sample(key)
+    n = len(batch.reward)
+    return action[:n], log_prob[:n], variables
+
+
+losses = Losses(critic, actor, temperature, actor_first=True)
+
+
+class Noise(NamedTuple):
+    """Noise that is held.
+
+    Attributes:
+      value: of every environment.
+      left: vector steps for which it still holds.
+    """
+
+    value: Float[Array, "num_envs action"]
+    left: Int32[Array, ""]
+
+
+def _hold(
+    distribution: TanhGaussian, noise: Noise, key: Key, config: Config
+) -> tuple[Float[Array, "num_envs action"], Noise]:
+    """Act with the noise, drawn afresh for n vector steps with P(n) ~ 1 / n^2 when it has run out.
+
+    All environments share n.
+    """
+    value_key, length_key = jax.random.split(key)
+    odds = -config.noise_exponent * jnp.log(jnp.arange(1, config.noise_steps + 1))
+    length = 1 + jax.random.categorical(length_key, odds).astype(jnp.int32)
+    over = noise.left == 0
+    value = jnp.where(over, jax.random.normal(value_key, noise.value.shape), noise.value)
+    left = jnp.where(over, length, noise.left) - 1
+    return jnp.tanh(distribution.mean + distribution.std * value), Noise(value, left)
+
+
+def _no_noise(key: Key, num_envs: int, action_size: int, config: Config) -> Noise:
+    del key, config
+    return Noise(jnp.zeros((num_envs, action_size)), jnp.int32(0))
+
+
+explore = Exploration(_no_noise, _hold)
