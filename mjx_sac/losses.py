@@ -19,15 +19,11 @@ from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
 from mjx_sac.networks import Networks
-from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState, Variables
 
 
 class Loss(Protocol):
-    """The signature of every loss; `config` is the algorithm's own `Config`.
-
-    Where networks carry variables, the critic's and the actor's loss return theirs as they are
-    after this step, third.
-    """
+    """The signature of every loss; `config` is the algorithm's own `Config`."""
 
     def __call__(
         self,
@@ -38,7 +34,7 @@ class Loss(Protocol):
         *,
         networks: Networks,
         config: Any,
-    ) -> tuple[Scalar, Metrics] | tuple[Scalar, Metrics, Params]: ...
+    ) -> tuple[Scalar, Metrics] | tuple[Scalar, Metrics, Variables]: ...
 
 
 def soft_bellman_target(

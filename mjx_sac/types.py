@@ -66,6 +66,16 @@ class Step(NamedTuple):
     truncated: Bool[Array, "*batch"]
 
 
+class Variables(NamedTuple):
+    """What networks carry that no gradient trains, such as running statistics of BatchNorm.
+
+    A loss that returns them third says how they are after this gradient step; None leaves them.
+    """
+
+    actor: Any = None
+    critic: Any = None
+
+
 class TrainState(struct.PyTreeNode):
     """What gradient steps change.
 
@@ -79,8 +89,8 @@ class TrainState(struct.PyTreeNode):
         it never overflows.
       since_actor_update: the same for actor and temperature; None where they move every time.
       target_actor_params: slow copy of the actor; None unless the losses want it.
-      actor_variables: what the actor carries that no gradient trains, such as running statistics
-        of BatchNorm; None where it has none. Likewise `critic_variables`; targets have no own.
+      actor_variables: see `Variables`; None where the actor has none. Likewise
+        `critic_variables`; target critics have none of their own.
     """
 
     actor_params: Params

@@ -224,8 +224,9 @@ def _step(
     if project and name != "alpha":
         params = project(params)
     moved = {field: params, f"{name}_optimizer": moments}
-    if variables:
-        moved[f"{name}_variables"] = variables[0]
+    for own in variables:
+        named = own._asdict().items()
+        moved |= {f"{network}_variables": x for network, x in named if x is not None}
     return state.replace(**moved), metrics
 
 

@@ -35,7 +35,7 @@ from mjx_sac.algorithms.blocks import (
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian
-from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState
+from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
 
 project = unit_layers
 
@@ -162,7 +162,7 @@ def optimizers(config: Config) -> Optimizers:
 
 def critic(
     params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics, Params]:
+) -> tuple[Scalar, Metrics, Variables]:
     """Return the cross-entropy to the projected soft target, mean over critics.
 
     Both critics' halves, (s, a) and (s', a'), share the statistics of one batch.
@@ -194,12 +194,12 @@ def critic(
         "diagnostics/target": target @ categorical.support(config),
         "diagnostics/reward": batch.reward,
     }
-    return loss, metrics, variables
+    return loss, metrics, Variables(critic=variables)
 
 
 def actor(
     params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics, Params]:
+) -> tuple[Scalar, Metrics, Variables]:
     """Return alpha log pi(a|s) - min_i Q_i(s, a), with s and s' in the actor's batch."""
     action, log_prob, variables = _act(params, state, batch, key, networks)
     critics = {**state.critic_params, **(state.critic_variables or {})}
@@ -211,7 +211,7 @@ def actor(
         "diagnostics/log_prob": log_prob,
         "diagnostics/action": action,
     }
-    return loss, metrics, variables
+    return loss, metrics, Variables(actor=variables)
 
 
 def temperature(

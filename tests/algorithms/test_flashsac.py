@@ -7,62 +7,97 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from helpers import recorded
 
-from mjx_sac.algorithms import base, flashsac, loader
-from mjx_sac.config import build
-from mjx_sac.types import Transition
+from mjx_sac.algorithms import base, flashsac
+from mjx_sac.algorithms.base import Algorithm
 
 pytestmark = pytest.mark.smoke
 
-CONFIG = build(
-    flashsac.Config,
-    {
-        "losses": "flashsac",
-        "actor_width": 8,
-        "critic_width": 16,
-        "atoms": 21,
-        "batch_size": 32,
-        "schedule_iterations": 10,
-    },
+CONFIG = flashsac.Config(
+    actor_width=8, critic_width=16, atoms=21, batch_size=32, schedule_iterations=10
 )
+ALGORITHM = Algorithm(
+    flashsac.losses, flashsac.networks, flashsac.optimizers, flashsac.project, flashsac.explore
+)
+STATIC = {"networks": flashsac.networks(CONFIG, 3), "config": CONFIG, "algorithm": ALGORITHM}
 
-LAYERS = {
-    "embedder.norm": "Trunk_0/BatchNorm_0",
-    "embedder.w": "Trunk_0/UnitDense_0",
-    **{
-        f"encoder.{block}.{kind}{i}": f"Trunk_0/{ours}_{2 * block + i}"
-        for block in (0, 1)
-        for i in (1, 2)
-        for kind, ours in (("w", "UnitDense"), ("norm", "BatchNorm"))
-    },
-    "post_norm": "Trunk_0/RMSNorm_0",
-}
-"""The authors' names of layers, and ours."""
+THEIRS = dict(np.load(pathlib.Path(__file__).parent / "recorded/flashsac.npz"))
+"""Ten gradient steps of Holiday-Robot/FlashSAC at 87edc906 on PyTorch, from perturbed weights."""
 
 HEADS = {
-    "actor": {
-        "predictor.mean_w.w.weight": "UnitDense_0/kernel",
-        "predictor.mean_bias": "UnitDense_0/bias",
-        "predictor.std_w.w.weight": "UnitDense_1/kernel",
-        "predictor.std_bias": "UnitDense_1/bias",
-    },
-    "critic": {"predictor.w.weight": "UnitDense_0/kernel", "predictor.bias": "UnitDense_0/bias"},
+    ("actor", "UnitDense_0"): ("mean_w.w", "mean_bias"),
+    ("actor", "UnitDense_1"): ("std_w.w", "std_bias"),
+    ("critic", "UnitDense_0"): ("w", "bias"),
+}
+LEAVES = {
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
 }
 
-RECORDED = dict(np.load(pathlib.Path(__file__).parent / "recorded/flashsac.npz"))
-"""Ten gradient steps of Holiday-Robot/FlashSAC at 87edc906, run on PyTorch."""
+
+def their_name(network, path) -> str:
+    """Return the authors' name of one of our variables."""
+    *_, layer, leaf = path
+    if "Trunk_0" not in path:
+        weight, bias = HEADS[network, layer]
+        return f"predictor.{bias if leaf == 'bias' else f'{weight}.weight'}"
+    kind, number = layer.split("_")
+    block, place = divmod(int(number) - 1, 2)
+    inner = ".w" if network == "actor" else ""
+    if kind == "RMSNorm":
+        return "post_norm.weight"
+    if kind == "UnitDense":
+        where = "embedder.w" if number == "0" else f"encoder.{block}.w{place + 1}"
+        return f"{where}{inner}.weight"
+    where = "embedder.norm" if number == "0" else f"encoder.{block}.norm{place + 1}"
+    return f"{where}.{LEAVES[leaf]}"
 
 
-def translate(prefix, network) -> dict:
-    """Return a network's recorded state as our variables."""
-    variables = {}
-    for name, value in RECORDED.items():
-        if not name.startswith(f"{prefix}/"):
-            continue
-        name = name.removeprefix(f"{prefix}/")
-        if (collection, path := HEADS[network].get(name))[1]:
-            collection = "params"
-        else:
-            layer, leaf = name.removesuffix(".w.weight").rsplit(".", 1) if False else (None, None)
-        variables[collection, *path.split("/")] = value
-    return variables
+def theirs(like, prefix, network):
+    """Return what the authors recorded, in the layout of our variables."""
+    if like is None:
+        return None
+    flat = {}
+    for path in traverse_util.flatten_dict(like):
+        value = THEIRS[f"{prefix}/{their_name(network, path)}"]
+        flat[path] = jnp.asarray(np.swapaxes(value, -1, -2) if path[-1] == "kernel" else value)
+    return traverse_util.unflatten_dict(flat)
+
+
+def beginning():
+    """Return the state that the authors' ten gradient steps begin from."""
+    state = base.init(jax.random.PRNGKey(0), 5, 3, **STATIC)
+    critic = theirs(state.critic_params, "initial/critic", "critic")
+    actor = theirs(state.actor_params, "initial/actor", "actor")
+    return state.replace(
+        actor_params=actor,
+        critic_params=critic,
+        target_critic_params=jax.tree.map(jnp.copy, critic),
+    )
+
+
+def test_ten_gradient_steps_are_the_authors():
+    state, history = recorded.replayed(beginning(), THEIRS, **STATIC)
+    for ours, prefix, network, atol in (
+        (state.actor_params, "final/actor", "actor", 1e-5),
+        (state.actor_variables, "final/actor", "actor", 1e-5),
+        (state.critic_params, "final/critic", "critic", 1e-5),
+        (state.critic_variables, "final/critic", "critic", 1e-5),
+        (state.target_critic_params, "final/target", "critic", 5e-6),
+    ):
+        expected = theirs(ours, prefix, network)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), ours, expected
+        )  # noqa: B023
+    np.testing.assert_allclose(state.log_alpha, THEIRS["final/log_alpha"], atol=1e-5)
+    for tag, name in (
+        ("train/critic_loss", "critic_loss"),
+        ("train/actor_loss", "actor_loss"),
+        ("train/ent_coef_loss", "temperature_loss"),
+    ):
+        np.testing.assert_allclose(
+            recorded.values(history, tag), THEIRS[name], rtol=1e-5, atol=1e-5
+        )
