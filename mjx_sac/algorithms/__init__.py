@@ -5,5 +5,5 @@ of `mjx_sac.Config` with more fields or other defaults, and `networks(config, ac
 returns `mjx_sac.networks.Networks`.
 """
 
-PACKAGED = ("cql", "flashsac", "redq", "td3")
+PACKAGED = ("cql", "flashsac", "redq", "td3", "xqc")
 """What `--losses NAME` finds in this package."""

@@ -5,7 +5,7 @@ References:
   arXiv:1707.06887.
 """
 
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,10 @@ from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from mjx_sac import config as config_lib
+from mjx_sac import losses as sac
 from mjx_sac.config.fields import Int
-from mjx_sac.types import Scalar
+from mjx_sac.networks import Networks
+from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState, Variables
 
 Atoms = Float[Array, " atoms"]
 
@@ -46,7 +48,7 @@ def mean(logits: Float[Array, "*batch atoms"], config: Config) -> Float[Array, "
     return jax.nn.softmax(logits) @ support(config)
 
 
-def target(
+def soft_target(
     reward: Float[Array, " batch"],
     discount: Float[Array, " batch"],
     next_logits: Float[Array, "critics batch atoms"],
@@ -93,3 +95,100 @@ def cross_entropy(
 ) -> Float[Array, "critics batch"]:
     """Return the cross-entropy of each critic's prediction to the target."""
     return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+
+
+def critic_loss(
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics, Variables]:
+    """Return the cross-entropy to the projected soft target, a mean over critics and batch.
+
+    Where critics have BatchNorm, (s, a) and (s', a') pass through it together, targets too
+    (CrossQ: Bhatt et al., 2024, arXiv:1902.05605, section 3; there without targets).
+    """
+    policy = networks.actor.apply(state.actor, batch.next_observation)
+    next_action, next_log_prob = policy.sample(key)
+    now, then = (batch.observation, batch.action), (batch.next_observation, next_action)
+    if state.critic_variables is None:
+        next_logits = networks.critic.apply(state.target_critic_params, *then)
+        logits, variables = networks.critic.apply(params, *now), None
+    else:
+        both, n = [jnp.concatenate(pair) for pair in zip(now, then, strict=True)], len(next_action)
+        target_critics = {**state.target_critic_params, **state.critic_variables}
+        next_logits = networks.critic.apply(target_critics, *both, train=True)[:, n:]
+        logits, variables = networks.critic.apply(
+            {**params, **state.critic_variables}, *both, train=True, mutable=["batch_stats"]
+        )
+        logits = logits[:, :n]
+    reward, alpha = config.reward_scale * batch.reward, jnp.exp(state.log_alpha)
+    target = soft_target(reward, batch.discount, next_logits, next_log_prob, alpha, config)
+    loss = jnp.mean(cross_entropy(logits, target))
+    metrics = {
+        "train/critic_loss": loss,
+        "diagnostics/q": mean(logits, config).T,
+        "diagnostics/target": target @ support(config),
+        "diagnostics/reward": batch.reward,
+    }
+    return loss, metrics, Variables(critic=variables)
+
+
+def actor_loss(
+    params: Params,
+    state: TrainState,
+    batch: Batch,
+    key: Key,
+    *,
+    networks: Networks,
+    config: Config,
+    joint: bool = False,
+) -> tuple[Scalar, Metrics, Variables]:
+    """Return alpha log pi(a|s) - min_i Q_i(s, a); see `act` for `joint`."""
+    action, log_prob, variables = act(params, state, batch, key, networks, joint)
+    critics = {**state.critic_params, **(state.critic_variables or {})}
+    q = jnp.min(mean(networks.critic.apply(critics, batch.observation, action), config), axis=0)
+    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
+    metrics = {
+        "train/actor_loss": loss,
+        "diagnostics/log_prob": log_prob,
+        "diagnostics/action": action,
+    }
+    return loss, metrics, Variables(actor=variables)
+
+
+def temperature_loss(
+    params: Params,
+    state: TrainState,
+    batch: Batch,
+    key: Key,
+    *,
+    networks: Networks,
+    config: Config,
+    joint: bool = False,
+) -> tuple[Scalar, Metrics]:
+    """Return alpha (entropy - target entropy), where `params` is log alpha.
+
+    Key and actor are those of `actor_loss`, so the compiler computes that forward pass once.
+    """
+    log_prob = act(state.actor_params, state, batch, key, networks, joint)[1]
+    excess = -jnp.mean(log_prob) - sac.target_entropy(config, batch.action.shape[-1])
+    loss = jnp.exp(params) * jax.lax.stop_gradient(excess)
+    return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
+
+
+def act(
+    params: Params, state: TrainState, batch: Batch, key: Key, networks: Networks, joint: bool
+) -> tuple[Float[Array, "batch action"], Float[Array, " batch"], Any]:
+    """Return actions at s, their log-probabilities, and the actor's variables after it.
+
+    An actor with BatchNorm normalises by this batch: `joint`ly of s and s'.
+    """
+    observation, n = batch.observation, len(batch.reward)
+    if joint:
+        observation = jnp.concatenate([observation, batch.next_observation])
+    if state.actor_variables is None:
+        policy, variables = networks.actor.apply(params, observation), None
+    else:
+        policy, variables = networks.actor.apply(
+            {**params, **state.actor_variables}, observation, train=True, mutable=["batch_stats"]
+        )
+    action, log_prob = policy.sample(key)
+    return action[:n], log_prob[:n], variables

@@ -12,7 +12,8 @@ References:
   Bhatt et al., 2024, CrossQ, arXiv:1902.05605: (s, a) and (s', a') through one BatchNorm.
 """
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,6 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int32
 from pydantic import Field
 
-from mjx_sac import losses as sac
 from mjx_sac.algorithms import categorical
 from mjx_sac.algorithms.base import Exploration, Optimizers
 from mjx_sac.algorithms.blocks import (
@@ -35,7 +35,7 @@ from mjx_sac.algorithms.blocks import (
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian
-from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
+from mjx_sac.types import Key, Operation, Params, Scalar
 
 project = unit_layers
 
@@ -160,90 +160,12 @@ def optimizers(config: Config) -> Optimizers:
     return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))
 
 
-def critic(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics, Variables]:
-    """Return the cross-entropy to the projected soft target, mean over critics.
-
-    Both critics' halves, (s, a) and (s', a'), share the statistics of one batch.
-    """
-    policy = networks.actor.apply(state.actor, batch.next_observation)
-    next_action, next_log_prob = policy.sample(key)
-    both = (
-        jnp.concatenate([batch.observation, batch.next_observation]),
-        jnp.concatenate([batch.action, next_action]),
-    )
-    variables: Any = state.critic_variables
-    targets = networks.critic.apply({**state.target_critic_params, **variables}, *both, train=True)
-    target = categorical.target(
-        config.reward_scale * batch.reward,
-        batch.discount,
-        targets[:, len(batch.reward) :],
-        next_log_prob,
-        jnp.exp(state.log_alpha),
-        config,
-    )
-    logits, variables = networks.critic.apply(
-        {**params, **variables}, *both, train=True, mutable=["batch_stats"]
-    )
-    logits = logits[:, : len(batch.reward)]
-    loss = jnp.mean(categorical.cross_entropy(logits, target))
-    metrics = {
-        "train/critic_loss": loss,
-        "diagnostics/q": categorical.mean(logits, config).T,
-        "diagnostics/target": target @ categorical.support(config),
-        "diagnostics/reward": batch.reward,
-    }
-    return loss, metrics, Variables(critic=variables)
-
-
-def actor(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics, Variables]:
-    """Return alpha log pi(a|s) - min_i Q_i(s, a), with s and s' in the actor's batch."""
-    action, log_prob, variables = _act(params, state, batch, key, networks)
-    critics = {**state.critic_params, **(state.critic_variables or {})}
-    logits = networks.critic.apply(critics, batch.observation, action)
-    q = jnp.min(categorical.mean(logits, config), axis=0)
-    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
-    metrics = {
-        "train/actor_loss": loss,
-        "diagnostics/log_prob": log_prob,
-        "diagnostics/action": action,
-    }
-    return loss, metrics, Variables(actor=variables)
-
-
-def temperature(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics]:
-    """Return alpha (entropy - target entropy), where `params` is log alpha.
-
-    Key and actor are those of `actor`, so the compiler computes that forward pass once.
-    """
-    _, log_prob, _ = _act(state.actor_params, state, batch, key, networks)
-    excess = -jnp.mean(log_prob) - sac.target_entropy(config, batch.action.shape[-1])
-    loss = jnp.exp(params) * jax.lax.stop_gradient(excess)
-    return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
-
-
-def _act(
-    params: Params, state: TrainState, batch: Batch, key: Key, networks: Networks
-) -> tuple[Float[Array, "batch action"], Float[Array, " batch"], Params]:
-    """Return actions at s, their log-probabilities, and the actor's variables after [s, s']."""
-    observations = jnp.concatenate([batch.observation, batch.next_observation])
-    policy, variables = networks.actor.apply(
-        {**params, **(state.actor_variables or {})},
-        observations,
-        train=True,
-        mutable=["batch_stats"],
-    )
-    action, log_prob = policy.sample(key)
-    n = len(batch.reward)
-    return action[:n], log_prob[:n], variables
-
-
-losses = Losses(critic, actor, temperature, actor_first=True)
+losses = Losses(
+    categorical.critic_loss,
+    partial(categorical.actor_loss, joint=True),
+    partial(categorical.temperature_loss, joint=True),
+    actor_first=True,
+)
 
 
 class Noise(NamedTuple):

@@ -1,6 +1,7 @@
 """FlashSAC against the authors' own code, and its exploration noise."""
 
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -81,17 +82,15 @@ def beginning():
 
 def test_ten_gradient_steps_are_the_authors():
     state, history = recorded.replayed(beginning(), THEIRS, **STATIC)
-    for ours, prefix, network, atol in (
+    for ours, prefix, network, tolerance in (
         (state.actor_params, "final/actor", "actor", 1e-5),
         (state.actor_variables, "final/actor", "actor", 1e-5),
         (state.critic_params, "final/critic", "critic", 1e-5),
         (state.critic_variables, "final/critic", "critic", 1e-5),
         (state.target_critic_params, "final/target", "critic", 5e-6),
     ):
-        expected = theirs(ours, prefix, network)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), ours, expected
-        )  # noqa: B023
+        close = partial(np.testing.assert_allclose, rtol=0, atol=tolerance)
+        jax.tree.map(close, ours, theirs(ours, prefix, network))
     np.testing.assert_allclose(state.log_alpha, THEIRS["final/log_alpha"], atol=1e-5)
     for tag, name in (
         ("train/critic_loss", "critic_loss"),

@@ -1,0 +1,175 @@
+"""XQC: plain layers with BatchNorm, kernels of norm 1, a categorical critic.
+
+Departures from the paper's code: `discount` is given, where its is 1 - 5 / T for episodes of T
+decisions, within [0.95, 0.995] (the default is that of T = 1,000); actor and temperature move on
+the third, sixth, ... gradient step, where its move on the first, fourth, ...
+
+References:
+  Palenicek et al., 2026, XQC: Well-conditioned Optimization Accelerates Deep Reinforcement
+  Learning, arXiv:2509.25174 (code: danielpalenicek/xqc).
+  Bhatt et al., 2024, CrossQ, arXiv:1902.05605: (s, a) and (s', a') through one BatchNorm.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float
+from pydantic import Field
+
+from mjx_sac.algorithms import categorical
+from mjx_sac.algorithms.base import Optimizers
+from mjx_sac.algorithms.blocks import BatchNorm, UnitDense, ensemble, norm_operation, unit_kernels
+from mjx_sac.config.fields import Int, Widths
+from mjx_sac.losses import Losses
+from mjx_sac.networks import Networks, TanhGaussian
+from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
+
+project = unit_kernels
+
+_EPSILON = 1e-3
+_norm = partial(BatchNorm, epsilon=_EPSILON, unbiased=False)
+_init = nn.initializers.orthogonal(2**0.5)
+
+
+class Config(categorical.Config):
+    """The released hyperparameters (conf/agent/base_agent.yaml, conf/config.yaml)."""
+
+    num_envs: Int = 1
+    discount: float = 0.995
+    warm_up_steps: Int = 5_000
+    updates_per_iteration: float = 2.0
+    policy_delay: Int = 3
+    initial_alpha: float = 0.01
+    normalize_observations: bool = False
+    normalize_rewards: bool = True
+    actor_widths: Widths = Field((256,) * 4, description="widths of the actor's hidden layers")
+    critic_widths: Widths = Field((512,) * 4, description="widths of the critics' hidden layers")
+    final_lr: float = Field(
+        0.1, description="learning rates at the end of their line, as a share", ge=0, le=1
+    )
+
+
+class Trunk(nn.Module):
+    """Features of a flat input: BatchNorm, then dense layers, each with BatchNorm and ReLU."""
+
+    widths: tuple[int, ...]
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
+        x = _norm(self.train)(x)
+        for width in self.widths:
+            x = nn.relu(_norm(self.train)(UnitDense(width, init=_init)(x)))
+        return x
+
+
+class Actor(nn.Module):
+    """Observation -> distribution over actions in (-1, 1), its log deviation cut to [-10, 2]."""
+
+    action_size: int
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self, observation: Float[Array, "batch observation"], train: bool = False
+    ) -> TanhGaussian:
+        x = Trunk(self.config.actor_widths, train)(observation)
+        mean = UnitDense(self.action_size, bias=True, init=_init)(x)
+        log_std = UnitDense(self.action_size, bias=True)(x)
+        return TanhGaussian(mean, jnp.exp(jnp.clip(log_std, -10, 2)))
+
+    def operations(self, variables: Params) -> list[Operation]:
+        """Return what `mode()` computes, for export."""
+        params, stats = variables["params"]["Trunk_0"], variables["batch_stats"]["Trunk_0"]
+
+        def norm(i: int) -> Operation:
+            return norm_operation(params[f"BatchNorm_{i}"], stats[f"BatchNorm_{i}"], _EPSILON)
+
+        layers = [norm(0)]
+        for i in range(len(self.config.actor_widths)):
+            kernel = params[f"UnitDense_{i}"]["kernel"]
+            layers += [Operation("affine", kernel=kernel, bias=0), norm(i + 1), Operation("relu")]
+        head = Operation("affine", **variables["params"]["UnitDense_0"])
+        return [*layers, head, Operation("tanh")]
+
+
+class Value(nn.Module):
+    """One critic: (observation, action) -> logits of the atoms."""
+
+    config: Config
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch atoms"]:
+        features = Trunk(self.config.critic_widths, self.train)(x)
+        return UnitDense(self.config.atoms, bias=True, init=_init)(features)
+
+
+class Critic(nn.Module):
+    """All critics: (observation, action) -> logits of the atoms."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self,
+        observation: Float[Array, "batch observation"],
+        action: Float[Array, "batch action"],
+        train: bool = False,
+    ) -> Float[Array, "critics batch atoms"]:
+        values = ensemble(Value, self.config.num_critics)(self.config, train)
+        return values(jnp.concatenate([observation, action], axis=-1))
+
+
+def networks(config: Config, action_size: int) -> Networks:
+    """Return the paper's actor and critics."""
+    return Networks(Actor(action_size, config), Critic(config))
+
+
+def optimizers(config: Config) -> Optimizers:
+    """Return Adam at learning rates that fall in a line over all updates of the schedule.
+
+    As released, each optimizer counts its own steps: a delayed actor comes a third as far.
+    """
+
+    def adam(lr: float | Scalar) -> optax.GradientTransformation:
+        end: Any = lr * config.final_lr
+        return optax.adam(optax.linear_schedule(lr, end, config.schedule_updates))
+
+    return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))
+
+
+def critic(
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics, Variables]:
+    """Return the cross-entropy to the projected soft target, a sum over critics.
+
+    The actor's running statistics follow every batch, also where the actor itself does not move.
+    """
+    loss, metrics, variables = categorical.critic_loss(
+        params, state, batch, key, networks=networks, config=config
+    )
+    loss = config.num_critics * loss
+    seen = categorical.act(state.actor_params, state, batch, key, networks, joint=False)[2]
+    return loss, {**metrics, "train/critic_loss": loss}, variables._replace(actor=seen)
+
+
+def actor(*args: Any, **static: Any) -> tuple[Scalar, Metrics]:
+    """Return alpha log pi(a|s) - min_i Q_i(s, a), on the new critics."""
+    loss, metrics, _ = categorical.actor_loss(*args, **static)
+    return loss, metrics
+
+
+def temperature(
+    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+) -> tuple[Scalar, Metrics]:
+    """Return alpha (entropy - target entropy): minus half the action size where that is auto."""
+    if config.target_entropy is None and config.target_std is None:
+        config = config.model_copy(update={"target_entropy": -0.5 * batch.action.shape[-1]})
+    return categorical.temperature_loss(params, state, batch, key, networks=networks, config=config)
+
+
+losses = Losses(critic, actor, temperature)
