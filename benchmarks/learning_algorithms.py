@@ -25,9 +25,9 @@ FLAGS = (
 )
 ALGORITHMS = {
     "sac": "--iterations 10000",
-    "td3": "--iterations 10000 --losses td3",
-    "cql": "--iterations 10000 --losses cql",
-    "redq": "--iterations 3000 --losses redq --updates_per_iteration 10 --policy_delay 10",
+    "td3": "--iterations 10000 --algorithm td3",
+    "cql": "--iterations 10000 --algorithm cql",
+    "redq": "--iterations 3000 --algorithm redq --updates_per_iteration 10 --policy_delay 10",
 }
 
 
@@ -74,7 +74,7 @@ def main() -> None:
         name: {k: v for k, v in run["config"].items() if k not in ("logdir", "seed")}
         for name, run in kwargs.items()
     }
-    hashes = {name: run.get("losses_sha256") for name, run in kwargs.items()}
+    hashes = {name: run.get("algorithm_sha256") for name, run in kwargs.items()}
     result = {
         "benchmark": "learning_algorithms",
         "env": args.env,
@@ -89,7 +89,7 @@ def main() -> None:
             title=f"{args.env}, seeds {min(args.seeds)} to {max(args.seeds)}",
             y_label="mean evaluation return",
         )
-    common.write({**result, "configs": configs, "losses_sha256": hashes}, args.json)
+    common.write({**result, "configs": configs, "algorithm_sha256": hashes}, args.json)
 
 
 if __name__ == "__main__":

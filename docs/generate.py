@@ -6,7 +6,6 @@ Each block stands between `<!-- NAME -->` and `<!-- /NAME -->` in README.md or a
 figure is copied by hand; a test fails where a page is out of date.
 """
 
-import importlib
 import json
 import pathlib
 import re
@@ -14,7 +13,7 @@ import runpy
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
-from mjx_sac.algorithms import PACKAGED
+from mjx_sac.algorithms import PACKAGED, describe, differences, loader
 from mjx_sac.config import Config, mark
 
 DOCS = pathlib.Path(__file__).parent
@@ -53,30 +52,25 @@ def flags() -> str:
 
 def algorithms() -> str:
     """Return what each packaged algorithm is, and how its configuration differs from SAC's."""
-    rows = [["`--losses`", "algorithm", "other defaults", "flags it adds"]]
-    rows += [["`auto`", "SAC: " + paper(importlib.import_module("mjx_sac.losses")), "", ""]]
-    for name in PACKAGED:
-        module = importlib.import_module(f"mjx_sac.algorithms.{name}")
-        fields = module.Config.model_fields.items()
-        changed = [
-            f"`{field} = {default(info.default)}`"
-            for field, info in fields
-            if field in Config.model_fields and info.default != Config.model_fields[field].default
-        ]
-        added = [
-            f"`--{field}` ({default(info.default)})"
-            for field, info in fields
-            if field not in Config.model_fields
-        ]
-        summary = module.__doc__.partition("\n")[0].rstrip(".")
-        text = f"{summary}. {paper(module)}"
-        rows.append([f"`{name}`", text, ", ".join(changed), ", ".join(added)])
-    return table(*rows)
+    head = ["`--algorithm`", "what it is", "when to use it", "cost", "other defaults", "own flags"]
+    rows = []
+    for name, packaged in PACKAGED.items():
+        changed, own = differences(loader.config_class(name))
+        rows.append(
+            [
+                f"`{name}`",
+                linked(f"{describe(name).summary}. {' '.join(describe(name).papers)}"),
+                packaged.use,
+                f"{packaged.cost:.3g}",
+                ", ".join(f"`{field} = {default(value)}`" for field, value in changed.items()),
+                ", ".join(f"`--{field}` ({default(value)})" for field, value in own.items()),
+            ]
+        )
+    return table(head, *rows)
 
 
-def paper(module: Any) -> str:
-    """Return the references in a module's docstring."""
-    text = " ".join(module.__doc__.partition("References:")[2].split())
+def linked(text: str) -> str:
+    """Return `text` with links to the papers."""
     return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 

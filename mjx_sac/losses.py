@@ -1,4 +1,4 @@
-"""Soft actor-critic's losses: the file to edit, or to replace (`--losses`), for another algorithm.
+"""Soft actor-critic's losses: the file to edit, or to replace by `--algorithm`, for another.
 
 A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)`. It is
 differentiated in `params`; everything else it needs is in `state`. `batch` holds normalised
@@ -65,6 +65,8 @@ def critic_loss(
     policy = networks.actor.apply(state.actor_params, batch.next_observation)
     next_action, next_log_prob = policy.sample(key)
     next_q = networks.critic.apply(state.target_critic_params, batch.next_observation, next_action)
+    if next_q.shape[:-1] != batch.reward.shape:  # or one value would broadcast against the batch
+        raise ValueError(f"critics return shape {next_q.shape}, not (batch, critics)")
     reward = config.reward_scale * batch.reward
     alpha = jnp.exp(state.log_alpha)
     target = soft_bellman_target(reward, batch.discount, next_q, next_log_prob, alpha)

@@ -180,6 +180,15 @@ class Actor(nn.Module):
         return [*mlp_operations(mlp, self.activation, self.action_size), Operation("tanh")]
 
 
+def copies(n: int, *inputs: Array) -> list[Array]:
+    """Return each input n times on a new first axis, for n networks that run as one.
+
+    Copies keep all layers batched products: given one input, XLA makes the first layer one wide
+    product and transposes what comes out, there and back.
+    """
+    return [jnp.broadcast_to(x, (n, *x.shape)) for x in inputs]
+
+
 class Critic(nn.Module):
     """Independent critics as one batched module: (observation, action) -> a value for each."""
 
@@ -199,11 +208,8 @@ class Critic(nn.Module):
             out_axes=-1,
             axis_size=self.num_critics,
         )
-        # A copy for each critic keeps all layers batched products; given one input, XLA makes the
-        # first layer one wide product and transposes what comes out, there and back.
-        inputs = (jnp.broadcast_to(x, (self.num_critics, *x.shape)) for x in (observation, action))
-        values = ensemble(self.hidden_sizes, 1, self.activation, self.layer_norm)(*inputs)
-        return jnp.squeeze(values, axis=-2)
+        values = ensemble(self.hidden_sizes, 1, self.activation, self.layer_norm)
+        return jnp.squeeze(values(*copies(self.num_critics, observation, action)), axis=-2)
 
 
 class Networks(NamedTuple):

@@ -160,12 +160,7 @@ def update(
         moved = {k: getattr(with_alpha, k) for k in ("log_alpha", "alpha_optimizer")}
         return state.replace(**moved), {**metrics, **alpha_metrics}
 
-    if actor_moves is None and config.policy_delay > 1:
-        moving = partial(_when_due, actor, config, losses.actor_first)
-    elif actor_moves is False:
-        moving = lambda state: (state, None, None)  # noqa: E731
-    else:
-        moving = lambda state: (*actor(state), None)  # noqa: E731
+    moving = _moving(actor, config, losses.actor_first, actor_moves)
     if losses.actor_first:
         state, actor_metrics, moved = moving(state)
         state, metrics = critics(state)
@@ -230,22 +225,36 @@ def _step(
     return state.replace(**moved), metrics
 
 
+def _moving(
+    actor: Callable[[TrainState], tuple[TrainState, Metrics]],
+    config: Config,
+    first: bool,
+    moves: bool | None,
+) -> Callable[[TrainState], tuple[TrainState, Metrics | None, Bool[Array, ""] | None]]:
+    """Return `actor`, called where it `moves`: None finds out.
+
+    What is returned returns the state, metrics, and whether these mean anything; None if they do.
+    """
+    if moves is None and config.policy_delay > 1:
+        return partial(_when_due, actor, config, first)
+    if moves is False:
+        return lambda state: (state, None, None)
+    return lambda state: (*actor(state), None)
+
+
 def _when_due(
     actor: Callable[[TrainState], tuple[TrainState, Metrics]],
     config: Config,
     first: bool,
     state: TrainState,
 ) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
-    """Call `actor` on the first or the last of `policy_delay` gradient steps.
-
-    Returns:
-      The state, metrics that mean nothing otherwise, and whether it was called.
-    """
+    """Call `actor` on the first or the last of `policy_delay` gradient steps."""
     since: Any = state.since_actor_update
     # Not ==: a run may resume with a shorter delay.
     last = since + 1 >= config.policy_delay
     due = since == 0 if first else last
-    names = "actor_params", "actor_variables", "actor_optimizer", "log_alpha", "alpha_optimizer"
+    own = "params", "variables", "optimizer"
+    names = *(f"actor_{x}" for x in own), "critic_variables", "log_alpha", "alpha_optimizer"
 
     def move(state: TrainState) -> tuple[dict[str, Any], Metrics]:
         moved, metrics = actor(state)

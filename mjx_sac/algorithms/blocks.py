@@ -78,10 +78,9 @@ class UnitDense(nn.Module):
 
 
 def ensemble(module: Any, size: int) -> Any:
-    """Return a class of `size` independent modules on the same input; their axis comes first."""
+    """Return a class of `size` independent modules as one, on `networks.copies` of an input."""
     axes: Any = {"params": 0, "batch_stats": 0}
-    same: Any = None
-    return nn.vmap(module, axes, {"params": True}, in_axes=same, out_axes=0, axis_size=size)
+    return nn.vmap(module, axes, {"params": True}, axis_size=size)
 
 
 def unit_kernels(params: Params) -> Params:

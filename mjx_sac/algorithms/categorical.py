@@ -44,7 +44,9 @@ def support(config: Config) -> Atoms:
 
 
 def mean(logits: Float[Array, "*batch atoms"], config: Config) -> Float[Array, "*batch"]:
-    """Return expected returns."""
+    """Return expected returns; raise ValueError where these are no logits of `config.atoms`."""
+    if (found := logits.shape[-1]) != config.atoms:
+        raise ValueError(f"critics return {found} numbers for a row, not atoms = {config.atoms}")
     return jax.nn.softmax(logits) @ support(config)
 
 

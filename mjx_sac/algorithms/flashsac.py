@@ -34,7 +34,7 @@ from mjx_sac.algorithms.blocks import (
 )
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
-from mjx_sac.networks import Networks, TanhGaussian
+from mjx_sac.networks import Networks, TanhGaussian, copies
 from mjx_sac.types import Key, Operation, Params, Scalar
 
 project = unit_layers
@@ -42,6 +42,8 @@ project = unit_layers
 
 class Config(categorical.Config):
     """The released hyperparameters (configs/agent/flashSAC.yaml)."""
+
+    unused = ("hidden_sizes", "activation", "critic_layer_norm")
 
     num_envs: Int = 1
     batch_size: Int = 512
@@ -139,7 +141,8 @@ class Critic(nn.Module):
         train: bool = False,
     ) -> Float[Array, "critics batch atoms"]:
         values = ensemble(Value, self.config.num_critics)(self.config, train)
-        return values(jnp.concatenate([observation, action], axis=-1))
+        both = jnp.concatenate([observation, action], axis=-1)
+        return values(*copies(self.config.num_critics, both))
 
 
 def networks(config: Config, action_size: int) -> Networks:

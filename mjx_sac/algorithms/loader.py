@@ -1,6 +1,6 @@
-"""Find and load the algorithm that `losses` names: packaged, a file, or `module:attribute`.
+"""Find and load the algorithm that a name means: packaged, a file, or `module:attribute`.
 
-Importing this imports no JAX; a losses file does.
+Importing this imports no JAX; an algorithm's file does.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mjx_sac.algorithms import PACKAGED
-from mjx_sac.config import Config, UsageError, absolute, import_from_here, with_line
+from mjx_sac.config import Config, UsageError, absolute, import_from_here, nearest, with_line
 
 if TYPE_CHECKING:
     from mjx_sac.algorithms.base import Algorithm
@@ -29,94 +29,105 @@ class Found(NamedTuple):
     Attributes:
       algorithm: all but its hyperparameters.
       config_class: these.
-      sha256: of the file.
+      sha256: of the file; None where none was loaded.
       file: where it was found.
     """
 
     algorithm: "Algorithm"
     config_class: type[Config]
-    sha256: str
+    sha256: str | None = None
     file: str = ""
 
+
+SAC = "sac"
+"""Soft actor-critic is no module of this package, but `mjx_sac.losses`."""
 
 _loaded: dict[str, Found] = {}
 
 
 def load(config: Config) -> "Algorithm":
-    """Return the algorithm that `config.losses` names, or soft actor-critic.
+    """Return the algorithm that `config.algorithm` names.
 
     Raises:
       UsageError: there is none, or `config` lacks its hyperparameters.
     """
-    if config.losses is None:
-        from mjx_sac.algorithms.base import Algorithm
-
-        return Algorithm()
-    found = find(config.losses)
+    found = find(config.algorithm)
     missing = found.config_class.model_fields.keys() - type(config).model_fields.keys()
     if missing:
         raise UsageError(
-            f"losses = {config.losses!r}: needs a configuration with "
+            f"algorithm = {config.algorithm!r}: needs a configuration with "
             f"{', '.join(sorted(missing))}: make it with mjx_sac.resolve"
         )
     return found.algorithm
 
 
-def config_class(losses: Any, default: type[Config] = Config) -> type[Config]:
-    """Return the configuration class of an algorithm: its fields are the flags there are."""
-    named = isinstance(losses, str) and losses.lower() not in ("none", "auto")
-    return find(losses).config_class if named else default
+def config_class(name: str, default: type[Config] = Config) -> type[Config]:
+    """Return the configuration class of an algorithm: its fields are the flags there are.
+
+    Soft actor-critic's is `default`: a script may have one of its own.
+    """
+    return default if name == SAC else find(name).config_class
 
 
-def sha256(losses: str | None) -> str | None:
-    """Return the hash of the losses file as last loaded; an editor may have changed it since."""
-    return (_loaded.get(losses) or find(losses)).sha256 if losses else None
+def table(name: str) -> str:
+    """Return what a TOML file calls an algorithm's table: its name, that of its file or module."""
+    module, _ = _split(name)
+    return module.rpartition(".")[2] if module else pathlib.Path(name).stem
 
 
-def find(losses: str) -> Found:
+def sha256(name: str) -> str | None:
+    """Return the hash of the file as last loaded; an editor may have changed it since."""
+    return (_loaded.get(name) or find(name)).sha256
+
+
+def find(name: str) -> Found:
     """Load an algorithm: a file again where it has changed, a module once.
 
     Raises:
       UsageError: one line, with the place in the file where it has one.
     """
-    module_name, attribute = _split(losses)
-    source, file = source_of(losses)
+    if name == SAC:
+        from mjx_sac.algorithms.base import Algorithm
+
+        return Found(Algorithm(), Config)
+    module_name, attribute = _split(name)
+    source, file = source_of(name)
     digest = hashlib.sha256(source).hexdigest()
-    found = _loaded.get(losses)
+    found = _loaded.get(name)
     if found and (found.sha256 == digest or module_name):
         return found
     try:
         module = importlib.import_module(module_name) if module_name else _import_file(file, source)
     except (Exception, SystemExit) as error:
-        raise usage_error_at(losses, error, file) from error
-    _loaded[losses] = Found(*_read(losses, module, attribute), digest, file)
-    return _loaded[losses]
+        raise usage_error_at(name, error, file) from error
+    _loaded[name] = Found(*_read(name, module, attribute), digest, file)
+    return _loaded[name]
 
 
-def check_recorded(losses: str | None, recorded: str | None, run: object) -> None:
+def check_recorded(name: str, recorded: str | None, run: object) -> None:
     """Raise UsageError where the file is not the one that a run recorded; executes nothing.
 
     Ours need not be, and one that is gone cannot be executed.
     """
-    if losses is None or losses in PACKAGED:
+    if name in PACKAGED:
         return
     try:
-        source = source_of(losses)[0]
+        source = source_of(name)[0]
     except UsageError:
         return
     if hashlib.sha256(source).hexdigest() != recorded:
         problem = f"not the file that {run} was trained with (its SHA-256 differs)"
-        way_out = "restore it, or run what it says now with --edited_losses"
-        raise UsageError(f"losses = {losses!r}: {problem}: {way_out}")
+        way_out = "restore it, or run what it says now with --edited_algorithm"
+        raise UsageError(f"algorithm = {name!r}: {problem}: {way_out}")
 
 
-def source_of(losses: str) -> tuple[bytes, str]:
-    """Return content and name of the file that `losses` names.
+def source_of(name: str) -> tuple[bytes, str]:
+    """Return content and name of the file that `name` means.
 
     Raises:
       UsageError: there is no such file or module.
     """
-    module, file = _split(losses)[0], losses
+    module, file = _split(name)[0], name
     try:
         if module:
             import_from_here()
@@ -124,34 +135,37 @@ def source_of(losses: str) -> tuple[bytes, str]:
             if not (spec and spec.origin):
                 raise ImportError(f"no module named {module!r}")
             file = spec.origin
-        elif not absolute(file).exists() and losses in _loaded:  # we are in another directory now
-            file = _loaded[losses].file
+        elif not absolute(file).exists() and name in _loaded:  # we are in another directory now
+            file = _loaded[name].file
         path = absolute(file)
         return path.read_bytes(), str(path)
     except OSError as error:
-        reason = error.strerror
+        is_path = name.endswith(".py") or "/" in name
+        reason = error.strerror if is_path else "no such algorithm or file"
     except (ImportError, ValueError) as error:
         reason = str(error)
+    hint = nearest(name, [*PACKAGED]).replace("; ", ": ")
     raise UsageError(
-        f"losses = {losses!r}: {reason}: name one of {', '.join(PACKAGED)}, a file, from the "
-        f"directory you are in, or module:attribute; a run remembers the name it began with"
+        f"algorithm = {name!r}: {reason}{hint or ':'} there are {', '.join(PACKAGED)}; or name a "
+        f"file, from the directory you are in, or module:attribute. A run remembers the name it "
+        f"began with"
     )
 
 
-def usage_error_at(losses: str, error: BaseException, file: str = "") -> UsageError:
+def usage_error_at(name: str, error: BaseException, file: str = "") -> UsageError:
     """Return `error` as one line, with the last place in the file that it passed through.
 
     `file` is only needed until it has been loaded.
     """
-    return UsageError(f"losses = {losses!r}: {with_line(error, file or _loaded[losses].file)}")
+    return UsageError(f"algorithm = {name!r}: {with_line(error, file or _loaded[name].file)}")
 
 
-def _split(losses: str) -> tuple[str | None, str]:
-    """Return module and attribute; no module where `losses` is a file."""
-    if losses in PACKAGED:
-        return f"mjx_sac.algorithms.{losses}", "losses"
-    module, colon, attribute = losses.partition(":")
-    return (module, attribute) if colon and not losses.endswith(".py") else (None, "losses")
+def _split(name: str) -> tuple[str | None, str]:
+    """Return module and attribute; no module where `name` is a file."""
+    if name in PACKAGED:
+        return f"mjx_sac.algorithms.{name}", "losses"
+    module, colon, attribute = name.partition(":")
+    return (module, attribute) if colon and not name.endswith(".py") else (None, "losses")
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):
@@ -169,7 +183,7 @@ def _import_file(file: str, source: bytes) -> types.ModuleType:
     path = pathlib.Path(file).absolute()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for modules beside it
-    loader = _SourceLoader(f"losses_{path.stem}", file, source)
+    loader = _SourceLoader(f"algorithm_{path.stem}", file, source)
     spec: Any = importlib.util.spec_from_loader(loader.name, loader)
     module = sys.modules[loader.name] = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
@@ -187,15 +201,13 @@ _SIGNATURES = {
 _LOSS = "(params, state, batch, key, *, networks, config)"
 
 
-def _read(
-    losses: str, module: types.ModuleType, attribute: str
-) -> "tuple[Algorithm, type[Config]]":
+def _read(name: str, module: types.ModuleType, attribute: str) -> "tuple[Algorithm, type[Config]]":
     """Return what a module defines, checked."""
     from mjx_sac.algorithms.base import Algorithm
     from mjx_sac.losses import Losses
 
     def wrong(message: str) -> UsageError:
-        return UsageError(f"losses = {losses!r}: {message}")
+        return UsageError(f"algorithm = {name!r}: {message}")
 
     triple, config_class = getattr(module, attribute, None), getattr(module, "Config", Config)
     if not isinstance(triple, Losses):
@@ -206,10 +218,13 @@ def _read(
         )
     if not (isinstance(config_class, type) and issubclass(config_class, Config)):
         raise wrong("`Config` is no subclass of mjx_sac.Config")
-    for name in ("critic", "actor", "temperature"):
-        _check_signature(wrong, name, _LOSS, getattr(triple, name))
+    for field in config_class.unused:
+        if field not in config_class.model_fields:
+            raise wrong(f"Config.unused: {field}: no such hyperparameter")
+    for part in ("critic", "actor", "temperature"):
+        _check_signature(wrong, part, _LOSS, getattr(triple, part))
     algorithm = Algorithm(triple, **_parts(module, wrong))
-    checked = partial(_make_networks, losses, algorithm.networks)
+    checked = partial(_make_networks, name, algorithm.networks)
     return algorithm._replace(networks=checked), config_class
 
 
@@ -242,17 +257,17 @@ def _check_signature(
         raise wrong(f"{name}: {error}: its signature must be {expected}") from None
 
 
-def _make_networks(losses: str, factory: Any, config: Config, action_size: int) -> "Networks":
+def _make_networks(name: str, factory: Any, config: Config, action_size: int) -> "Networks":
     """Call the module's `networks`, with what goes wrong in one line."""
     from mjx_sac.networks import Networks
 
     try:
         made = factory(config, action_size)
     except (Exception, SystemExit) as error:
-        raise usage_error_at(losses, error) from error
+        raise usage_error_at(name, error) from error
     if not isinstance(made, Networks):
         raise UsageError(
-            f"losses = {losses!r}: networks: returns a {type(made).__name__}, "
+            f"algorithm = {name!r}: networks: returns a {type(made).__name__}, "
             f"no mjx_sac.networks.Networks"
         )
     return made

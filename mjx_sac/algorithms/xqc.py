@@ -24,7 +24,7 @@ from mjx_sac.algorithms.base import Optimizers
 from mjx_sac.algorithms.blocks import BatchNorm, UnitDense, ensemble, norm_operation, unit_kernels
 from mjx_sac.config.fields import Int, Widths
 from mjx_sac.losses import Losses
-from mjx_sac.networks import Networks, TanhGaussian
+from mjx_sac.networks import Networks, TanhGaussian, copies
 from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
 
 project = unit_kernels
@@ -36,6 +36,8 @@ _init = nn.initializers.orthogonal(2**0.5)
 
 class Config(categorical.Config):
     """The released hyperparameters (conf/agent/base_agent.yaml, conf/config.yaml)."""
+
+    unused = ("hidden_sizes", "activation", "critic_layer_norm")
 
     num_envs: Int = 1
     discount: float = 0.995
@@ -121,7 +123,8 @@ class Critic(nn.Module):
         train: bool = False,
     ) -> Float[Array, "critics batch atoms"]:
         values = ensemble(Value, self.config.num_critics)(self.config, train)
-        return values(jnp.concatenate([observation, action], axis=-1))
+        both = jnp.concatenate([observation, action], axis=-1)
+        return values(*copies(self.config.num_critics, both))
 
 
 def networks(config: Config, action_size: int) -> Networks:

@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from mjx_sac import __version__
-from mjx_sac.algorithms import loader
-from mjx_sac.cli import bench, doctor, envs, eval, export, info, plot, record, sweep, train
+from mjx_sac.algorithms import loader, owners
+from mjx_sac.cli import (
+    algorithms,
+    bench,
+    doctor,
+    envs,
+    eval,
+    export,
+    info,
+    plot,
+    record,
+    sweep,
+    train,
+)
 from mjx_sac.cli.flags import Command, bind, option
-from mjx_sac.config import Config, TrainingError, UsageError, nearest, surroundings
+from mjx_sac.config import Config, TrainingError, UsageError, nearest, renamed, surroundings
 from mjx_sac.runs import resolve
 from mjx_sac.training.host import console
 
@@ -30,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "export": export.export,
     "info": info.info,
     "envs": envs.envs,
+    "algorithms": algorithms.algorithms,
     "doctor": doctor.doctor,
     "bench": bench.bench,
 }
@@ -45,7 +58,7 @@ def main(
 
     A script that passes a `Config` subclass or losses is a trainer with more flags.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a losses file imports JAX
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before an algorithm's file imports JAX
     with surroundings.own_process():
         _run(sys.argv[1:] if arguments is None else arguments, config_class, losses)
 
@@ -81,7 +94,7 @@ def make_app(
     config_class: type[Config] = Config,
     losses: "Losses | None" = None,
 ) -> typer.Typer:
-    """Return the command line; a losses file or a run that is named adds its flags."""
+    """Return the command line; an algorithm or a run that is named adds its flags."""
     config_class, found = _look_ahead(arguments, config_class)
     app = typer.Typer(
         name="mjx-sac",
@@ -119,7 +132,8 @@ def _look_ahead(
     if not _trains(arguments):
         return config_class, None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("env", "logdir", "losses", "config"):
+    which = ("env", "logdir", "algorithm", "losses")
+    for name in (*which, "config"):
         parser.add_argument(f"--{name}")
     for names in (("--overwrite",), ("--fallback",), ("-h", "--help")):
         parser.add_argument(*names, action="store_true")
@@ -128,9 +142,9 @@ def _look_ahead(
     except argparse.ArgumentError as error:
         way_out = f"`mjx-sac {arguments[0]} --help` shows how"
         raise UsageError(f"{error.argument_name}: {error.message}: {way_out}") from None
+    given = renamed({name: named[name] for name in which if named[name] is not None})
     if named["help"]:  # answers without looking at a run
-        return loader.config_class(named["losses"], config_class), None
-    given = {name: named[name] for name in ("env", "logdir", "losses") if named[name] is not None}
+        return loader.config_class(given.get("algorithm", "sac"), config_class), None
     fresh = named["overwrite"] or arguments[0] == "sweep"  # a sweep resumes no run
     found = resolve.find(given, named["config"], fresh, named["fallback"], config_class)
     return found.config_class, found
@@ -184,9 +198,12 @@ def _parser_message(error: Any) -> str:
     help_command = f"`{context.command_path} --help`"
     if type(error).__name__ == "NoSuchOption":
         given = error.option_name
+        name = given.lstrip("-").replace("-", "_")
+        if _trains([context.info_name]) and (others := ", ".join(owners(name))):
+            return f"{given}: no flag of this algorithm, but of {others}: say --algorithm too"
         flags = context.command.get_params(context)
         known = [name.lstrip("-") for flag in flags for name in (*flag.opts, *flag.secondary_opts)]
-        match = nearest(given.lstrip("-").replace("-", "_"), known).replace("mean ", "mean --")
+        match = nearest(name, known).replace("mean ", "mean --")
         return f"{given}: no such flag{match or f'; {help_command} lists them'}"
     if unknown := re.match("No such command '(.*?)'", message):
         names = list(context.command.commands)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from mjx_sac import envs
 from mjx_sac.cli.flags import (
     Device,
-    EditedLosses,
+    EditedAlgorithm,
     Json,
     OtherBackend,
     OtherEnv,
@@ -34,7 +34,7 @@ def evaluate(
     stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,
     seed: Annotated[int, option("of initial states and actions", min=0, max=2**32 - 1)] = 0,
     device: Device = "auto",
-    edited_losses: EditedLosses = False,
+    edited_algorithm: EditedAlgorithm = False,
     as_json: Json = False,
 ) -> None:
     """Play whole episodes with a trained policy, and sum up their returns.
@@ -44,7 +44,7 @@ def evaluate(
 
     Example: mjx-sac eval runs/ant --episodes 100
     """
-    stored = stored_policy.find(run, step, edited_losses=edited_losses)
+    stored = stored_policy.find(run, step, edited_algorithm=edited_algorithm)
     stored_policy.choose_agent(stored, seed_index)
     where = env or stored.config.env
     envs.check(where, "jax" if env else stored.config.impl)
@@ -77,8 +77,8 @@ def _play(stored: StoredPolicy, seed_index: int | None, device: str, **how: Any)
     set_up(device, config.deterministic)
     chosen = range(config.num_agents) if seed_index is None else [seed_index]
     where = (stored.directory, stored.step)
-    # `find` has compared the losses file.
-    policies = [load_policy(*where, seed_index=i, edited_losses=True) for i in chosen]
+    # `find` has compared the algorithm's file.
+    policies = [load_policy(*where, seed_index=i, edited_algorithm=True) for i in chosen]
     described = [statistics.describe(one) for one in evaluate_policies(policies, **how)]
     if len(described) == 1:
         return described[0]

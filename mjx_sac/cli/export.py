@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mjx_sac.cli.flags import BestAgent, EditedLosses, RunDirectory, Step, option
+from mjx_sac.cli.flags import BestAgent, EditedAlgorithm, RunDirectory, Step, option
 from mjx_sac.config import absolute, require
 from mjx_sac.runs import stored_policy
 from mjx_sac.training.host.console import print_line
@@ -22,7 +22,7 @@ def export(
     out: Annotated[Path | None, option("the file; else policy.<format>")] = None,
     step: Step = None,
     seed_index: BestAgent = None,
-    edited_losses: EditedLosses = False,
+    edited_algorithm: EditedAlgorithm = False,
 ) -> None:
     """Write the deterministic policy to a file, for where there is no mjx-sac.
 
@@ -31,7 +31,7 @@ def export(
 
     Example: mjx-sac export runs/ant --format onnx --out ant.onnx
     """
-    stored = stored_policy.find(run, step, edited_losses=edited_losses)
+    stored = stored_policy.find(run, step, edited_algorithm=edited_algorithm)
     stored_policy.choose_agent(stored, seed_index)
     if form == "onnx":
         require(("onnx", "onnxruntime"), "onnx", "format = 'onnx'")
@@ -42,8 +42,8 @@ def export(
     set_up("cpu")
     path = out or Path(f"policy.{form}")
     target = absolute(path)
-    # `find` has compared the losses file.
-    policy = load_policy(stored.directory, step, seed_index=seed_index, edited_losses=True)
+    # `find` has compared the algorithm's file.
+    policy = load_policy(stored.directory, step, seed_index=seed_index, edited_algorithm=True)
     difference = export_policy(policy, target, form)
     print_line(
         f"{path}: {target.stat().st_size / 1e3:,.0f} kB, {stored.config.env} at "

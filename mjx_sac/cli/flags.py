@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 import typer
 
 from mjx_sac.cli.output import show
-from mjx_sac.config import Config, UsageError, mark
+from mjx_sac.config import Config, UsageError, mark, renamed
 from mjx_sac.runs.resolve import Found
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ Json = Annotated[bool, option("print JSON and nothing else", "--json")]
 BestAgent = Annotated[int | None, option("which agent, from 0; else the best", "--seed_index")]
 OtherEnv = Annotated[str | None, option("another environment of the same sizes", "--env")]
 OtherBackend = Annotated[str | None, option("another engine of Brax", "--backend")]
-_EDITED = "run the losses file though it is not the one that the run recorded"
-EditedLosses = Annotated[bool, option(_EDITED, "--edited_losses")]
+_EDITED = "run the algorithm's file though it is not the one that the run recorded"
+EditedAlgorithm = Annotated[bool, option(_EDITED, "--edited_algorithm", "--edited_losses")]
 ConfigFile = Annotated[str | None, option("TOML file of hyperparameters; flags win", panel="Run")]
 Overwrite = Annotated[bool, option("restart, deleting the run there", "--overwrite", panel="Run")]
 Fallback = Annotated[bool, option("pass over damaged checkpoints", "--fallback", panel="Run")]
@@ -70,10 +70,10 @@ def bind(
         return command
 
     def bound(**values: Any) -> None:
-        flags = {name: values.pop(name) for name in config_class.model_fields}
+        flags = {name: values.pop(name) for name in (*config_class.model_fields, "losses")}
         given = {name: value for name, value in flags.items() if value is not None}
         assert found
-        command(Flags(given, found, losses), **values)
+        command(Flags(renamed(given), found, losses), **values)
 
     kept = (p.replace(kind=p.KEYWORD_ONLY) for name, p in own.items() if name != "flags")
     parameters = [*kept, *_parameters(config_class)]
@@ -93,6 +93,8 @@ def _parameters(config_class: type[Config]) -> Iterator[Parameter]:
         panel = mark(config_class, name, "group")
         annotation: Any = Annotated[kind | None, option(text, flag, panel=panel, metavar=metavar)]
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    older: Any = Annotated[str | None, option("algorithm", "--losses", hidden=True)]
+    yield Parameter("losses", Parameter.KEYWORD_ONLY, default=None, annotation=older)
 
 
 def _metavar(annotation: Any) -> str:

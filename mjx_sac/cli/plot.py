@@ -10,7 +10,7 @@ import typer
 from mjx_sac.cli.flags import option
 from mjx_sac.cli.output import number, plural
 from mjx_sac.config import UsageError, agent_names
-from mjx_sac.runs import stored_policy
+from mjx_sac.runs import provenance, stored_policy
 from mjx_sac.training.host.console import print_line
 
 
@@ -55,7 +55,7 @@ def _describe(run: Path) -> dict[str, Any]:
     """Return a run's `kwargs.json`, which it has before its first checkpoint."""
     name = f"run = {str(run)!r}"
     try:
-        found = json.loads((run / "kwargs.json").read_text(encoding="utf-8"))
+        found = provenance.current(json.loads((run / "kwargs.json").read_text(encoding="utf-8")))
         return {**found, "config": dict(found["config"], logdir=str(run))}
     except OSError:
         if below := len([*run.glob("*/kwargs.json")]):

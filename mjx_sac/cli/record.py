@@ -8,7 +8,7 @@ from mjx_sac import envs
 from mjx_sac.cli.flags import (
     BestAgent,
     Device,
-    EditedLosses,
+    EditedAlgorithm,
     OtherBackend,
     OtherEnv,
     RunDirectory,
@@ -33,7 +33,7 @@ def record(
     env: OtherEnv = None,
     backend: OtherBackend = None,
     device: Device = "auto",
-    edited_losses: EditedLosses = False,
+    edited_algorithm: EditedAlgorithm = False,
 ) -> None:
     """Film the deterministic policy.
 
@@ -44,7 +44,7 @@ def record(
     """
     out = out or Path(f"{Path(run).resolve().name}.mp4")
     target = absolute(out)
-    stored = stored_policy.find(run, step, edited_losses=edited_losses)
+    stored = stored_policy.find(run, step, edited_algorithm=edited_algorithm)
     config, _ = stored_policy.choose_agent(stored, seed_index)
     where = env or config.env
     envs.check(where, "jax" if env else config.impl)
@@ -59,8 +59,8 @@ def record(
     from mjx_sac.training.host.device import set_up
 
     set_up(device)
-    # `find` has compared the losses file.
-    policy = load_policy(stored.directory, step, seed_index=seed_index, edited_losses=True)
+    # `find` has compared the algorithm's file.
+    policy = load_policy(stored.directory, step, seed_index=seed_index, edited_algorithm=True)
     slow = "; compiling takes half a minute and more" if envs.by_brax(where) else ""
     print_line(f"playing {where} as trained for {policy.iterations:,} iterations{slow}")
     started = time.perf_counter()

@@ -68,7 +68,7 @@ def sweep(
     at_once = workers or (2 if ray else 1)
     plan = sweeps.Plan(base, space, how, trials or 16, metric, pruner, population, at_once)
     _check(plan, trials, ray, workers)
-    losses = None if base.losses else flags.losses
+    losses = flags.losses if base.algorithm == "sac" else None
     execute = sweeps.local(metric, losses)
     if ray:
         from mjx_sac.sweep import ray as on_ray

@@ -25,5 +25,5 @@ def train(
         print_line(f"training {resolved.env} for {count} into {resolved.run_dir}")
     from mjx_sac.training.host import train as host
 
-    losses = None if resolved.losses else flags.losses
+    losses = flags.losses if resolved.algorithm == "sac" else None
     host.train(run, losses=losses, overwrite=overwrite, fallback=fallback)

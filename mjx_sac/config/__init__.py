@@ -12,7 +12,7 @@ from mjx_sac.config.fields import mark, marked
 from mjx_sac.config.paths import absolute, import_from_here, staying
 from mjx_sac.config.schema import EPISODE_LENGTH, Config, agent_names
 from mjx_sac.config.surroundings import ordinary_jax
-from mjx_sac.config.validation import build, check_even_split
+from mjx_sac.config.validation import build, check_even_split, renamed
 
 __all__ = [
     "EPISODE_LENGTH",
@@ -29,6 +29,7 @@ __all__ = [
     "marked",
     "nearest",
     "ordinary_jax",
+    "renamed",
     "require",
     "staying",
     "with_line",

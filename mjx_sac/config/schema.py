@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -32,6 +32,8 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Fields that an algorithm does not read, and so refuses."""
 
     env: str = _run(
         "ant", "environment: a name, playground/<Name>, or package.module:factory", fixed=True
@@ -82,8 +84,8 @@ class Config(BaseModel):
         128, "initial states drawn in every epoch for its new episodes", fixed=True, gt=0
     )
 
-    losses: AutoStr = _algo(
-        None, "another algorithm: td3, redq, cql, a file, or module:attribute; auto is SAC"
+    algorithm: str = _algo(
+        "sac", "what learns: a name that `mjx-sac algorithms` lists, a file, or module:attribute"
     )
     policy_lr: float = _algo(3e-4, "learning rate of the actor", traced=True, gt=0)
     q_lr: float = _algo(3e-4, "learning rate of the critics", traced=True, gt=0)
@@ -190,13 +192,15 @@ class Config(BaseModel):
                 setattr(own, attribute, getattr(own, attribute) or getattr(base, attribute))
         cls.model_rebuild(force=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        return validation.renamed(values) if isinstance(values, Mapping) else values
+
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
-        validation.check_updates(self)
-        validation.check_sizes(self)
-        validation.check_evaluation(self)
-        validation.check_processes(self)
-        validation.check_members(self)
+        own = [name for name in type(self).model_fields if name not in Config.model_fields]
+        validation.check(self, own)
         return self
 
     @property
@@ -239,7 +243,8 @@ class Config(BaseModel):
     @property
     def schedule_updates(self) -> int:
         """Gradient steps in `schedule_iterations`, those during warm-up counted too."""
-        return round((self.schedule_iterations or self.iterations) * self.updates_per_iteration)
+        whole = self.schedule_iterations or self.iterations
+        return max(round(whole * self.updates_per_iteration), 1)
 
     @property
     def warm_up_vector_steps(self) -> int:

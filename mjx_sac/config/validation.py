@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -13,13 +14,30 @@ if TYPE_CHECKING:
     from mjx_sac.config.schema import Config
 
 
-def build(config_class: "type[Config]", values: dict[str, Any]) -> "Config":
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyperparameters under today's names: older runs and files call `algorithm` `losses`.
+
+    Raises:
+      UsageError: both are given.
+    """
+    found = dict(values)
+    if "losses" not in found:
+        return found
+    losses = found.pop("losses")
+    if "algorithm" in found:
+        other = f"an older name of algorithm, which is {found['algorithm']!r}"
+        raise UsageError(f"losses = {losses!r}: {other}: leave one of them out")
+    found["algorithm"] = "sac" if str(losses).lower() in ("none", "auto") else losses
+    return found
+
+
+def build(config_class: "type[Config]", values: Mapping[str, Any]) -> "Config":
     """Return the validated configuration.
 
     Raises:
       UsageError: one line with the first field that is unknown, mistyped or out of range.
     """
-    fields = config_class.model_fields
+    values, fields = renamed(values), config_class.model_fields
     for name in values:
         if name not in fields:
             raise UsageError(f"{name}: no such hyperparameter{nearest(name, list(fields))}")
@@ -32,6 +50,24 @@ def build(config_class: "type[Config]", values: dict[str, Any]) -> "Config":
         given = repr(first["input"])
         given = given if len(given) < 60 else given[:57] + "..."
         raise UsageError(f"{field} = {given}: {message}" if field else message) from None
+
+
+def check(config: "Config", own: Sequence[str]) -> None:
+    """Raise ValueError where fields do not fit each other, or the algorithm.
+
+    `own` are those that only the algorithm has.
+    """
+    for name in type(config).unused:
+        value = getattr(config, name)
+        if value != type(config).model_fields[name].default:
+            others = f"; its own are {', '.join(own)}" if own else ""
+            problem = f"algorithm {config.algorithm!r} does not read it"
+            raise ValueError(f"{name} = {value!r}: {problem}: leave it out{others}")
+    check_updates(config)
+    check_sizes(config)
+    check_evaluation(config)
+    check_processes(config)
+    check_members(config)
 
 
 def check_sizes(config: "Config") -> None:

@@ -197,7 +197,7 @@ def load_policy(
     *,
     seed_index: int | None = None,
     networks: Networks | None = None,
-    edited_losses: bool = False,
+    edited_algorithm: bool = False,
 ) -> Policy:
     """Return the policy of a run's newest checkpoint, or the one that `step` says.
 
@@ -206,14 +206,14 @@ def load_policy(
       step: iterations of the checkpoint, or "best": the one with the highest mean return in an
         evaluation, each agent's own.
       seed_index: which of several agents, from 0; by default the best at the last evaluation.
-      networks: those passed to `train`; by default those of its configuration or losses file.
-      edited_losses: execute the losses file though it is not the one that was recorded.
+      networks: those passed to `train`; by default those of its configuration or algorithm.
+      edited_algorithm: execute the algorithm's file though it is not the recorded one.
 
     Raises:
-      UsageError: there is no such run, checkpoint or agent, it is damaged, its losses file is gone
-        or another one, or it has other networks.
+      UsageError: there is no such run, checkpoint or agent, it is damaged, its algorithm's file is
+        gone or another one, or it has other networks.
     """
-    stored = stored_policy.find(run, step, edited_losses=edited_losses)
+    stored = stored_policy.find(run, step, edited_algorithm=edited_algorithm)
     config, index = stored_policy.choose_agent(stored, seed_index)
     try:
         arrays = dict(array_store.read(stored.path))

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from mjx_sac.config import Config, absolute, agent_names
-from mjx_sac.runs import array_store, event_files, stored_policy
+from mjx_sac.runs import array_store, event_files, provenance, stored_policy
 from mjx_sac.runs.directory import ITEMS, best_path, checkpoint_path, steps
 from mjx_sac.runs.event_files import Curves
 
@@ -23,7 +23,8 @@ def inspect(run: str | Path) -> dict[str, Any]:
     """
     directory = absolute(run)
     description = _description(run)
-    config, defaults = description["config"], Config().model_dump(mode="json")
+    config, usual = description["config"], [*Config().model_dump(mode="json").items()]
+    usual.append(("schedule_iterations", config["iterations"]))
     agents = {name: event_files.read(directory / name) for name in agent_names(config)}
     curves = _mean(agents) if agents else event_files.read(directory)
     checkpoints = [_checkpoint(checkpoint_path(directory, step)) for step in steps(directory)]
@@ -46,7 +47,7 @@ def inspect(run: str | Path) -> dict[str, Any]:
         },
         "returns": {tag: {str(x): y for x, y in points} for tag, points in returns.items()},
         "iterations_per_second": _last(curves.get("time/fps", {})),
-        "not_default": {k: v for k, v in config.items() if k not in defaults or v != defaults[k]},
+        "not_default": {k: v for k, v in config.items() if (k, v) not in usual},
         "config": config,
         "versions": description.get("versions", {}),
         "git_commit": description.get("git_commit"),
@@ -69,7 +70,7 @@ def _description(run: str | Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         found = json.loads((absolute(run) / "kwargs.json").read_text(encoding="utf-8"))
         if {"env", "iterations"} <= found["config"].keys():
-            return found
+            return provenance.current(found)
     return stored_policy.locate(run)[-1]
 
 

@@ -21,6 +21,7 @@ FEW = 5
 
 # Runs of a group differ in their seeds; how far they went is on the x axis.
 _IRRELEVANT = {"seed", "iterations", *marked(Config, "how")}
+_WITHOUT_SCHEDULE = ("sac", "td3", "redq", "cql")
 # Okabe and Ito's, which the colour-blind can tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INTERVALS = {1: "one run", 2: "mean, minimum to maximum", FEW: "mean, first to third quartile"}
@@ -61,6 +62,9 @@ def group(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     defaults = Config().model_dump(mode="json")
     full = [{**defaults, **config} for config in configs]
+    for config in full:
+        if config["algorithm"] in _WITHOUT_SCHEDULE:
+            config["schedule_iterations"] = None
     names = dict.fromkeys(name for config in full for name in config if name not in _IRRELEVANT)
     differing = [k for k in names if any(config.get(k) != full[0].get(k) for config in full)]
     labels = [", ".join(_label(k, config.get(k)) for k in differing) for config in full]

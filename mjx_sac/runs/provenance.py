@@ -5,11 +5,12 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config
+from mjx_sac.config import Config, renamed
 
 _PACKAGES = (
     *("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx"),
@@ -18,10 +19,19 @@ _PACKAGES = (
 
 
 def description(config: Config) -> dict[str, Any]:
-    """Return the configuration, versions, commit and, where there is one, the losses' SHA-256."""
-    losses = {"losses_sha256": loader.sha256(config.losses)} if config.losses else {}
+    """Return the configuration, versions, commit, and the SHA-256 of an algorithm's file."""
+    sha256 = loader.sha256(config.algorithm)
     software = {"versions": versions(), "git_commit": git_commit()}
-    return {"config": config.model_dump(mode="json"), **software, **losses}
+    software |= {"algorithm_sha256": sha256} if sha256 else {}
+    return {"config": config.model_dump(mode="json"), **software}
+
+
+def current(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest or `kwargs.json` in today's words, by whatever version it was written."""
+    found = {**described, "config": renamed(described["config"])}
+    if "losses_sha256" in found:
+        found["algorithm_sha256"] = found.pop("losses_sha256")
+    return found
 
 
 def measured_with() -> dict[str, Any]:

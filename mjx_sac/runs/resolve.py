@@ -4,16 +4,15 @@ Nothing here imports JAX, so bad input is refused at once, and nothing here writ
 """
 
 import importlib.util
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mjx_sac import envs
-from mjx_sac.algorithms import loader
-from mjx_sac.config import Config, UsageError, absolute, build, mark, marked, nearest
-from mjx_sac.runs import array_store
+from mjx_sac.algorithms import loader, owners
+from mjx_sac.config import Config, UsageError, absolute, build, mark, marked, renamed
+from mjx_sac.runs import array_store, config_files, provenance
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
 
 _PLACES = marked(Config, "group", "Devices")  # where a run is computed, which is not inherited
@@ -26,7 +25,8 @@ class Found(NamedTuple):
       directory: from the root, as everywhere: an environment may change the current one.
       step: iterations of its newest usable checkpoint; None where there is none to resume from.
       manifest: of that checkpoint's state.
-      file: what the configuration file says.
+      file: what the configuration file says for the algorithm.
+      algorithm: its name.
       config_class: the hyperparameters of the algorithm that is named, there or here.
     """
 
@@ -34,6 +34,7 @@ class Found(NamedTuple):
     step: int | None
     manifest: dict[str, Any] | None
     file: dict[str, Any]
+    algorithm: str
     config_class: type[Config]
 
 
@@ -45,7 +46,7 @@ class Run(NamedTuple):
       manifest: of that checkpoint's state.
       steps: all checkpoints that were there; those after `latest` are damaged.
       changed: fields that differ from the stored run's: old and new value.
-      edited: the losses file is not what it was when `latest` was saved.
+      edited: the algorithm's file is not what it was when `latest` was saved.
     """
 
     config: Config
@@ -77,8 +78,8 @@ def resolve(
     fallback: bool = False,
     config_class: type[Config] = Config,
 ) -> Config:
-    """Return the configuration. Where a value comes from, later wins: defaults, those packaged for
-    the environment, the run to resume, `config_file`, `given`.
+    """Return the configuration. Where a value comes from, later wins: the algorithm's defaults,
+    those packaged for the environment, the run to resume, `config_file`, `given`.
 
     Args:
       given: hyperparameters by name.
@@ -100,34 +101,34 @@ def find(
     fallback: bool = False,
     config_class: type[Config] = Config,
 ) -> Found:
-    """Look at what `env`, `logdir` and `losses` name; arguments and errors as `resolve`."""
-    file = read_toml(absolute(config_file)) if config_file else {}
-    explicit = {**file, **given}
-    named = {k: v for k, v in explicit.items() if k in ("env", "logdir")}
-    directory = absolute(build(Config, named).run_dir)
+    """Look at what `env`, `logdir` and `algorithm` name; arguments and errors as `resolve`."""
+    file = renamed(config_files.read(absolute(config_file))) if config_file else {}
+    explicit = {**file, **renamed(given)}
+    named = build(Config, {k: v for k, v in explicit.items() if k in config_files.RUN})
+    directory = absolute(named.run_dir)
     check_writable(directory)
     step, manifest = (None, None) if overwrite else newest(directory, fallback=fallback)
-    losses = {**(manifest["config"] if manifest else {}), **explicit}.get("losses")
-    config_class = loader.config_class(losses, config_class)
+    stored = manifest["config"] if manifest else {}
+    algorithm = {**stored, **explicit}.get("algorithm", named.algorithm)
+    config_class = loader.config_class(algorithm, config_class)
     if config_file:
-        check_names(file, config_file, config_class)
-    return Found(directory, step, manifest, file, config_class)
+        file = config_files.select(file, config_file, algorithm, config_class)
+    return Found(directory, step, manifest, file, algorithm, config_class)
 
 
 def configure(found: Found, given: dict[str, Any]) -> Config:
     """Return the configuration that `found` and `given` make; errors as `resolve`."""
-    config_class, explicit = found.config_class, {**found.file, **given}
+    config_class, given = found.config_class, renamed(given)
+    for name in given:
+        if name not in config_class.model_fields and (others := ", ".join(owners(name))):
+            problem = f"no hyperparameter of algorithm {found.algorithm!r}, but of {others}"
+            raise UsageError(f"{name}: {problem}: leave it out, or choose another algorithm")
+    explicit = {**found.file, **given}
     if found.manifest:
         base = {**known(found.manifest, config_class), "logdir": None}
     else:
         env = build(Config, {k: v for k, v in explicit.items() if k == "env"}).env
-        fields, defaults = config_class.model_fields, Config.model_fields
-        # An algorithm's own default comes before what was found for soft actor-critic.
-        base = {
-            name: value
-            for name, value in packaged(env, config_class).items()
-            if fields[name].default == defaults[name].default
-        }
+        base = config_files.packaged(env, found.algorithm, config_class)
     return build(config_class, {**base, **explicit})
 
 
@@ -161,8 +162,10 @@ def attach_at(
         envs.check(config.env, config.impl)
     check_device(config.device)
     if step is None or manifest is None:
-        return Run(config, directory)
+        return Run(_scheduled(config, config), directory)
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
+    then = _scheduled(then, then)
+    config = _scheduled(config, then)
     before, now = then.model_dump(), config.model_dump(exclude={*_PLACES})
     changed = {k: (before[k], new) for k, new in now.items() if new != before[k]}
     fixed = {k: values for k, values in changed.items() if mark(type(config), k, "fixed")}
@@ -170,9 +173,15 @@ def attach_at(
         listed = ", ".join(f"{k} {old!r} (now {new!r})" for k, (old, new) in fixed.items())
         there = f"{config.run_dir} holds a run with {listed}"
         raise UsageError(f"{there}: leave that as it is, {OTHERWISE}")
-    same_losses = manifest.get("losses_sha256") == loader.sha256(config.losses)
-    edited = "losses" not in changed and not same_losses
+    same_file = manifest.get("algorithm_sha256") == loader.sha256(config.algorithm)
+    edited = "algorithm" not in changed and not same_file
     return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
+
+
+def _scheduled(config: Config, first: Config) -> Config:
+    """Return `config` with its schedules over the iterations of the first start, unless it says."""
+    over = config.schedule_iterations or first.schedule_iterations or first.iterations
+    return config.model_copy(update={"schedule_iterations": over})
 
 
 def newest(
@@ -190,7 +199,7 @@ def newest(
         try:
             path = checkpoint_path(directory, step)
             manifests = {item: array_store.manifest(path / item) for item in ITEMS}
-            return step, manifests["state"]
+            return step, provenance.current(manifests["state"])
         except array_store.DamagedError as error:
             if not fallback:
                 raise damaged(error) from None
@@ -209,41 +218,6 @@ def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any
     """Return the stored configuration that this version knows, without where it was computed."""
     fields = config_class.model_fields
     return {k: v for k, v in manifest["config"].items() if k in fields and k not in _PLACES}
-
-
-def packaged(env: str, config_class: type[Config]) -> dict[str, Any]:
-    """Return `configs/<env>.toml`: in the wheel where installed, else at the repository's top."""
-    package = Path(__file__).parents[1]
-    name = env.replace("/", "_").replace(":", "_") + ".toml"
-    for path in (package / "configs" / name, package.parent / "configs" / name):
-        if path.is_file():
-            values = read_toml(path)
-            check_names(values, str(path), config_class)
-            return values
-    return {}
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return what is in a TOML file, or raise UsageError with the line where it is malformed."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror
-    except UnicodeDecodeError:
-        reason = "not a text file"
-    except tomllib.TOMLDecodeError as error:
-        last = f"at the end, line {len(path.read_text(encoding='utf-8').splitlines())}"
-        reason = str(error).replace("at end of document", last)
-    raise UsageError(f"config = {str(path)!r}: {reason}")
-
-
-def check_names(values: dict[str, Any], path: str, config_class: type[Config]) -> None:
-    """Raise UsageError where a file has a key that is no hyperparameter."""
-    fields = list(config_class.model_fields)
-    for name in values:
-        if name not in fields:
-            hint = nearest(name, fields)
-            raise UsageError(f"config = {path!r}: {name}: no such hyperparameter{hint}")
 
 
 def check_device(device: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from mjx_sac.algorithms import loader
 from mjx_sac.config import Config, UsageError, absolute, build
-from mjx_sac.runs import array_store
+from mjx_sac.runs import array_store, provenance
 from mjx_sac.runs.directory import best_path, checkpoint_path, steps
 from mjx_sac.runs.resolve import known
 
@@ -42,19 +42,19 @@ class StoredPolicy(NamedTuple):
         return saved if isinstance(saved, int) else max(saved) if index is None else saved[index]
 
 
-def find(run: str | Path, step: Which = None, *, edited_losses: bool = False) -> StoredPolicy:
+def find(run: str | Path, step: Which = None, *, edited_algorithm: bool = False) -> StoredPolicy:
     """Return the newest checkpoint of a run, the one at `step` iterations, or the "best" policy.
 
     Raises:
-      UsageError: there is none, it is damaged or from a newer version, or its losses file is not
-        the one that it was trained with, unless `edited_losses` executes whatever that says now.
+      UsageError: there is none, it is damaged or from a newer version, or its algorithm's file is
+        not the one that it was trained with, unless `edited_algorithm` executes what that says now.
     """
     directory, path, manifest = locate(run, step)
-    losses, config_class = manifest["config"].get("losses"), Config
-    if not edited_losses:
-        loader.check_recorded(losses, manifest.get("losses_sha256"), run)
-    with contextlib.suppress(UsageError):  # `loader.load` reports it to those who need the losses
-        config_class = loader.config_class(losses)
+    algorithm, config_class = manifest["config"].get("algorithm", "sac"), Config
+    if not edited_algorithm:
+        loader.check_recorded(algorithm, manifest.get("algorithm_sha256"), run)
+    with contextlib.suppress(UsageError):  # `loader.load` reports it to those who need the file
+        config_class = loader.config_class(algorithm)
     config = build(config_class, known(manifest, config_class))
     return StoredPolicy(config, directory, path, manifest)
 
@@ -69,7 +69,7 @@ def locate(run: str | Path, step: Which = None) -> tuple[Path, Path, dict[str, A
         manifest = array_store.manifest(path)
     except array_store.DamagedError as error:
         raise unusable(error, directory, path) from None
-    return directory, path, manifest
+    return directory, path, provenance.current(manifest)
 
 
 def _path(run: str | Path, directory: Path, step: Which) -> Path:

@@ -89,7 +89,7 @@ def run(job: Job, metric: str, losses: Any = None) -> Outcome:
         fork_checkpoint(pathlib.Path(job.parent), job.config, job.kept)
     for config in single_runs(job.config) if job.on_host else [job.config]:
         try:
-            train.train(config, losses=None if config.losses else losses)
+            train.train(config, losses=losses if config.algorithm == "sac" else None)
         except NonFiniteError as problem:
             error = str(problem)
     return Outcome(measure(job.config, metric), time.perf_counter() - began, error)

@@ -70,7 +70,7 @@ def _check_name(name: str, config_class: type[Config], given: set[str], known: s
         problem = f"no such hyperparameter{nearest(name, list(config_class.model_fields))}"
     elif name == "seed":
         problem = "every setting is trained with the same seeds: --num_seeds says how many"
-    elif name in ("algorithm", "losses") or mark(config_class, name, "group") in ("Run", "Output"):
+    elif name == "algorithm" or mark(config_class, name, "group") in ("Run", "Output"):
         problem = f"the same for the whole sweep: give it as --{name}"
     elif name in known:
         problem = "given twice: put all its values into one --param"

@@ -25,7 +25,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mjx_sac.config import Config, UsageError, absolute, mark, marked
+from mjx_sac.config import Config, UsageError, absolute, mark, marked, renamed
 from mjx_sac.runs import directory as runs
 from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.sweep import job as jobs
@@ -103,7 +103,7 @@ class Sweep:
         """Open the study, holding the directory's lock; UsageError if it is another sweep's."""
         self.plan, self.study = plan, search.open_study(plan.directory)
         stored, now = self.study.user_attrs.get("plan", {}), plan.fixed()
-        was = {**Config().model_dump(mode="json"), **stored}  # which may lack a newer field
+        was = {**Config().model_dump(mode="json"), **renamed(stored)}  # it may lack a newer field
         changed = [name for name in now if stored and was.get(name) != now[name]]
         if changed and any("result" in trial.user_attrs for trial in self._trials()):
             old, new = (json.dumps(one.get(changed[0])) for one in (was, now))
@@ -169,6 +169,8 @@ class Sweep:
             programs.setdefault(label(fixed), []).append((number, member, fixed))
         size = 1 if plan.on_host else plan.population or -(-len(wave) // plan.workers)
         index = trials[wave[0]].user_attrs["wave"]["index"]
+        # A rung is not a run's end.
+        whole = {"schedule_iterations": plan.base.schedule_iterations or plan.base.iterations}
         prefix = "" if plan.search == "grid" else f"wave_{index}"
         for shared, group in programs.items():
             for i in range(0, len(group), size):
@@ -177,7 +179,7 @@ class Sweep:
                 name = re.sub(r"[^\w.\-=,]+", "_", ",".join(filter(None, parts))) or "all"
                 changed = {"members": members if members[0] else (), "iterations": until}
                 changed["logdir"] = str(plan.directory / name)
-                config = apply(plan.base, {**fixed, **changed})
+                config = apply(plan.base, {**whole, **fixed, **changed})
                 found.append(Job(name, numbers, config, on_host=plan.on_host))
         return found
 

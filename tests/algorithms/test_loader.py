@@ -1,4 +1,4 @@
-"""`--losses`: what is found under a name, what a run remembers of it, and what is refused."""
+"""`--algorithm`: what is found under a name, what a run remembers of it, and what is refused."""
 
 import contextlib
 import hashlib
@@ -56,11 +56,11 @@ def train(capsys, *more):
 def test_a_run_resumes_with_the_losses_it_began_with(directory, capsys):
     mine = pathlib.Path("mine.py")
     mine.write_text(MINE)
-    assert train(capsys, "--iterations=64", "--losses=mine.py", "--weight=3")[0] == 0
+    assert train(capsys, "--iterations=64", "--algorithm=mine.py", "--weight=3")[0] == 0
     kwargs = json.loads(pathlib.Path("run/kwargs.json").read_text())
     config = kwargs["config"]
-    assert (config["losses"], config["weight"], config["tau"]) == ("mine.py", 3.0, 0.25)
-    assert kwargs["losses_sha256"] == hashlib.sha256(MINE.encode()).hexdigest()
+    assert (config["algorithm"], config["weight"], config["tau"]) == ("mine.py", 3.0, 0.25)
+    assert kwargs["algorithm_sha256"] == hashlib.sha256(MINE.encode()).hexdigest()
 
     longer = {"logdir": "run", "env": "counter", "iterations": 96}
     assert not attach(resolve(longer)).edited
@@ -71,6 +71,8 @@ def test_a_run_resumes_with_the_losses_it_began_with(directory, capsys):
     assert "weight 3.0 -> 4.0" in out
     assert scalars("run")["train/weight"] == {64: 3.0, 96: 4.0}
     assert not attach(resolve(longer)).edited
+    config = json.loads(pathlib.Path("run/kwargs.json").read_text())["config"]
+    assert config["schedule_iterations"] == 64, "those of the first start"
 
     policy = load_policy("run")
     assert policy.config.weight == 4.0
@@ -80,7 +82,7 @@ def test_a_run_resumes_with_the_losses_it_began_with(directory, capsys):
     mine.unlink()
     code, _, err = train(capsys, "--iterations=128")
     assert (code, err.count("\n")) == (2, 1)
-    assert "losses = 'mine.py': No such file" in err
+    assert "algorithm = 'mine.py': No such file" in err
     assert all(name in err for name in PACKAGED)
     assert stored_policy.find("run").iterations() == 96  # which does not need the file
     with pytest.raises(UsageError, match=r"'mine.py': No such file"):
@@ -95,33 +97,35 @@ COMMANDS = [("eval", "--episodes=2"), ("export",), ("record", "--out=a.html"), (
 def test_only_the_recorded_file_is_run_unless_asked_for(directory, capsys):
     """Whatever is done with the policy; `info` and `plot` run nothing."""
     pathlib.Path("mine.py").write_text(PLAIN)
-    save_run(directory / "run", losses="mine.py")
-    assert load_policy("run").config.losses == "mine.py"
+    save_run(directory / "run", algorithm="mine.py")
+    assert load_policy("run").config.algorithm == "mine.py"
     pathlib.Path("mine.py").write_text(LEAVES_A_FILE)
     for command in COMMANDS:
         code, _, err = run(capsys, command[0], "run", *command[1:])
         if command[0] not in ("info", "plot"):
             assert (code, err.count("\n")) == (2, 1), err
-            assert "losses = 'mine.py': not the file that run was trained with" in err
-            assert "--edited_losses" in err
+            assert "algorithm = 'mine.py': not the file that run was trained with" in err
+            assert "--edited_algorithm" in err
     with pytest.raises(UsageError, match="SHA-256 differs"):
         load_policy("run")
     assert not pathlib.Path("ran").exists()
-    assert run(capsys, "export", "run", "--edited_losses")[0] == 0
+    assert run(capsys, "export", "run", "--edited_algorithm")[0] == 0
     assert pathlib.Path("ran").exists()
-    assert load_policy("run", edited_losses=True).config.losses == "mine.py"
+    assert load_policy("run", edited_algorithm=True).config.algorithm == "mine.py"
 
 
-@pytest.mark.parametrize(("losses", "refused"), [("cql", False), ("plain:losses", True)])
-def test_an_older_run_recorded_no_hash(directory, losses, refused):
+@pytest.mark.parametrize(("name", "refused"), [("cql", False), ("plain:losses", True)])
+def test_an_older_run_recorded_no_hash(directory, name, refused):
     pathlib.Path("plain.py").write_text(PLAIN)
     with pytest.MonkeyPatch.context() as patch:
         described = provenance.description
-        patch.setattr(provenance, "description", lambda c: {**described(c), "losses_sha256": None})
-        save_run(directory / "run", losses=losses)
+        patch.setattr(
+            provenance, "description", lambda c: {**described(c), "algorithm_sha256": None}
+        )
+        save_run(directory / "run", algorithm=name)
     with pytest.raises(UsageError) if refused else contextlib.nullcontext():
-        assert load_policy("run").config.losses == losses
-    assert load_policy("run", edited_losses=True).config.losses == losses
+        assert load_policy("run").config.algorithm == name
+    assert load_policy("run", edited_algorithm=True).config.algorithm == name
 
 
 def test_a_file_is_found_again_from_another_directory(directory, monkeypatch):
@@ -138,38 +142,32 @@ def test_a_file_is_found_again_from_another_directory(directory, monkeypatch):
 def test_a_module_and_an_attribute(directory):
     text = MINE.replace("losses = mjx", "heavy = mjx")
     pathlib.Path("my_module.py").write_text(text)
-    config = resolve({**SMALL, "losses": "my_module:heavy"})
+    config = resolve({**SMALL, "algorithm": "my_module:heavy"})
     assert (config.weight, config.tau) == (2.0, 0.25)
     assert loader.load(config).losses.critic.__name__ == "critic"
     assert loader.sha256("my_module:heavy") == hashlib.sha256(text.encode()).hexdigest()
-    assert resolve(SMALL, config_class=type(config)).losses is None
+    assert resolve(SMALL, config_class=type(config)).algorithm == "sac"
 
 
 def test_a_toml_file_names_losses_and_hyperparameters(directory):
     pathlib.Path("mine.py").write_text(MINE)
-    pathlib.Path("mine.toml").write_text('losses = "mine.py"\nweight = 7.0\n')
+    pathlib.Path("mine.toml").write_text('algorithm = "mine.py"\nweight = 7.0\n')
     assert resolve(SMALL, config_file="mine.toml").weight == 7.0
-    pathlib.Path("mine.toml").write_text('losses = "mine.py"\nwieght = 7.0\n')
+    pathlib.Path("mine.toml").write_text('algorithm = "mine.py"\nwieght = 7.0\n')
     with pytest.raises(UsageError, match=r"wieght: no such hyperparameter; did you mean weight\?"):
         resolve(SMALL, config_file="mine.toml")
 
 
-def test_a_files_defaults_come_before_packaged_ones(directory):
-    pathlib.Path("mine.py").write_text(edit("tau: float = 0.25", "warm_up_steps: int = 123"))
-    config = resolve({"env": "ant", "losses": "mine.py", "logdir": "new"})
-    assert (config.warm_up_steps, config.target_entropy) == (123, -4.0)
-
-
 def test_a_mistyped_flag_of_an_algorithm_has_a_hint(directory, capsys):
-    code, _, err = run(capsys, "train", "--losses=redq", "--target_critic", "3")
+    code, _, err = run(capsys, "train", "--algorithm=redq", "--target_critic", "3")
     assert code == 2
     assert "did you mean --target_critics?" in err
 
 
 def test_a_configuration_without_the_fields_is_refused(directory):
-    message = r"losses = 'td3': needs a configuration with exploration_noise, .*mjx_sac.resolve"
+    message = r"algorithm = 'td3': needs a configuration with exploration_noise, .*mjx_sac.resolve"
     with pytest.raises(UsageError, match=message):
-        train_lib.train(Config(**SMALL, losses="td3"))
+        train_lib.train(Config(**SMALL, algorithm="td3"))
     assert not list(directory.glob("*"))
 
 
@@ -219,9 +217,13 @@ BAD = {
         ),
         ["returns a tuple"],
     ),
+    "unused": (
+        edit("    tau:", "    unused = ('widht',)\n    tau:"),
+        ["Config.unused: widht: no such hyperparameter"],
+    ),
     "actions": (
         edit("(3, 5)}), action_size", "(3, 5)}), 2"),
-        ["the actor's actions have shape (8, 2), not (8, 1)"],
+        ["the actor's actions have shape (4, 2), not (4, 1)"],
     ),
     "inside": (
         edit("config.weight * loss", "config.wieght * loss"),
@@ -248,14 +250,14 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(directory, capsys, name):
     text, words = BAD[name]
     if text is not None:
         pathlib.Path(f"{name}.py").write_text(text)
-    code, _, err = train(capsys, f"--losses={name}.py")
+    code, _, err = train(capsys, f"--algorithm={name}.py")
     assert (code, err.count("\n")) == (2, 1), err
-    assert all(word in err for word in [f"losses = '{name}.py': ", *words]), err
+    assert all(word in err for word in [f"algorithm = '{name}.py': ", *words]), err
     assert {path.name for path in directory.iterdir()} <= {f"{name}.py"}
 
 
 @pytest.mark.parametrize("name", ["no.such.module:losses", "nothing_like_it:losses", "json:losses"])
 def test_a_bad_module_is_one_line(directory, capsys, name):
-    code, _, err = train(capsys, f"--losses={name}")
+    code, _, err = train(capsys, f"--algorithm={name}")
     assert (code, err.count("\n")) == (2, 1), err
-    assert f"losses = '{name}': " in err
+    assert f"algorithm = '{name}': " in err

@@ -88,7 +88,7 @@ def test_cql_penalty():
 )
 def test_help_shows_an_algorithms_flags(name, flag, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    code, out, _ = run(capsys, "train", "--losses", name, "--help")
+    code, out, _ = run(capsys, "train", "--algorithm", name, "--help")
     assert code == 0
     assert flag in out
     assert name in PACKAGED
@@ -96,12 +96,13 @@ def test_help_shows_an_algorithms_flags(name, flag, capsys, monkeypatch):
 
 def test_an_algorithm_trains_and_resumes_by_its_name(tmp_path, capsys):
     command = ("train", *flags(logdir=tmp_path / "run"))
-    short = ("--iterations=64", "--losses=td3", "--target_noise=0.3")
+    short = ("--iterations=64", "--algorithm=td3", "--target_noise=0.3")
     assert run(capsys, *command, *short)[0] == 0
     code, out, err = run(capsys, *command, "--iterations=96")  # which remembers the algorithm
     assert code == 0, err
     assert "at 64 iterations, iterations 64 -> 96" in out
     policy = load_policy(tmp_path / "run")
-    assert (policy.iterations, policy.config.losses, policy.config.target_noise) == (96, "td3", 0.3)
+    config = policy.config
+    assert (policy.iterations, config.algorithm, config.target_noise) == (96, "td3", 0.3)
     first, second = (policy.predict(np.zeros((7, 2)), deterministic=d)[0] for d in (True, False))
     assert np.abs(first - second).max() > 0, "exploration noise"

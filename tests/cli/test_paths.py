@@ -46,7 +46,7 @@ def test_an_environment_that_changes_the_directory_moves_nothing(here, capsys):
     """A run, resumed, used: every path is relative, as the environment's and the losses' are."""
     how = {
         "env": "wandering:Wandering",
-        "losses": "mine.py",
+        "algorithm": "mine.py",
         "logdir": "run",
         "config": "mine.toml",
     }
@@ -75,4 +75,4 @@ def test_an_environment_that_changes_the_directory_moves_nothing(here, capsys):
     stored = json.loads((here / "run" / "kwargs.json").read_text())
     assert [part["iterations"] for part in stored["history"]] == [0, 64]
     config = stored["config"]
-    assert (config["logdir"], config["losses"], config["tau"]) == ("run", "mine.py", 0.25)
+    assert (config["logdir"], config["algorithm"], config["tau"]) == ("run", "mine.py", 0.25)

@@ -26,8 +26,8 @@ def test_hidden_sizes(text, sizes):
 
 @pytest.mark.parametrize("text", ["auto", "none", "None"])
 def test_auto_is_none(text):
-    config = build(Config, {"target_entropy": text, "episode_length": text, "losses": text})
-    assert (config.target_entropy, config.episode_length, config.losses) == (None, None, None)
+    config = build(Config, {"target_entropy": text, "episode_length": text, "logdir": text})
+    assert (config.target_entropy, config.episode_length, config.logdir) == (None, None, None)
 
 
 def test_ratios_are_numbers_or_fractions():

@@ -6,6 +6,8 @@ from mjx_sac.config import Config, UsageError, build
 
 BAD = [
     ({"tau": "2"}, ["tau", "'2'", "1"]),
+    ({"losses": "td3", "algorithm": "sac"}, ["losses = 'td3'", "leave one of them out"]),
+    ({"algorithm": 3}, ["algorithm = 3", "string"]),
     ({"discount": -0.1}, ["discount", "-0.1", "0"]),
     ({"policy_lr": "fast"}, ["policy_lr", "'fast'", "number"]),
     ({"q_lr": "nan"}, ["q_lr", "finite"]),
@@ -50,3 +52,21 @@ def test_a_bad_value_is_one_line_with_its_bound(values, words):
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("losses", "algorithm"), [("td3", "td3"), ("auto", "sac"), ("None", "sac"), (None, "sac")]
+)
+def test_losses_is_the_older_name_of_algorithm(losses, algorithm):
+    assert Config(losses=losses).algorithm == algorithm
+    assert build(Config, {"losses": losses}).algorithm == algorithm
+
+
+def test_what_an_algorithm_does_not_read_is_refused():
+    class Mine(Config):
+        unused = ("hidden_sizes", "activation")
+        width: int = 3
+
+    assert build(Mine, {"hidden_sizes": "256,256", "width": 4}).width == 4
+    with pytest.raises(UsageError, match=r"activation = 'tanh': .* its own are width"):
+        build(Mine, {"algorithm": "mine.py", "activation": "tanh"})

@@ -48,9 +48,9 @@ def batch(discount=0.9) -> Transition:
     return Transition(row, row, jnp.array([1.0]), jnp.array([discount]), row * 0.5)
 
 
-def real_batch(config, n=8) -> Transition:
+def real_batch(config, n=8, seed=7) -> Transition:
     """Random transitions of `helpers.envs.Counter`'s shapes."""
-    keys = jax.random.split(jax.random.PRNGKey(7), 5)
+    keys = jax.random.split(jax.random.PRNGKey(seed), 5)
     draw = lambda key, *shape: jax.random.uniform(key, shape, minval=-1.0)  # noqa: E731
     return Transition(
         draw(keys[0], n, 2),
@@ -61,19 +61,24 @@ def real_batch(config, n=8) -> Transition:
     )
 
 
+def stepping(experiment):
+    """Return the first state for `real_batch`, and the compiled gradient step.
+
+    The same programs for whoever asks, so they compile once.
+    """
+    static = {**experiment.static, "algorithm": experiment.algorithm}
+    start = jax.jit(lambda key: base.init(key, 2, 1, **static))
+    update = lambda *args, moves=None: base.update(*args, actor_moves=moves, **static)  # noqa: E731
+    return start(jax.random.PRNGKey(0)), jax.jit(update, static_argnames="moves")
+
+
 def updated(steps=1, losses=None, **overrides) -> tuple[list[TrainState], dict]:
     """Return the states before and after each of `steps` updates, and the last one's metrics."""
     experiment = make_experiment(losses=losses, **overrides)
-    static = {
-        "networks": experiment.networks,
-        "config": experiment.config,
-        "algorithm": experiment.algorithm,
-    }
-    rows = real_batch(experiment.config)
-    update = jax.jit(lambda train, keys: base.update(train, rows, keys, **static))
-    history, metrics = [base.init(jax.random.PRNGKey(0), 2, 1, **static)], {}
+    start, update = stepping(experiment)
+    rows, history, metrics = real_batch(experiment.config), [start], {}
     for i in range(steps):
-        train, measured = update(history[-1], jax.random.split(jax.random.PRNGKey(i)))
+        train, measured = update(history[-1], rows, jax.random.split(jax.random.PRNGKey(i)))
         metrics = {tag: value for part, _ in measured for tag, value in part.items()}
         history.append(train)
     return history, metrics

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from helpers.runs import make_experiment
+from mjx_sac.algorithms import categorical, loader
 from mjx_sac.envs.base import State
-from mjx_sac.training.compiled import acting, epoch
+from mjx_sac.training.compiled import acting, epoch, reward_scaler
 from mjx_sac.types import Step
 
 GAMMA = 0.5
@@ -50,16 +51,28 @@ def trained(env, **overrides):
         "hidden_sizes": (32, 32), "batch_size": 64, "buffer_size": 2048, "warm_up_steps": 256,
         "log_interval": 3456, "iterations": 3456, "episode_length": 10,
     }  # fmt: skip
+    for name in loader.config_class(overrides.get("file", "sac")).unused:
+        settings.pop(name, None)
     experiment = make_experiment(env, **{**settings, **overrides})
     start = epoch.init(experiment, jax.random.PRNGKey(0))
     state, _ = jax.jit(partial(epoch.epoch, experiment))(start)
 
+    train, config = state.train, experiment.config
+    critics = train.critic_params
+    if train.critic_variables:
+        critics = {**critics, **train.critic_variables}
+
     def q(observation, action):
         args = (jnp.array([[observation]]), jnp.array([[action]]))
-        return float(jnp.min(experiment.networks.critic.apply(state.train.critic_params, *args)))
+        values = experiment.networks.critic.apply(critics, *args)
+        if isinstance(config, categorical.Config):
+            values = categorical.mean(values, config)
+        if config.normalize_rewards:
+            values *= reward_scaler.divisor(state.reward_scaler, config.max_return)
+        return float(jnp.min(values))
 
     def policy(observation):
-        args = (state.train.actor_params, state.normalizer, jnp.array([[observation]]), None)
+        args = (train.actor, state.normalizer, jnp.array([[observation]]), None)
         return float(acting.policy(*args, **experiment.static)[0, 0])
 
     return q, policy

@@ -11,7 +11,7 @@ from mjx_sac import losses as losses_lib
 from mjx_sac import networks
 from mjx_sac.algorithms import loader
 from mjx_sac.algorithms.base import Algorithm
-from mjx_sac.config import Config
+from mjx_sac.config import Config, renamed
 from mjx_sac.envs.base import spaces
 from mjx_sac.losses import Losses
 from mjx_sac.policy.policy import Policy
@@ -52,7 +52,9 @@ def flags(**overrides) -> list[str]:
 
 
 def make_config(**overrides) -> Config:
-    return loader.config_class(overrides.get("losses"))(**{**SMALL, **overrides})
+    config_class = loader.config_class(renamed(overrides).get("algorithm", "sac"))
+    read = {name: value for name, value in SMALL.items() if name not in config_class.unused}
+    return config_class(**{**read, **overrides})
 
 
 def save_run(
@@ -101,7 +103,7 @@ def statistics(size: int) -> NormalizerState:
 
 
 def make_experiment(env=None, losses=None, file=None, **overrides) -> experiment.Experiment:
-    config = make_config(**overrides, losses=file)
+    config = make_config(**overrides, algorithm=file or "sac")
     env, found = env or Counter(), loader.load(config)
     checked = Losses(
         losses_lib.critic_loss, losses_lib.actor_loss, losses_lib.temperature_loss

@@ -91,14 +91,15 @@ def test_kwargs_json_remembers_earlier_parts(tmp_path):
     path.write_text(json.dumps(old))
     for begun, text in ((32, "a"), (64, "b"), (64, "c"), (96, "c")):
         mine.write_text(f"from mjx_sac.losses import Losses\nlosses = Losses()  # {text}\n")
-        changed = config.model_copy(update={"losses": str(mine)})
+        changed = config.model_copy(update={"algorithm": str(mine)})
         loader.find(str(mine))
         write_kwargs(changed, tmp_path, begun)
     for directory in (tmp_path, tmp_path / "seed_1"):
         stored = json.loads((directory / "kwargs.json").read_text())
         history = stored["history"]
         assert [part["iterations"] for part in history][-2:] == [32, 64], "at 96 nothing changed"
-        assert history[-1]["losses_sha256"] == loader.sha256(str(mine)) == stored["losses_sha256"]
+        sha256 = loader.sha256(str(mine))
+        assert history[-1]["algorithm_sha256"] == sha256 == stored["algorithm_sha256"]
         assert history[-1]["git_commit"] == stored["git_commit"]
     first = json.loads(path.read_text())["history"][0]
     assert (first["iterations"], first["git_commit"]) == (0, "old")

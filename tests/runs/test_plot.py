@@ -38,6 +38,10 @@ def test_runs_that_train_alike_are_one_group():
         "tau 0.01, no critic_layer_norm",
         "tau 0.005, critic_layer_norm",
     ]
+    scheduled = [{**a, "schedule_iterations": n} for n in (100, 200)]
+    assert plot.group(scheduled) == ["ant", "ant"], "whose learning rates are constant"
+    decaying = [{**run, "algorithm": "flashsac"} for run in scheduled]
+    assert plot.group(decaying) == ["schedule_iterations 100", "schedule_iterations 200"]
     assert plot.group([a, {**a, "env": "hopper"}]) == ["ant", "hopper"]
     assert plot.group([a, {**a, "hidden_sizes": [64, 64]}])[1] == "hidden_sizes 64,64"
     assert plot.group([a, {**a, "target_entropy": -1.0}])[0] == "target_entropy auto"

@@ -14,14 +14,14 @@ def test_versions_commit_and_configuration():
     assert described["versions"]["numpy"] == importlib.metadata.version("numpy")
     commit = described["git_commit"]
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", commit)
-    assert "losses_sha256" not in described
+    assert "algorithm_sha256" not in described
 
 
-def test_a_losses_file_is_identified(tmp_path):
+def test_an_algorithms_file_is_identified(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from mjx_sac.losses import Losses\n\nlosses = Losses()\n")
-    described = provenance.description(Config(losses=str(path)))
-    assert described["losses_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    described = provenance.description(Config(algorithm=str(path)))
+    assert described["algorithm_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_package_that_is_not_installed_has_no_version():

@@ -10,10 +10,10 @@ from helpers.runs import flags, make_config, save_run
 
 from mjx_sac import load_policy
 from mjx_sac.config import Config, UsageError
-from mjx_sac.runs import array_store
+from mjx_sac.runs import array_store, config_files
 from mjx_sac.runs.directory import checkpoint_path
 from mjx_sac.runs.info import inspect
-from mjx_sac.runs.resolve import attach, check_device, newest, read_toml, resolve
+from mjx_sac.runs.resolve import attach, check_device, newest, resolve
 
 PACKAGED = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.toml"))
 
@@ -22,7 +22,9 @@ PACKAGED = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.toml")
 def test_a_packaged_configuration_says_only_what_differs(path):
     config = resolve({"env": path.stem, "logdir": "nowhere"})
     defaults = Config(env=path.stem)
-    for name, value in read_toml(path).items():
+    said = config_files.packaged(path.stem, "sac", Config)
+    assert said
+    for name, value in said.items():
         assert getattr(config, name) == value
         assert getattr(defaults, name) != value, f"{name} is the default"
 
@@ -90,6 +92,19 @@ def test_a_run_is_resumed_where_its_newest_checkpoint_is(tmp_path):
     assert (attached.latest, attached.steps) == (64, (32, 64))
     assert attached.changed == {"iterations": (128, 256)}
     assert attach(attached.config, overwrite=True).latest is None
+
+
+def test_a_schedule_keeps_the_iterations_of_the_first_start(tmp_path):
+    first = attach(make_config(logdir=str(tmp_path))).config
+    assert first.schedule_iterations == 128
+    save_run(tmp_path, schedule_iterations=128)
+    longer = {"logdir": str(tmp_path), "iterations": 256}
+    resumed = attach(make_config(**longer))
+    assert (resumed.config.schedule_iterations, resumed.config.schedule_updates) == (128, 128)
+    assert resumed.changed == {"iterations": (128, 256)}
+    assert resolve({"env": "counter", **longer}).schedule_iterations == 128
+    with pytest.raises(UsageError, match=r"schedule_iterations 128 \(now 256\)"):
+        attach(make_config(**longer, schedule_iterations=256))
 
 
 @pytest.mark.parametrize(

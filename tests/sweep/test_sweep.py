@@ -114,6 +114,24 @@ def test_the_median_is_of_all_so_far(tmp_path):
     assert executed[5].config.run_dir == executed[4].config.run_dir
 
 
+def test_a_schedule_is_over_all_iterations_not_a_rung(tmp_path):
+    _, executed = play(make_plan(tmp_path, "tau=0.1,0.2,0.3,0.4", pruner="halving"))
+    assert {(one.config.iterations, one.config.schedule_iterations) for one in executed} == {
+        (96, 320),
+        (160, 320),
+        (320, 320),
+    }
+
+
+def test_a_sweep_that_says_losses_resumes(tmp_path):
+    """As older versions wrote it."""
+    plan = make_plan(tmp_path, "tau=0.1,0.2")
+    played, _ = play(plan)
+    stored = {k: x for k, x in plan.fixed().items() if k != "algorithm"}
+    played.study.set_user_attr("plan", {**stored, "losses": None})
+    assert play(plan)[1] == []
+
+
 def test_the_next_best_fill_a_program_up(tmp_path):
     """Two programs; the better half of all is 3 of 4 in one, which stays whole, and 1 of 4."""
     scores = {(8,): [0.9, 0.8, 0.7, 0.1], (8, 8): [0.85, 0.2, 0.3, 0.4]}

@@ -43,14 +43,14 @@ class Programs:
         """Trace the epoch.
 
         Raises:
-          UsageError: the devices cannot share or hold the run, or a user's losses are wrong.
+          UsageError: the devices cannot share or hold the run, or a user's algorithm is wrong.
         """
         if mesh and experiment.episodes.on_host:
             raise UsageError(
                 f"num_devices = {mesh.size}: an environment on the host cannot be shared by "
                 f"several devices: train on one, or train an environment in JAX"
             )
-        check_losses(experiment)
+        check_algorithm(experiment)
         self.experiment, self._keys = experiment, population.keys(experiment.config)
         self.init = population.init(experiment, mesh)
         self.shapes: RunState = jax.eval_shape(self.init)
@@ -102,25 +102,26 @@ def options(platform: str | None = None) -> dict[str, str | bool]:
     return {f"xla_{platform}_copy_insertion_use_region_analysis": True}
 
 
-def check_losses(experiment: Experiment) -> None:
+def check_algorithm(experiment: Experiment) -> None:
     """Trace one gradient step of a user's algorithm, to report mistakes before compiling.
 
     Raises:
-      UsageError: one line, with the place in the losses file where it has one; the whole traceback
-        is its cause. Losses that `train` was called with raise what they raise.
+      UsageError: one line, with the place in its file where it has one; the whole traceback is its
+        cause. Losses that `train` was called with raise what they raise.
     """
-    name, config, env = experiment.config.losses, experiment.config, experiment.episodes.env
-    if name is None and experiment.algorithm == Algorithm():
+    name, config, env = experiment.config.algorithm, experiment.config, experiment.episodes.env
+    unnamed = name == "sac"
+    if unnamed and experiment.algorithm == Algorithm():
         return
     sizes = env.observation_size, env.action_size
     try:
         metrics = trace_update(sizes, experiment.algorithm, **experiment.static)
     except (Exception, SystemExit) as error:
-        if name is None:
+        if unnamed:
             raise
         raise loader.usage_error_at(name, error) from error
     if problem := metrics_lib.problem(metrics, config.batch_size):
-        raise UsageError(f"losses{f' = {name!r}' if name else ''}: {problem}")
+        raise UsageError(f"{'losses' if unnamed else f'algorithm = {name!r}'}: {problem}")
 
 
 def trace_update(
@@ -131,24 +132,67 @@ def trace_update(
     `sizes` are those of an observation and an action. No device is touched.
     """
     static: Any = {"networks": networks, "config": config}
+    made: Any = algorithm.optimizers(config)
+    if not isinstance(made, base.Optimizers):
+        raise TypeError(f"optimizers: returns a {type(made).__name__}, no base.Optimizers")
+
+    def project(params: Any) -> Any:
+        assert algorithm.project
+        return _unchanged("project", params, algorithm.project(params))
+
+    checked = algorithm._replace(project=project if algorithm.project else None)
 
     def step(key: Any) -> Any:
         shapes = ((config.batch_size, *size) for size in ((sizes[0],), (sizes[1],), ()))
         observed, acted, scalar = map(jnp.zeros, shapes)
         batch = Transition(observed, acted, scalar, scalar, observed)
-        stats = normalizer.init(sizes[0])
-        state = base.init(key, *sizes, algorithm=algorithm, **static)
-        for sample_key in (key, None):
-            action = acting.policy(state.actor, stats, observed, sample_key, **static)
-            if action.shape != acted.shape:
-                raise ValueError(
-                    f"the actor's actions have shape {action.shape}, not {acted.shape}"
-                )
+        state = base.init(key, *sizes, algorithm=checked, **static)
+        _try_to_act(key, state.actor, sizes, algorithm, **static)
         keys = jax.random.split(key)
-        _, measured = base.update(state, batch, keys, algorithm=algorithm, **static)
+        moved, measured = base.update(state, batch, keys, algorithm=checked, **static)
+        _unchanged("a gradient step", state, moved)
         return {tag: value for metrics, _ in measured for tag, value in metrics.items()}
 
     return jax.eval_shape(step, jax.ShapeDtypeStruct((2,), jnp.uint32))
+
+
+def _try_to_act(
+    key: Any,
+    actor: Any,
+    sizes: tuple[int, int],
+    algorithm: Algorithm,
+    *,
+    networks: Networks,
+    config: Config,
+) -> None:
+    """Act in all environments; raise ValueError where actions have another shape, or noise has."""
+    static: Any = {"networks": networks, "config": config}
+    observed, wanted = jnp.zeros((config.num_envs, sizes[0])), (config.num_envs, sizes[1])
+    seen = actor, normalizer.init(sizes[0]), observed
+    actions = [("the actor", acting.policy(*seen, draw, **static)) for draw in (key, None)]
+    if explore := algorithm.explore:
+        noise, chosen = explore.init(key, *wanted, config), acting.distribution(*seen, **static)
+        action, after = explore.act(chosen, noise, key, config)
+        _unchanged("explore", noise, after)
+        actions.append(("explore", action))
+    for which, action in actions:
+        if action.shape != wanted:
+            raise ValueError(f"{which}'s actions have shape {action.shape}, not {wanted}")
+
+
+def _unchanged(what: str, before: Any, after: Any) -> Any:
+    """Return `after`; raise ValueError where its arrays have other names, shapes or types than
+    those of `before`, for it goes around a loop.
+    """
+    old, new = (
+        {name: f"{jnp.result_type(x)}{list(jnp.shape(x))}" for name, x in named_leaves(tree)}
+        for tree in (before, after)
+    )
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            is_now, was = new.get(name, "nothing"), old.get(name, "nothing")
+            raise ValueError(f"{what} makes {name or 'it'} {is_now}, which was {was}")
+    return after
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def train(
     Args:
       config: hyperparameters, or the run that they are attached to already;
         `resolve({"env": "ant"})` also reads the packaged ones.
-      losses: the algorithm, by default what `config.losses` names, or soft actor-critic.
+      losses: by default those of the algorithm that `config.algorithm` names.
       networks: actor and critics, by default that algorithm's.
       env: the environment, by default the one that `config.env` names. One of Gymnasium's is
         needed many times: pass what makes it, such as `lambda: gymnasium.make("Pendulum-v1")`.
@@ -145,7 +145,7 @@ def _announce(run: Run, experiment: Experiment, console: Console) -> None:
     console.message(f"resuming {where} at {run.latest:,} iterations{changes}{fresh}")
     if run.edited:
         console.message(
-            f"{run.config.losses} has changed since {where} was saved: "
+            f"{run.config.algorithm} has changed since {where} was saved: "
             f"training continues with what it says now"
         )
 

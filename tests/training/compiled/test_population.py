@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.algorithms import TINY
 from helpers.cli import run
 from helpers.runs import make_config, make_experiment
 
@@ -131,6 +132,16 @@ def test_the_replay_buffers_are_updated_in_place():
     compiled = population.lower(experiment, shapes).compile()
     buffers = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.replay))
     assert compiled.memory_analysis().alias_size_in_bytes >= buffers
+
+
+def test_agents_branch_on_a_delayed_actor_together():
+    """Batched, its counter would turn `cond` into a `select` that runs both branches."""
+    for num_seeds in (1, 2):
+        settings = {"file": "flashsac", **TINY["flashsac"], "num_envs": 1, "num_seeds": num_seeds}
+        experiment = make_experiment(**settings)
+        shapes = jax.eval_shape(population.init(experiment))
+        text = population.lower(experiment, shapes).as_text()
+        assert text.count("stablehlo.case") == 2, "whether to learn, and whether the actor moves"
 
 
 def test_an_agent_without_data_waits_while_others_learn():

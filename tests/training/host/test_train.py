@@ -69,7 +69,8 @@ def test_each_epoch_says_what_it_does(tmp_path, capsys, warm_up, phases):
 def test_kwargs_json_holds_configuration_and_versions(finished):
     directory, _ = finished
     stored = json.loads((directory / "kwargs.json").read_text())
-    assert stored["config"] == make_config(logdir=str(directory)).model_dump(mode="json")
+    config = make_config(logdir=str(directory), schedule_iterations=128)
+    assert stored["config"] == config.model_dump(mode="json")
     assert stored["versions"]["jax"] == jax.__version__
     assert "git_commit" in stored
 

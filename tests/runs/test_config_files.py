@@ -1,0 +1,61 @@
+"""TOML files: what they say for all algorithms, and for one."""
+
+import pytest
+
+from mjx_sac.config import Config, UsageError
+from mjx_sac.runs import config_files
+from mjx_sac.runs.resolve import resolve
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    """A directory to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_where_a_value_comes_from(directory, monkeypatch):
+    """Later wins: the algorithm's own default, the packaged file and its table, a file's, flags."""
+    packaged = {"tau": 0.1, "target_delay": 3, "td3": {"tau": 0.2, "target_noise": 0.3}}
+    packaged |= {"sac": {"discount": 0.5}}
+    monkeypatch.setattr(config_files, "read", lambda path: packaged)
+    td3, cql = (resolve({"env": "ant", "algorithm": name}) for name in ("td3", "cql"))
+    assert (td3.target_delay, td3.policy_delay, td3.tau, td3.target_noise) == (3, 2, 0.2, 0.3)
+    assert (cql.target_delay, cql.tau, cql.discount) == (3, 0.1, 0.99)
+    assert resolve({"env": "ant"}).discount == 0.5
+    monkeypatch.undo()
+    monkeypatch.chdir(directory)
+    (directory / "mine.toml").write_text("tau = 0.1\n[td3]\ntau = 0.2\n[sac]\ntau = 0.3\n")
+    given = {"env": "counter", "algorithm": "td3"}
+    assert resolve(given, config_file="mine.toml").tau == 0.2
+    assert resolve({**given, "tau": "0.4"}, config_file="mine.toml").tau == 0.4
+    assert resolve({**given, "algorithm": "redq"}, config_file="mine.toml").tau == 0.1
+
+
+def test_ants_values_were_found_for_sac(directory):
+    assert resolve({"env": "ant"}).target_entropy == -4.0
+    assert resolve({"env": "ant", "algorithm": "td3"}).target_entropy is None
+
+
+@pytest.mark.parametrize("name", ["mine.py", "deeper/mine.py", "mine:losses", "a.mine:losses"])
+def test_a_table_has_the_name_of_a_file_or_module(name):
+    values = {"tau": 0.1, "mine": {"tau": 0.2}, "other": {"nonsense": 1}}
+    assert config_files.select(values, "a.toml", name, Config) == {"tau": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[redq]\ntua = 1\n", ["[redq]: tua: no such hyperparameter; did you mean tau?"]),
+        ("[sac]\natoms = 3\n", ["[sac]: atoms: no hyperparameter", "put it under [flashsac]"]),
+        ("atoms = 3\n", ["atoms: no hyperparameter of the algorithm, but of flashsac, xqc"]),
+        ("[td3]\nenv = 'ant'\n", ["[td3]: env: decides which run it is"]),
+        ("[td33]\ntau = 1\n", ["[td33]: no such algorithm; did you mean td3?"]),
+        ("[tau]\nx = 1\n", ["tau = {'x': 1}"]),
+    ],
+)
+def test_a_wrong_table_is_one_line(directory, text, words):
+    (directory / "mine.toml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        resolve({"env": "counter", "algorithm": "td3"}, config_file="mine.toml")
+    assert all(word in str(error.value) for word in words), error.value
