@@ -36,6 +36,7 @@ class Config(categorical.Config):
     normalize_rewards: bool = True
     max_return: float | None = 5.0
     n_step: Int = 3
+    policy_delay: Int = 2
     warm_up_steps: Int = 5_000
     critic_layer_norm: bool = True
 
