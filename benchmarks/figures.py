@@ -255,7 +255,43 @@ def measured() -> str:
     return table(["what, on 2 CPU cores", "figure"], *([row.short, read(row)] for row in rows))
 
 
+ALGORITHMS, TASKS = (
+    ("sac", "csac", "flashsac", "xqc"),
+    ("HalfCheetah-v5", "Walker2d-v5", "Humanoid-v5"),
+)
+
+
+def tasks() -> str:
+    """Return what algorithms reach on Gymnasium's tasks at 100,000 iterations."""
+    result = json.loads((RESULTS / "learning_tasks.json").read_text())
+    cost = json.loads((RESULTS / "algorithm_costs.json").read_text())["cost"]
+    rates = result.get("iterations_per_second", {})
+
+    def cell(name: str, task: str) -> str:
+        found = [
+            row["seeds"]
+            for row in result["table"]
+            if (row["algorithm"], row["task"], row["iterations"]) == (name, task, 100_000)
+        ]
+        if not found:
+            return "not run"
+        seeds = found[0]
+        return f"{sum(seeds) / len(seeds):,.0f} ({len(seeds)})"
+
+    def rate(name: str) -> str:
+        values = sorted(rates.get(name, []))
+        return f"{values[len(values) // 2]:.0f}" if values else "not measured"
+
+    head = ["algorithm", *(f"`{task}`" for task in TASKS), "iterations/s", "cost"]
+    lines = (
+        [f"`{name}`", *(cell(name, task) for task in TASKS), rate(name), f"{cost[name]:g}"]
+        for name in ALGORITHMS
+    )
+    return table(head, *lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "tasks": tasks,
     "learning": lambda: figures(LEARNING),
     "speed": lambda: figures(SPEED),
     "cost": lambda: figures(COST),

@@ -7,13 +7,14 @@ from functools import partial
 import jax
 from jaxtyping import Array
 
-from mjx_sac.training.compiled.epoch import run_updates
+from mjx_sac.algorithms import base
 from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.types import TrainState, Transition
 
 
 def count_flops(experiment: Experiment, train: TrainState, batch: Transition, keys: Array) -> float:
-    """Return the floating-point operations of the first of these gradient steps, by XLA's count.
+    """Return the floating-point operations of a gradient step, by XLA's count: those of the first
+    of these, in the mean over steps that move a delayed actor and steps that do not.
 
     Counted in the program for a CPU: on a GPU, XLA does not see into the routines of libraries. NaN
     where JAX is kept from using the CPU.
@@ -22,11 +23,18 @@ def count_flops(experiment: Experiment, train: TrainState, batch: Transition, ke
         cpu = jax.devices("cpu")[0]
     except RuntimeError:
         return math.nan
-    first = jax.tree.map(lambda x: x[:1], (batch, keys))
+    first = jax.tree.map(lambda x: x[0], (batch, keys))
     shapes = jax.eval_shape(lambda: (train, *first))
-    with jax.default_device(cpu):
-        compiled = jax.jit(partial(run_updates, experiment)).lower(*shapes).compile()
-    return float((compiled.cost_analysis() or {}).get("flops", math.nan))
+    step = partial(base.update, algorithm=experiment.algorithm, **experiment.static)
+
+    def flops(actor_moves: bool) -> float:
+        with jax.default_device(cpu):
+            program = jax.jit(partial(step, actor_moves=actor_moves)).lower(*shapes).compile()
+        return float((program.cost_analysis() or {}).get("flops", math.nan))
+
+    period = experiment.algorithm.period(experiment.config)
+    others = (period - 1) * flops(actor_moves=False) if period > 1 else 0.0
+    return (flops(actor_moves=True) + others) / period
 
 
 def roofline(flops: float, rates: Mapping[str, float]) -> dict[str, float]:

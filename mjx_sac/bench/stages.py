@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array
 
-from mjx_sac import envs, networks
-from mjx_sac.algorithms.base import Algorithm
+from mjx_sac import envs
+from mjx_sac.algorithms import loader
 from mjx_sac.bench.roofline import count_flops, roofline
 from mjx_sac.config import Config
 from mjx_sac.runs.checkpoint import Checkpoints, restore
@@ -31,7 +31,7 @@ from mjx_sac.training.compiled import replay, sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.host import compile, hlo, monitor
-from mjx_sac.types import Step, Transition
+from mjx_sac.types import Params, Step, Transition
 
 SECONDS = 0.3
 """How long one timing takes at least: a stage is called as often as that needs."""
@@ -76,7 +76,7 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
         **_replay(experiment, state.replay),
         "update": update_stage,
         "matmul": _matmul(2048, 2048),
-        "matmul_of_a_layer": _matmul(config.batch_size, config.hidden_sizes[-1]),
+        "matmul_of_a_layer": _matmul(config.batch_size, _width(state.train.critic_params)),
         **{name: stage for name, (_, stage) in (peers or {}).items()},
     }
     rates = measure(stages, repeats)
@@ -108,10 +108,10 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
 
 
 def start(config: Config) -> tuple[Experiment, RunState]:
-    """Return soft actor-critic on the configured environment, before the first vector step."""
-    env = envs.make(config.env, config)
-    nets = networks.make(config, env.action_size)
-    experiment = make_experiment(config, env, nets, Algorithm())
+    """Return the algorithm on the configured environment, before the first vector step."""
+    env, algorithm = envs.make(config.env, config), loader.load(config)
+    nets = algorithm.networks(config, env.action_size)
+    experiment = make_experiment(config, env, nets, algorithm)
     return experiment, jax.jit(partial(epoch_lib.init, experiment))(jax.random.PRNGKey(config.seed))
 
 
@@ -250,11 +250,19 @@ def updates(experiment: Experiment, state: RunState, **options: Any) -> tuple[An
 
 
 def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]:
-    """Return batches and keys for the gradient steps of a vector step, or 16 if those are fewer."""
+    """Return batches and keys for the gradient steps of a vector step, or of several with 16."""
     config, key = experiment.config, jax.random.PRNGKey(0)
-    n = max(config.updates_per_vector_step, 16)
+    each, period = config.updates_per_vector_step, experiment.algorithm.period(config)
+    n = each * -(-16 // each)
+    if each % period and n % period == 0:
+        n += each  # or they would be laid out in periods, as those of a vector step are not
     rows = replay.sample(state.replay, key, (n, config.batch_size), config.discount)
     return rows, jax.random.split(key, (n, 2))
+
+
+def _width(params: Params) -> int:
+    """Return the width of the widest layer."""
+    return max(x.shape[-1] for x in jax.tree.leaves(params) if x.ndim > 1)
 
 
 def _matmul(rows: int, width: int) -> Stage:

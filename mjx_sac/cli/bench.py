@@ -8,25 +8,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mjx_sac import envs
+from mjx_sac.algorithms import loader
 from mjx_sac.cli.flags import option
-from mjx_sac.cli.output import number, size, table
+from mjx_sac.cli.output import number, show, size, table
 from mjx_sac.config import Config, UsageError, build
 from mjx_sac.runs import provenance
 from mjx_sac.training.host.console import print_line
 
 
 def _field(name: str) -> Any:
-    """Return the option of a hyperparameter."""
-    return option(Config.model_fields[name].description or name, f"--{name}")
+    """Return the option of a hyperparameter; None leaves the algorithm's default."""
+    field = Config.model_fields[name]
+    return option(field.description or name, f"--{name}", show_default=show(field.default))
 
 
 def bench(
     env: Annotated[str, option("environment")] = "ant",
-    num_envs: Annotated[str, _field("num_envs")] = "16",
-    updates_per_iteration: Annotated[str, _field("updates_per_iteration")] = "1",
-    batch_size: Annotated[str, _field("batch_size")] = "256",
-    hidden_sizes: Annotated[str, _field("hidden_sizes")] = "256,256",
-    buffer_size: Annotated[str, _field("buffer_size")] = "1_000_000",
+    algorithm: Annotated[str, _field("algorithm")] = "sac",
+    num_envs: Annotated[str | None, _field("num_envs")] = None,
+    updates_per_iteration: Annotated[str | None, _field("updates_per_iteration")] = None,
+    batch_size: Annotated[str | None, _field("batch_size")] = None,
+    hidden_sizes: Annotated[str | None, _field("hidden_sizes")] = None,
+    buffer_size: Annotated[str | None, _field("buffer_size")] = None,
     iterations: Annotated[str, option("iterations per timed epoch")] = "1600",
     device: Annotated[str, _field("device")] = "auto",
     repeats: Annotated[int, option("timings of each stage", min=1)] = 5,
@@ -36,14 +39,17 @@ def bench(
 ) -> None:
     """Measure every stage of training by itself, the whole, and others' trainers beside it.
 
-    Hyperparameters are the defaults, not the packaged ones of the environment, so that peers can
-    have the same.
+    Hyperparameters are the algorithm's defaults, not the packaged ones of the environment, so that
+    peers, which train soft actor-critic, can have the same.
 
     Example: mjx-sac bench --env ant --peers brax --json bench.json
     """
-    given = {name: value for name, value in locals().items() if name in Config.model_fields}
+    given = {k: v for k, v in locals().items() if k in Config.model_fields and v is not None}
     given |= {"iterations": 1_000_000, "log_interval": iterations, "warm_up_steps": iterations}
-    config = build(Config, given)
+    config = build(loader.config_class(algorithm), given)
+    if peers and config.algorithm != "sac":
+        problem = f"they train soft actor-critic, not {config.algorithm}"
+        raise UsageError(f"peers = {peers!r}: {problem}: leave --peers or --algorithm out")
     envs.check(env)
     # An environment or a peer may print; standard output is for the figures.
     with contextlib.redirect_stdout(sys.stderr):
@@ -83,8 +89,9 @@ def _report(result: dict[str, Any]) -> str:
         f"{name.replace('_', ' ')}: {x['median']:.2f} times ({x['min']:.2f} to {x['max']:.2f})"
         for name, x in result["ratios"].items()
     ]
+    settings = result["settings"]
     lines = [
-        f"{result['settings']['env']} on {result['measured_with']['device']}",
+        f"{settings['algorithm']} in {settings['env']} on {result['measured_with']['device']}",
         table(rows),
         f"{roofline['flops_per_update'] / 1e6:,.0f} MFLOP per update: "
         f"{roofline['fraction']:.0%} of the {roofline['updates_per_second_bound']:,.0f} updates/s "

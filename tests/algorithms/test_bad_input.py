@@ -37,7 +37,7 @@ def test_numbers_that_do_not_fit(values, message):
 
 
 def test_a_schedule_shorter_than_a_gradient_step(tmp_path):
-    # 64 iterations at 1/128 are half a gradient step.
+    # 32 iterations at 1/128 are a quarter of a gradient step, and a schedule needs one.
     few = {"updates_per_iteration": "1/128", "iterations": 1280, "schedule_iterations": 32}
     config = resolve(
         {"env": "counter", "algorithm": "xqc", **SIZES, **few, "logdir": str(tmp_path)}

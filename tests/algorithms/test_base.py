@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers.networks import real_batch, updated
-from helpers.runs import make_experiment
+from helpers.networks import NETWORKS, batch, real_batch, state, updated
+from helpers.runs import make_config, make_experiment
 
 from mjx_sac.algorithms import base
 from mjx_sac.losses import Losses
+from mjx_sac.types import Variables
 
 pytestmark = pytest.mark.smoke
 
@@ -92,3 +93,29 @@ def test_a_delayed_actor_moves_with_its_target_and_optimizer():
     np.testing.assert_array_equal(targets[1], params[0])
     np.testing.assert_allclose(targets[2], 0.75 * targets[0] + 0.25 * params[2], atol=1e-6)
     np.testing.assert_array_equal(targets[3], targets[2])
+
+
+@pytest.mark.parametrize(("since", "moves"), [(0, None), (1, None), (0, True), (0, False)])
+def test_variables_of_a_loss_are_kept_where_it_counts(since, moves):
+    # The actor's loss counts in the critics' variables, on the last of two steps.
+    def actor(params, state, *_, **__):
+        return params, {}, Variables(critic=state.critic_variables + 1)
+
+    flat = lambda params, *_, **__: (jnp.sum(params), {})  # noqa: E731
+    algorithm = base.Algorithm(Losses(flat, actor, flat))
+    config = make_config(policy_delay=2)
+    start = state()
+    optimizers = {
+        f"{name}_optimizer": getattr(algorithm.optimizers(config), name).init(params)
+        for name, params in (
+            ("actor", start.actor_params),
+            ("critic", start.critic_params),
+            ("alpha", start.log_alpha),
+        )
+    }
+    counted = {"critic_variables": jnp.float32(0), "since_actor_update": jnp.int32(since)}
+    static = {"networks": NETWORKS, "config": config, "algorithm": algorithm}
+    keys = jax.random.split(jax.random.PRNGKey(0))
+    start = start.replace(**optimizers, **counted)
+    after, _ = base.update(start, batch(), keys, actor_moves=moves, **static)
+    assert float(after.critic_variables) == (since if moves is None else moves)

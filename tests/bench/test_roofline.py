@@ -3,7 +3,9 @@
 import itertools
 
 import pytest
+from helpers.runs import make_config
 
+from mjx_sac.algorithms import td3
 from mjx_sac.bench import roofline, stages
 from mjx_sac.config import Config
 
@@ -24,6 +26,20 @@ def test_flops_are_mostly_those_of_the_products():
     experiment, state = stages.start(Config(env="counter", num_envs=1, buffer_size=1000))
     counted = roofline.count_flops(experiment, state.train, *stages.batches(experiment, state))
     assert products < counted < 1.05 * products
+
+
+def test_a_delayed_actor_costs_its_share():
+    # With the actor a, critics alone c: (a + c) / 2 where it moves every other time.
+    counted = []
+    for delay in (1, 2):
+        config = make_config(algorithm="td3", policy_delay=delay, num_envs=1)
+        experiment, state = stages.start(config)
+        assert type(experiment.networks.actor) is td3.Actor
+        batch, keys = stages.batches(experiment, state)
+        assert len(keys) == (16 if delay == 1 else 17), "each step finds out, as in training"
+        counted.append(roofline.count_flops(experiment, state.train, batch, keys))
+    always, half = counted
+    assert always / 2 < half < always
 
 
 def test_bound_and_fractions_by_hand():

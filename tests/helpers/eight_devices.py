@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
+from helpers.algorithms import TINY  # noqa: E402
 from helpers.envs import Counter  # noqa: E402
 from helpers.runs import make_config, make_experiment  # noqa: E402
 
@@ -85,6 +86,22 @@ def windows(shared) -> dict:
     }
 
 
+def flashsac(directory: pathlib.Path) -> dict:
+    """How far two devices are from one, and over how many returns rewards are scaled."""
+    settings = {
+        "algorithm": "flashsac", **TINY["flashsac"], "updates_per_iteration": 0.25,
+        "iterations": 128, "q_lr": 3e-4, "policy_lr": 3e-4,
+    }  # fmt: skip
+    one, two = (train(directory / f"flashsac_{n}", n, **settings).state for n in (None, 2))
+    parts = {"train": "train", "scaler": "reward_scaler", "noise": "exploration"}
+    return {
+        "devices": len(two.key.devices()),
+        "variables": difference(one.train.critic_variables, two.train.critic_variables),
+        "count": float(two.reward_scaler.stats.count),
+        **{k: difference(getattr(one, part), getattr(two, part)) for k, part in parts.items()},
+    }
+
+
 def main(directory: pathlib.Path) -> dict:
     """All answers."""
     one, eight = train(directory / "one"), train(directory / "eight", 8)
@@ -106,6 +123,7 @@ def main(directory: pathlib.Path) -> dict:
         "down": difference(one.state, down.state),
         "up": difference(one.state, up.state),
         "seeds": difference(alone.state, shared.state),
+        "flashsac": flashsac(directory),
         "epoch": split(8),
         "seeds_epoch": split(4, num_seeds=4),
     }

@@ -51,6 +51,17 @@ def test_a_checkpoint_resumes_with_fewer_and_with_more_devices(answers):
     assert answers["up"] < 1e-5
 
 
+def test_devices_share_batch_statistics_and_scaled_rewards(answers):
+    """FlashSAC's: of whole batches, and of the returns of all eight environments."""
+    apart = answers["flashsac"]
+    assert apart["devices"] == 2
+    assert apart["count"] == 128
+    assert 0 < apart["train"] < 1e-4
+    assert apart["variables"] < 1e-5
+    assert apart["scaler"] < 1e-5
+    assert apart["noise"] == 0
+
+
 def test_seeds_shared_by_devices_exchange_only_metrics(answers):
     assert answers["seeds"] < 1e-5
     assert {depth for _, _, depth in answers["seeds_epoch"]["exchanges"]} == {0}

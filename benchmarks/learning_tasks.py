@@ -1,0 +1,183 @@
+r"""Train algorithms on several tasks and seeds; judge them by iterations and by time.
+
+    python benchmarks/learning_tasks.py --runs runs/tasks \
+        --json benchmarks/results/learning_tasks.json --png benchmarks/results/learning_tasks.png
+
+A run that is finished is not repeated and one that was interrupted is resumed, so the whole may be
+done in parts; with `--only_read` nothing is trained. `--speed N` measures iterations per second
+first: N short trainings of each algorithm in turn, so that whatever else the machine does hits all
+alike. Do that on a machine that does nothing else.
+
+An algorithm's score is its return divided by the first algorithm's, a mean over seeds, then over
+tasks. Its interval is of 95 %, by drawing seeds again.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import common
+import numpy as np
+from learning import at, our_curve
+
+from mjx_sac.runs import event_files, plot
+
+Curve = list[tuple[int, float]]
+Curves = Mapping[str, Mapping[str, Mapping[int, Curve]]]
+"""By algorithm, task and seed."""
+
+FLAGS = "--num_envs 1 --eval_interval 1"
+SHORT = "--iterations 10000 --warm_up_steps 4000 --log_interval 2000 --episodes_per_eval 0"
+
+
+def train(algorithm: str, task: str, seed: int, where: pathlib.Path, flags: str) -> None:
+    """Train, or resume."""
+    same = f"--algorithm {algorithm} --env {task} --seed {seed} --logdir {where} {flags}"
+    command = [sys.executable, "-m", "mjx_sac", "train", *same.split()]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def speed(algorithms: list[str], task: str, repeats: int) -> dict[str, list[float]]:
+    """Return iterations per second of each algorithm, each repeat once all have had their turn."""
+    rates: dict[str, list[float]] = {name: [] for name in algorithms}
+    for _ in range(repeats):
+        for name in algorithms:
+            with tempfile.TemporaryDirectory() as directory:
+                where = pathlib.Path(directory) / "run"
+                train(name, task, 0, where, f"--num_envs 1 {SHORT}")
+                epochs = event_files.read(where)["time/iterations_per_second"].values()
+                rates[name].append(statistics.median([*epochs][2:]))  # after warm-up
+    return rates
+
+
+def read(args: argparse.Namespace) -> Curves:
+    """Return the curves of all runs that have got far enough to count."""
+    found: dict[str, dict[str, dict[int, Curve]]] = {}
+    for name in args.algorithms:
+        found[name] = {task: {} for task in args.tasks}
+        for task in args.tasks:
+            for seed in args.seeds:
+                where = args.runs / f"{name}-{task}-{seed}"
+                curve = our_curve(where) if where.is_dir() else []
+                if curve and curve[-1][0] >= args.iterations:
+                    found[name][task][seed] = curve
+    return found
+
+
+def score(
+    curves: Curves, name: str, base: str, when: float, scale: Mapping[str, float]
+) -> dict[str, Any] | None:
+    """Return the score of `name` beside `base`, where every task has a run of both.
+
+    Both are read off at `when`, times their `scale`.
+    """
+    rng, draws = np.random.default_rng(0), []
+    values = {
+        (algorithm, task): [at(curve, when * scale[algorithm]) for curve in runs.values()]
+        for algorithm in (name, base)
+        for task, runs in curves[algorithm].items()
+    }
+    if not all(values.values()):
+        return None
+    tasks = list(curves[name])
+
+    def mean(pick: Any) -> float:
+        means = {key: np.mean(pick(found)) for key, found in values.items()}
+        return float(np.mean([means[name, task] / means[base, task] for task in tasks]))
+
+    draws = [mean(lambda found: rng.choice(found, len(found))) for _ in range(2000)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {
+        "score": round(mean(lambda found: found), 3),
+        "interval": [round(float(low), 3), round(float(high), 3)],
+        "seeds": min(map(len, values.values())),
+    }
+
+
+def tabulate(curves: Curves, counts: list[int]) -> list[dict[str, Any]]:
+    """Return mean and each seed's return, by task, algorithm and iterations."""
+    return [
+        {
+            "task": task,
+            "algorithm": name,
+            "iterations": count,
+            "mean": round(statistics.mean(values)),
+            "seeds": [round(value) for value in values],
+        }
+        for name, tasks in curves.items()
+        for task, runs in tasks.items()
+        for count in counts
+        if (values := [at(curve, count) for curve in runs.values()])
+    ]
+
+
+def main() -> None:
+    """Train, judge, print and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--algorithms", nargs="+", default=["sac", "csac"])
+    tasks = ["HalfCheetah-v5", "Walker2d-v5", "Humanoid-v5"]
+    parser.add_argument("--tasks", nargs="+", default=tasks)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--iterations", type=int, default=100_000)
+    parser.add_argument("--runs", type=pathlib.Path, required=True)
+    parser.add_argument("--only_read", action="store_true")
+    parser.add_argument("--speed", type=int, default=0, help="short trainings of each")
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--png", type=pathlib.Path)
+    args = parser.parse_args()
+    before = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    rates = before.get("iterations_per_second", {})
+    if args.speed:
+        rates = speed(args.algorithms, args.tasks[0], args.speed)
+    args.runs.mkdir(parents=True, exist_ok=True)
+    if not args.only_read:
+        for seed in args.seeds:
+            for task in args.tasks:
+                for name in args.algorithms:
+                    where = args.runs / f"{name}-{task}-{seed}"
+                    train(name, task, seed, where, f"{FLAGS} --iterations {args.iterations}")
+    write(args, read(args), rates)
+
+
+def write(args: argparse.Namespace, curves: Curves, rates: Mapping[str, list[float]]) -> None:
+    """Judge, print and draw."""
+    base, others = args.algorithms[0], args.algorithms[1:]
+    counts = [round(args.iterations * share / 10) for share in range(2, 11)]
+    same = dict.fromkeys(args.algorithms, 1.0)
+    result: dict[str, Any] = {
+        "benchmark": "learning_tasks",
+        "table": tabulate(curves, counts),
+        "scores": {
+            name: {count: score(curves, name, base, count, same) for count in counts}
+            for name in others
+        },
+    }
+    if rates:
+        per_second = {name: statistics.median(values) for name, values in rates.items()}
+        longest = int(args.iterations / max(per_second.values()) / 60)
+        result["iterations_per_second"] = rates
+        result["scores_by_minutes"] = {
+            name: {
+                minutes: score(curves, name, base, 60 * minutes, per_second)
+                for minutes in range(1, longest + 1)
+            }
+            for name in others
+        }
+    result["curves"] = curves
+    if args.png:
+        for task in args.tasks:
+            labelled = {name: [*curves[name][task].values()] for name in args.algorithms}
+            png = args.png.with_stem(f"{args.png.stem}_{task}")
+            title = f"{task}: deterministic evaluation"
+            plot.draw({k: runs for k, runs in labelled.items() if runs}, png, title=title)
+    common.write(result, args.json)
+
+
+if __name__ == "__main__":
+    main()
