@@ -24,7 +24,7 @@ from typing import Any
 
 import common
 import numpy as np
-from learning import at, our_curve
+from learning import at
 
 from mjx_sac.runs import event_files, plot
 
@@ -64,7 +64,8 @@ def read(args: argparse.Namespace) -> Curves:
         for task in args.tasks:
             for seed in args.seeds:
                 where = args.runs / f"{name}-{task}-{seed}"
-                curve = our_curve(where) if where.is_dir() else []
+                scalars = event_files.read(where) if where.is_dir() else {}
+                curve = sorted(scalars.get("eval/mean_reward", {}).items())
                 if curve and curve[-1][0] >= args.iterations:
                     found[name][task][seed] = curve
     return found
@@ -170,12 +171,11 @@ def write(args: argparse.Namespace, curves: Curves, rates: Mapping[str, list[flo
             for name in others
         }
     result["curves"] = curves
-    if args.png:
-        for task in args.tasks:
-            labelled = {name: [*curves[name][task].values()] for name in args.algorithms}
-            png = args.png.with_stem(f"{args.png.stem}_{task}")
-            title = f"{task}: deterministic evaluation"
-            plot.draw({k: runs for k, runs in labelled.items() if runs}, png, title=title)
+    for task in args.tasks if args.png else ():
+        labelled = {name: [*tasks[task].values()] for name, tasks in curves.items() if tasks[task]}
+        png = args.png.with_stem(f"{args.png.stem}_{task}")
+        if labelled:
+            plot.draw(labelled, png, title=f"{task}: deterministic evaluation")
     common.write(result, args.json)
 
 

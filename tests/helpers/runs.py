@@ -71,7 +71,7 @@ def save_run(
     state = state.replace(normalizer=statistics(environment.observation_size))
     header = {**provenance.description(config), "spaces": spaces(environment)}
     checkpoints = Checkpoints(directory, config.max_to_keep, header, fetch=sharding.fetch)
-    policy = {"actor_params": state.train.actor_params, "normalizer": state.normalizer}
+    policy = {"actor_params": state.train.actor, "normalizer": state.normalizer}
     for step in steps:
         checkpoints.save(step, {"state": state, "policy": policy})
     checkpoints.wait()

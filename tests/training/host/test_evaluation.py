@@ -52,7 +52,7 @@ def evaluate(evaluation, now, n_updates=1.0, agents=1):
     """Return the agents' scalars after the epoch of 32 iterations that ends at `now`."""
     state = SimpleNamespace(
         key=SimpleNamespace(devices=lambda: {0}),
-        train=SimpleNamespace(actor_params=np.zeros((agents, 2))),
+        train=SimpleNamespace(actor=np.zeros((agents, 2))),
         normalizer=np.zeros((agents, 2)),
     )
     scalars = [{"train/n_updates": n_updates} for _ in range(agents)]
