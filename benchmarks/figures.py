@@ -235,6 +235,18 @@ LAUNCHES = [
         "",
         "gpu_launches_ant.json",
     ),
+    Row(
+        "FlashSAC, per gradient step of 2,048",
+        number("{:g}", "launches_per_update"),
+        "",
+        "gpu_launches_flashsac.json",
+    ),
+    Row(
+        "the same per vector step of 1,024 CheetahRun, two gradient steps and all else included",
+        number("{:,}", "launches_per_vector_step"),
+        "",
+        "gpu_launches_flashsac.json",
+    ),
 ]
 
 
