@@ -32,7 +32,7 @@ PACKAGED = {
     "cql": Packaged(9.3, "distrusts actions that the replay buffer does not hold"),
     "flashsac": Packaged(37.0, "high returns, where gradient steps are cheap: a GPU, slow steps"),
     "xqc": Packaged(27.0, "returns near flashsac's, with less arithmetic"),
-    "csac": Packaged(1.0, "a small machine: far more return than sac for the same arithmetic"),
+    "csac": Packaged(1.0, "a small machine: more return for sac's arithmetic"),
 }
 """What `--algorithm NAME` finds in this package, by name."""
 

@@ -1,7 +1,7 @@
 """Critics that predict a distribution over returns, on fixed atoms.
 
 References:
-  Bellemare, Dabney, Munos, 2017, A Distributional Perspective on Reinforcement Learning,
+  Bellemare et al., 2017, A Distributional Perspective on Reinforcement Learning,
   arXiv:1707.06887.
 """
 

@@ -3,11 +3,11 @@
 Ours, put together from parts of others'. Of what makes FlashSAC and XQC learn so much more per
 transition it takes what costs little: critics that predict a distribution, with layer norm; rewards
 scaled by their discounted sum, so that no bound has to be tuned; a temperature that starts low and
-aims at a deviation; three-step returns; larger steps. Layers stay as small as soft actor-critic's.
-How each part was chosen: docs/benchmarks.md.
+aims at a deviation; three-step returns; larger steps. Layers stay as small as soft actor-critic's,
+and the actor moves every second time.
 
 References:
-  Bellemare, Dabney, Munos, 2017, A Distributional Perspective on Reinforcement Learning,
+  Bellemare et al., 2017, A Distributional Perspective on Reinforcement Learning,
   arXiv:1707.06887: the critics.
   Hiraoka et al., 2021, Dropout Q-Functions for Doubly Efficient Reinforcement Learning,
   arXiv:2110.02034: layer norm in them.
