@@ -240,12 +240,18 @@ def restore(
     path = checkpoint_path(directory, step)
     array_store.verify(path / "policy")
     manifest = manifest or array_store.manifest(path / "state")
-    found = {_renamed(k): f"{x['dtype']}{x['shape']}" for k, x in manifest["leaves"].items()}
+    leaves = manifest["leaves"].items()
+    shapes = {k: [] if k in _SHARED else x["shape"] for k, x in leaves}
+    found = {_renamed(k): f"{x['dtype']}{shapes[k]}" for k, x in leaves}
     wanted = {k: f"{np.dtype(x.dtype).name}{list(x.shape)}" for k, x in named_leaves(like)}
     _compare(path, wanted, found)
     stored = ((_renamed(name), x) for name, x in array_store.read(path / "state", manifest))
-    arrays = {name: place(name, x) for name, x in stored}
+    arrays = {name: place(name, x.flat[0] if name in _SHARED else x) for name, x in stored}
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+_SHARED = ("train.since_actor_update",)
+"""Counters of all agents together, of which older checkpoints have one for each."""
 
 
 def _renamed(name: str) -> str:

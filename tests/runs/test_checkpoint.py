@@ -101,6 +101,13 @@ def test_older_names_of_arrays_are_understood(tmp_path):
     assert state["hyperparameters"]["tau"] == 0.5
 
 
+def test_a_counter_for_each_agent_is_understood(tmp_path):
+    save(tmp_path, state={"train": {"since_actor_update": jnp.array([1, 1, 1])}})
+    state = load(tmp_path, 32, {"train": {"since_actor_update": jnp.int32(0)}})
+    assert state["train"]["since_actor_update"] == 1
+    assert state["train"]["since_actor_update"].shape == ()
+
+
 def test_a_process_that_does_not_write_only_sends(tmp_path):
     sent = []
     checkpoints = Checkpoints(tmp_path, 5, {}, fetch=lambda x: sent.append(dict(x)), writes=False)
