@@ -69,11 +69,10 @@ class UnitDense(nn.Module):
 
     width: int
     bias: bool = False
-    init: Any = _ORTHOGONAL
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
-        x = x @ self.param("kernel", self.init, (x.shape[-1], self.width))
+        x = x @ self.param("kernel", _ORTHOGONAL, (x.shape[-1], self.width))
         return x + self.param("bias", nn.initializers.zeros, (self.width,)) if self.bias else x
 
 

@@ -5,17 +5,20 @@ References:
   arXiv:1707.06887.
 """
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from mjx_sac import config as config_lib
 from mjx_sac import losses as sac
+from mjx_sac.algorithms.blocks import UnitDense, ensemble
 from mjx_sac.config.fields import Int
-from mjx_sac.networks import Networks
+from mjx_sac.networks import Networks, copies
 from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState, Variables
 
 Atoms = Float[Array, " atoms"]
@@ -36,6 +39,36 @@ class Config(config_lib.Config):
                 f"v_max"
             )
         return self
+
+
+class Value(nn.Module):
+    """One critic: `trunk(train)` makes its layers below the logits."""
+
+    atoms: int
+    trunk: Callable[[bool], nn.Module]
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch atoms"]:
+        return UnitDense(self.atoms, bias=True)(self.trunk(self.train)(x))
+
+
+class Critic(nn.Module):
+    """All critics: (observation, action) -> logits of the atoms."""
+
+    config: Config
+    trunk: Callable[[bool], nn.Module]
+
+    @nn.compact
+    def __call__(
+        self,
+        observation: Float[Array, "batch observation"],
+        action: Float[Array, "batch action"],
+        train: bool = False,
+    ) -> Float[Array, "critics batch atoms"]:
+        values = ensemble(Value, self.config.num_critics)(self.config.atoms, self.trunk, train)
+        both = jnp.concatenate([observation, action], axis=-1)
+        return values(*copies(self.config.num_critics, both))
 
 
 def support(config: Config) -> Atoms:

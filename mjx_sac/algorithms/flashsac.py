@@ -28,13 +28,12 @@ from mjx_sac.algorithms.blocks import (
     BatchNorm,
     RMSNorm,
     UnitDense,
-    ensemble,
     norm_operation,
     unit_layers,
 )
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
-from mjx_sac.networks import Networks, TanhGaussian, copies
+from mjx_sac.networks import Networks, TanhGaussian
 from mjx_sac.types import Key, Operation, Params, Scalar
 
 project = unit_layers
@@ -116,38 +115,10 @@ class Actor(nn.Module):
         return [*layers, *ends, Operation("tanh")]
 
 
-class Value(nn.Module):
-    """One critic: (observation, action) -> logits of the atoms."""
-
-    config: Config
-    train: bool
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch atoms"]:
-        features = Trunk(self.config.critic_width, self.config.num_blocks, self.train)(x)
-        return UnitDense(self.config.atoms, bias=True)(features)
-
-
-class Critic(nn.Module):
-    """All critics: (observation, action) -> logits of the atoms."""
-
-    config: Config
-
-    @nn.compact
-    def __call__(
-        self,
-        observation: Float[Array, "batch observation"],
-        action: Float[Array, "batch action"],
-        train: bool = False,
-    ) -> Float[Array, "critics batch atoms"]:
-        values = ensemble(Value, self.config.num_critics)(self.config, train)
-        both = jnp.concatenate([observation, action], axis=-1)
-        return values(*copies(self.config.num_critics, both))
-
-
 def networks(config: Config, action_size: int) -> Networks:
     """Return the paper's actor and critics."""
-    return Networks(Actor(action_size, config), Critic(config))
+    trunk = partial(Trunk, config.critic_width, config.num_blocks)
+    return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
 
 
 def optimizers(config: Config) -> Optimizers:

@@ -2,7 +2,8 @@
 
 Departures from the paper's code: `discount` is given, where its is 1 - 5 / T for episodes of T
 decisions, within [0.95, 0.995] (the default is that of T = 1,000); actor and temperature move on
-the third, sixth, ... gradient step, where its move on the first, fourth, ...
+the third, sixth, ... gradient step, where its move on the first, fourth, ...; no initial gain, which
+the projection takes away at once.
 
 References:
   Palenicek et al., 2026, XQC: Well-conditioned Optimization Accelerates Deep Reinforcement
@@ -21,17 +22,16 @@ from pydantic import Field
 
 from mjx_sac.algorithms import categorical
 from mjx_sac.algorithms.base import Optimizers
-from mjx_sac.algorithms.blocks import BatchNorm, UnitDense, ensemble, norm_operation, unit_kernels
+from mjx_sac.algorithms.blocks import BatchNorm, UnitDense, norm_operation, unit_kernels
 from mjx_sac.config.fields import Int, Widths
 from mjx_sac.losses import Losses
-from mjx_sac.networks import Networks, TanhGaussian, copies
+from mjx_sac.networks import Networks, TanhGaussian
 from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
 
 project = unit_kernels
 
 _EPSILON = 1e-3
 _norm = partial(BatchNorm, epsilon=_EPSILON, unbiased=False)
-_init = nn.initializers.orthogonal(2**0.5)
 
 
 class Config(categorical.Config):
@@ -64,7 +64,7 @@ class Trunk(nn.Module):
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
         x = _norm(self.train)(x)
         for width in self.widths:
-            x = nn.relu(_norm(self.train)(UnitDense(width, init=_init)(x)))
+            x = nn.relu(_norm(self.train)(UnitDense(width)(x)))
         return x
 
 
@@ -79,7 +79,7 @@ class Actor(nn.Module):
         self, observation: Float[Array, "batch observation"], train: bool = False
     ) -> TanhGaussian:
         x = Trunk(self.config.actor_widths, train)(observation)
-        mean = UnitDense(self.action_size, bias=True, init=_init)(x)
+        mean = UnitDense(self.action_size, bias=True)(x)
         log_std = UnitDense(self.action_size, bias=True)(x)
         return TanhGaussian(mean, jnp.exp(jnp.clip(log_std, -10, 2)))
 
@@ -98,38 +98,10 @@ class Actor(nn.Module):
         return [*layers, head, Operation("tanh")]
 
 
-class Value(nn.Module):
-    """One critic: (observation, action) -> logits of the atoms."""
-
-    config: Config
-    train: bool
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch atoms"]:
-        features = Trunk(self.config.critic_widths, self.train)(x)
-        return UnitDense(self.config.atoms, bias=True, init=_init)(features)
-
-
-class Critic(nn.Module):
-    """All critics: (observation, action) -> logits of the atoms."""
-
-    config: Config
-
-    @nn.compact
-    def __call__(
-        self,
-        observation: Float[Array, "batch observation"],
-        action: Float[Array, "batch action"],
-        train: bool = False,
-    ) -> Float[Array, "critics batch atoms"]:
-        values = ensemble(Value, self.config.num_critics)(self.config, train)
-        both = jnp.concatenate([observation, action], axis=-1)
-        return values(*copies(self.config.num_critics, both))
-
-
 def networks(config: Config, action_size: int) -> Networks:
     """Return the paper's actor and critics."""
-    return Networks(Actor(action_size, config), Critic(config))
+    trunk = partial(Trunk, config.critic_widths)
+    return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
 
 
 def optimizers(config: Config) -> Optimizers:
