@@ -2,8 +2,8 @@
 
 Departures from the paper's code: `discount` is given, where its is 1 - 5 / T for episodes of T
 decisions, within [0.95, 0.995] (the default is that of T = 1,000); actor and temperature move on
-the third, sixth, ... gradient step, where its move on the first, fourth, ...; no initial gain, which
-the projection takes away at once.
+the third, sixth, ... gradient step, where its move on the first, fourth, ...; no gain of initial
+kernels, which the projection takes away at once.
 
 References:
   Palenicek et al., 2026, XQC: Well-conditioned Optimization Accelerates Deep Reinforcement
