@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from mjx_sac.algorithms import PACKAGED, describe, differences, loader
-from mjx_sac.config import Config, mark
+from mjx_sac.config import Config, flag, mark
 
 DOCS = pathlib.Path(__file__).parent
 ROOT = DOCS.parent
@@ -28,7 +28,7 @@ def default(value: Any) -> str:
     """Return a default as it is typed."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return "auto" if value is None else str(value)
+    return "auto" if value is None else "" if value == {} else str(value)
 
 
 def meaning(config_class: type[Config], name: str) -> str:
@@ -44,7 +44,7 @@ def flags() -> str:
     groups: dict[str, list[list[str]]] = {}
     for name, field in Config.model_fields.items():
         fixed = "fixed" if mark(Config, name, "fixed") else ""
-        row = [f"`--{name}`", default(field.default), meaning(Config, name), fixed]
+        row = [f"`{flag(name)}`", default(field.default), meaning(Config, name), fixed]
         groups.setdefault(mark(Config, name, "group"), []).append(row)
     head = ["flag", "default", "meaning", "when resuming"]
     return "\n\n".join(f"## {group}\n\n{table(head, *rows)}" for group, rows in groups.items())

@@ -48,6 +48,7 @@ def _check_shapes(module) -> None:
 for _name in _CHECKED:
     _check_shapes(importlib.import_module(f"mjx_sac.{_name}"))
 
+from helpers import robots as robots_lib  # noqa: E402
 from helpers.envs import Counter  # noqa: E402
 
 from mjx_sac import envs  # noqa: E402
@@ -56,3 +57,16 @@ from mjx_sac import envs  # noqa: E402
 @pytest.fixture(autouse=True, scope="session")
 def _environments():
     envs.register("counter", Counter)
+
+
+@pytest.fixture(scope="module")
+def robots():
+    """Let Playground find the meshes of G1 and Go1; without a network a test of them is skipped."""
+    pytest.importorskip("mujoco_playground")
+    try:
+        directory = robots_lib.directory()
+    except OSError as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUJOCO_MENAGERIE", str(directory))
+        yield directory

@@ -1,6 +1,7 @@
 """The command line: commands, exit codes, one-line errors. JAX is imported by commands only."""
 
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -60,7 +61,16 @@ def main(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before an algorithm's file imports JAX
     with surroundings.own_process():
-        _run(sys.argv[1:] if arguments is None else arguments, config_class, losses)
+        _run(_complete(sys.argv[1:] if arguments is None else arguments), config_class, losses)
+
+
+def _complete(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which the one flag that may stand alone has its value."""
+    found: list[str] = []
+    for this, after in itertools.zip_longest(arguments, arguments[1:], fillvalue="-"):
+        alone = this.replace("-", "_") == "__domain_randomization" and after.startswith("-")
+        found += [this, "default"] if alone else [this]
+    return found
 
 
 def _run(arguments: Sequence[str], config_class: type[Config], losses: "Losses | None") -> NoReturn:

@@ -1,12 +1,15 @@
 """`mjx-sac envs`: what can be trained on."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mjx_sac.cli.flags import Json, option
 from mjx_sac.cli.output import table
 from mjx_sac.config import UsageError
 from mjx_sac.training.host.console import print_line
+
+if TYPE_CHECKING:
+    from mjx_sac.envs.catalog import Row
 
 
 def envs(
@@ -15,8 +18,10 @@ def envs(
 ) -> None:
     """List all environments.
 
-    With their engine, sizes of observation and action, and what is missing to use them. Those on
-    the device take seconds each to build: their sizes are shown where at most 3 are listed.
+    With sizes of observation and action, steps of an episode (- is what --episode_length says),
+    parts of a dictionary observation, whether a randomizer comes with it, engine, and what is
+    missing to use it. Those on the device take seconds each to build: their sizes and parts are
+    shown where at most 5 are listed.
 
     Example: mjx-sac envs --search ant
     """
@@ -27,8 +32,22 @@ def envs(
         return print_line(json.dumps([row._asdict() for row in found], indent=1))
     if not found:
         raise UsageError(f"search = {search!r}: no environment's name contains it: leave it out")
-    rows = [("env", "observation", "action", "engine", "missing")]
-    for row in found:
-        sizes = ["-" if n is None else str(n) for n in (row.observation_size, row.action_size)]
-        rows.append((row.env, sizes[0], sizes[1], row.engine, row.missing.partition(",")[0]))
-    print_line(table(rows))
+    rows = [_cells(row) for row in found]
+    used = [name for name in rows[0] if any(row[name] not in ("", "-") for row in rows)]
+    print_line(table([used, *([row[name] for name in used] for row in rows)]))
+
+
+def _cells(row: "Row") -> dict[str, str]:
+    """Return what a row of the table shows, by column."""
+    sizes = (row.observation_size, row.action_size, row.time_limit)
+    observation, action, steps = ("-" if n is None else str(n) for n in sizes)
+    return {
+        "env": row.env,
+        "observation": observation,
+        "action": action,
+        "steps": steps,
+        "parts": ", ".join(f"{name} {size}" for name, size in (row.views or {}).items()),
+        "randomizer": "yes" if row.randomizer else "",
+        "engine": row.engine,
+        "missing": row.missing.partition(",")[0],
+    }

@@ -12,6 +12,7 @@ from mjx_sac.cli.flags import (
     Json,
     OtherBackend,
     OtherEnv,
+    Randomization,
     RunDirectory,
     Step,
     option,
@@ -31,6 +32,7 @@ def evaluate(
     seed_index: Annotated[int | None, option("which, from 0; else all", "--seed_index")] = None,
     env: OtherEnv = None,
     backend: OtherBackend = None,
+    domain_randomization: Randomization = None,
     stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,
     seed: Annotated[int, option("of initial states and actions", min=0, max=2**32 - 1)] = 0,
     device: Device = "auto",
@@ -54,7 +56,8 @@ def evaluate(
         print_line(f"playing {episodes} episodes of {where}{slow}")
     how: dict[str, Any] = {"deterministic": not stochastic, "seed": seed, "episodes": episodes}
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
-        agents = _play(stored, seed_index, device, env=env, backend=backend, **how)
+        other = {"env": env, "backend": backend, "domain_randomization": domain_randomization}
+        agents = _play(stored, seed_index, device, **other, **how)
     result = {
         "run": run,
         "step": stored.step,

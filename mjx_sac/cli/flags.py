@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 import typer
 
 from mjx_sac.cli.output import show
-from mjx_sac.config import Config, UsageError, mark, renamed
+from mjx_sac.config import Config, UsageError, flag, mark, renamed
 from mjx_sac.runs.resolve import Found
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ Device = Annotated[str, option("where to compute: auto, cpu, gpu or tpu")]
 Json = Annotated[bool, option("print JSON and nothing else", "--json")]
 BestAgent = Annotated[int | None, option("which agent, from 0; else the best", "--seed_index")]
 OtherEnv = Annotated[str | None, option("another environment of the same sizes", "--env")]
+_RANDOMIZED = "models as in training, `none` for the task's own, or as for train"
+Randomization = Annotated[str | None, option(_RANDOMIZED, "--domain_randomization")]
 OtherBackend = Annotated[str | None, option("another engine of Brax", "--backend")]
 _EDITED = "run the algorithm's file though it is not the one that the run recorded"
 EditedAlgorithm = Annotated[bool, option(_EDITED, "--edited_algorithm", "--edited_losses")]
@@ -71,7 +73,7 @@ def bind(
 
     def bound(**values: Any) -> None:
         flags = {name: values.pop(name) for name in (*config_class.model_fields, "losses")}
-        given = {name: value for name, value in flags.items() if value is not None}
+        given = {name: value for name, value in flags.items() if value not in (None, [])}
         assert found
         command(Flags(renamed(given), found, losses), **values)
 
@@ -84,14 +86,19 @@ def bind(
 
 
 def _parameters(config_class: type[Config]) -> Iterator[Parameter]:
-    """Yield one option per field. Values stay strings here, but a bool is a pair of flags."""
+    """Yield one option per field. Values stay strings here, but a bool is a pair of flags.
+
+    One for a table may be given again and again.
+    """
     for name, field in config_class.model_fields.items():
         text = f"{field.description or name.replace('_', ' ')} (default {show(field.default)})"
-        flag, kind, metavar = f"--{name}", str, _metavar(field.annotation)
+        typed, kind, metavar = flag(name), str, _metavar(field.annotation)
         if field.annotation is bool:
-            flag, kind, metavar = f"--{name}/--no_{name}", bool, None
+            typed, kind, metavar = f"--{name}/--no_{name}", bool, None
+        elif typed != f"--{name}":
+            kind = list[str]
         panel = mark(config_class, name, "group")
-        annotation: Any = Annotated[kind | None, option(text, flag, panel=panel, metavar=metavar)]
+        annotation: Any = Annotated[kind | None, option(text, typed, panel=panel, metavar=metavar)]
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     older: Any = Annotated[str | None, option("algorithm", "--losses", hidden=True)]
     yield Parameter("losses", Parameter.KEYWORD_ONLY, default=None, annotation=older)
@@ -101,5 +108,5 @@ def _metavar(annotation: Any) -> str:
     text = str(annotation)
     if "Literal" in text:
         return "|".join(get_args(annotation))
-    kinds = {"tuple": "N,N,...", "int": "INT", "float": "FLOAT"}
+    kinds = {"dict": "KEY=VALUE", "tuple": "N,N,...", "int": "INT", "float": "FLOAT"}
     return next((metavar for kind, metavar in kinds.items() if kind in text), "TEXT")

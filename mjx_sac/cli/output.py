@@ -33,4 +33,6 @@ def show(value: Any) -> str:
     """Return a hyperparameter's value as it is typed."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={show(x)}" for name, x in value.items()) or "none"
     return "auto" if value is None else str(value)

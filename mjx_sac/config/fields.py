@@ -1,12 +1,17 @@
 """Field types of `Config`: what a flag or a TOML file may say, and what a field means for a run."""
 
+import ast
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import BeforeValidator, Field
+
+from mjx_sac.config.errors import UsageError
 
 
 def _whole_number(value: Any) -> Any:
@@ -53,12 +58,56 @@ def _members(value: Any) -> Any:
         raise ValueError(f"not JSON ({error}): such as {example}") from None
 
 
+def _options(value: Any) -> dict[str, Any]:
+    """Read a table, in which tables are dots in keys, `key=value`, or several, of which later win.
+
+    A value is a number, a text, true, false, null or a list of these.
+    """
+    if isinstance(value, str):
+        key, equals, text = value.partition("=")
+        if not (equals and key.strip()):
+            raise UsageError(f"env_option = {value!r}: write key=value, such as dt=0.01")
+        value = {key.strip(): _read(text.strip())}
+    if isinstance(value, list | tuple):
+        return {key: x for part in value for key, x in _options(part).items()}
+    if not isinstance(value, Mapping):
+        raise ValueError("write a table, or key=value")
+    found: dict[str, Any] = {}
+    for key, x in value.items():
+        table = isinstance(x, Mapping)
+        found |= (
+            {f"{key}.{k}": y for k, y in _options(x).items()} if table else {key: _plain(key, x)}
+        )
+    return found
+
+
+def _read(text: str) -> Any:
+    """Return what JSON or Python reads in `text`, or the text where neither does."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return read(text)
+    return text
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return an option's value as JSON keeps it."""
+    if isinstance(value, list | tuple):
+        return [_plain(key, x) for x in value]
+    if not isinstance(value, str | int | float | None) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        kinds = "a finite number, a text, true, false or a list of these"
+        raise UsageError(f"env_option = {key!r}: {value!r}: make it {kinds}")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(_whole_number)]
 Ratio = Annotated[float, BeforeValidator(_ratio)]
 Widths = Annotated[
     tuple[Annotated[Int, Field(gt=0)], ...], BeforeValidator(_widths), Field(min_length=1)
 ]
 Members = Annotated[tuple[dict[str, float], ...], BeforeValidator(_members)]
+Options = Annotated[dict[str, Any], BeforeValidator(_options)]
 AutoInt = Annotated[Int | None, BeforeValidator(_auto)]
 AutoFloat = Annotated[float | None, BeforeValidator(_auto)]
 AutoStr = Annotated[str | None, BeforeValidator(_auto)]
@@ -83,6 +132,11 @@ def field(
     """
     marks: Any = {"group": group, "fixed": fixed, "traced": traced, "how": how}
     return Field(default, description=description, json_schema_extra=marks, **bounds)
+
+
+def flag(name: str) -> str:
+    """Return the flag of a field: that of a table of options is given once for each key."""
+    return f"--{name.removesuffix('s') if name.endswith('_options') else name}"
 
 
 def mark(config_class: type[pydantic.BaseModel], name: str, key: str) -> Any:

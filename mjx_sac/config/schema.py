@@ -4,7 +4,6 @@ A field added here (or in a subclass) is a command-line flag, a TOML key and a l
 `kwargs.json`, with no other edit.
 """
 
-import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,19 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mjx_sac.config import validation
-from mjx_sac.config.fields import AutoFloat, AutoInt, AutoStr, Int, Members, Ratio, Widths, field
+from mjx_sac.config.agents import agent_names
+from mjx_sac.config.errors import UsageError
+from mjx_sac.config.fields import (
+    AutoFloat,
+    AutoInt,
+    AutoStr,
+    Int,
+    Members,
+    Options,
+    Ratio,
+    Widths,
+    field,
+)
 
 EPISODE_LENGTH = 1000
 """Time limit in environment steps where neither configuration nor environment has one."""
@@ -63,12 +74,33 @@ class Config(BaseModel):
     impl: Literal["jax", "warp"] = _env(
         "jax", "MJX's physics of playground/ environments: JAX or NVIDIA Warp kernels", fixed=True
     )
+    env_options: Options = _env(
+        {}, "key=value: an argument or a value of the environment's configuration", fixed=True
+    )
     num_envs: Int = _env(16, "environments stepped in parallel", fixed=True, gt=0)
     episode_length: AutoInt = _env(
         None,
         "time limit in environment steps; auto is the environment's own, or 1000",
         fixed=True,
         gt=0,
+        lt=2**31,
+    )
+    domain_randomization: AutoStr = _env(
+        None,
+        "physics models that differ between environments: `default` is the task's own randomiser, "
+        "or module:function; auto is none",
+        fixed=True,
+    )
+    actor_observation: AutoStr = _env(
+        None,
+        "parts of a dictionary observation that the actor sees, separated by commas; auto is state "
+        "where there is a privileged_state too, or all",
+        fixed=True,
+    )
+    critic_observation: AutoStr = _env(
+        None,
+        "parts that the critics see; auto is privileged_state, or all",
+        fixed=True,
     )
     action_repeat: Int = _env(1, "environment steps each action is held for", fixed=True, gt=0)
     vectorization: Literal["sync", "async"] = _env(
@@ -138,7 +170,7 @@ class Config(BaseModel):
         gt=0,
     )
     warm_up_steps: Int = _algo(
-        10_000, "iterations of uniform actions before the first update", fixed=True, ge=0
+        10_000, "iterations of uniform actions before the first update", fixed=True, ge=0, lt=2**31
     )
     buffer_size: Int = _algo(1_000_000, "transitions the replay buffer holds", fixed=True, gt=0)
 
@@ -170,6 +202,7 @@ class Config(BaseModel):
         None,
         "iterations per epoch, one log entry; auto is 10000, or 100 vector steps if more",
         gt=0,
+        lt=2**31,
     )
     eval_interval: AutoInt = _out(
         None, "iterations between evaluations, in whole epochs; auto is 1/20 of all", how=True, gt=0
@@ -242,9 +275,18 @@ class Config(BaseModel):
 
     @property
     def schedule_updates(self) -> int:
-        """Gradient steps in `schedule_iterations`, those during warm-up counted too."""
-        whole = self.schedule_iterations or self.iterations
-        return max(round(whole * self.updates_per_iteration), 1)
+        """Gradient steps in `schedule_iterations`, those during warm-up counted too.
+
+        Raises:
+          UsageError: an optimizer does not count so far.
+        """
+        whole, most = self.schedule_iterations or self.iterations, 2**31 - 1
+        updates = max(round(whole * self.updates_per_iteration), 1)
+        if updates > most:
+            problem = f"{updates} gradient steps, and optimizers count to {most}"
+            way_out = f"lower it to {int(most / self.updates_per_iteration)}"
+            raise UsageError(f"schedule_iterations = {whole}: {problem}: {way_out}")
+        return updates
 
     @property
     def warm_up_vector_steps(self) -> int:
@@ -282,19 +324,3 @@ class Config(BaseModel):
         """Return whether a checkpoint is due at `now` iterations, the last one being at `saved`."""
         interval = self.checkpoint_interval or self._auto_interval
         return now // interval > saved // interval
-
-
-def agent_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the agents of a configuration (as in `kwargs.json`) differ in.
-
-    Such as `seed_3` or `tau=0.01`: the names of their directories. Empty for a single agent.
-    """
-    members, num_seeds = config.get("members", ()), config.get("num_seeds", 1)
-    if not members and num_seeds == 1:
-        return ()
-    names: list[str] = []
-    for member, i in itertools.product(members or ({},), range(num_seeds)):
-        settings = [f"{name}={value:g}" for name, value in sorted(member.items())]
-        seed = [f"seed_{config.get('seed', 0) + i}"] if num_seeds > 1 else []
-        names.append(",".join(settings + seed) or "defaults")
-    return tuple(names)

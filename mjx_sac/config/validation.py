@@ -31,6 +31,13 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def layered(*sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyperparameters of several sources: later ones win, in `env_options` key by key."""
+    found = {name: value for source in sources for name, value in source.items()}
+    tables = [source["env_options"] for source in sources if "env_options" in source]
+    return {**found, "env_options": tables} if len(tables) > 1 else found
+
+
 def build(config_class: "type[Config]", values: Mapping[str, Any]) -> "Config":
     """Return the validated configuration.
 

@@ -19,6 +19,11 @@ class State(struct.PyTreeNode):
     observation: Float[Array, " observation"]
     inner: Any
 
+    @property
+    def metrics(self) -> Any:
+        """What the rest reports, where it has `metrics`, as the states of Brax do."""
+        return getattr(self.inner, "metrics", None)
+
 
 @runtime_checkable
 class Environment(Protocol):
@@ -27,11 +32,18 @@ class Environment(Protocol):
     `envs/episodes.py` adds batching, the time limit, new episodes and protection against
     non-finite values. A state is any pytree of arrays with an `observation` attribute. An
     environment may have a `time_limit: int`, in steps, which holds unless `episode_length` is set.
+    A state may have `metrics`, scalars by name to be logged, see `envs/reports.py`.
+
+    Observations may also be dictionaries or tuples of arrays, see `envs/views.py`.
+
+    With a method `randomize(keys [n, 2])`, which returns a pytree of arrays [n, ...], environments
+    differ where `domain_randomization` asks for it: `reset` and `step` get what is one
+    environment's as a last argument `model`. It is drawn once per run and environment.
     """
 
     @property
     def observation_size(self) -> int:
-        """Length of the flat observation."""
+        """Length of the flat observation, of all parts together."""
         ...
 
     @property
@@ -68,15 +80,3 @@ def episode_length(env: Any, config: Config) -> int:
     if asked and own and hasattr(env, "simulator"):
         return min(asked, own)
     return asked or own or EPISODE_LENGTH
-
-
-def spaces(env: Any) -> dict[str, Any]:
-    """Return what a policy needs to know of `env` to act without it, ready for JSON.
-
-    Returns:
-      "observation": a shape, or for a Dict or Tuple its parts by key, in flattening order.
-      "action": "shape", "dtype", and flat "low" and "high"; [-1, 1] unless `env.spaces` differs.
-    """
-    n = env.action_size
-    action = {"shape": [n], "dtype": "float32", "low": [-1.0] * n, "high": [1.0] * n}
-    return getattr(env, "spaces", None) or {"observation": [env.observation_size], "action": action}

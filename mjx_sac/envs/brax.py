@@ -2,15 +2,19 @@
 
 # pyright: basic
 import contextlib
+import inspect
 import io
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mjx_sac.config import UsageError
+from mjx_sac.envs import options, randomization
 from mjx_sac.envs.base import State, reset_shape
+from mjx_sac.envs.randomization import Model
 from mjx_sac.types import Key, Step
 
 WRAPPERS = ("brax.envs.wrappers.training", "mujoco_playground._src.wrapper")
@@ -22,23 +26,28 @@ class BraxEnvironment:
 
     Such environments report one `done`, set at termination alone: their time limits come from a
     wrapper, which `Episodes` replaces, and which gives `time_limit`. Where one lies deeper,
-    `info["truncation"]` says what was no termination. From a dictionary observation the entry
-    "state" is used, which is what Playground's policies see.
+    `info["truncation"]` says what was no termination.
+
+    Attributes:
+      env_config: all values that configure it, by name, where these are known.
     """
 
-    def __init__(self, env: Any) -> None:
+    env_config: dict[str, Any] | None = None
+
+    def __init__(
+        self, env: Any, randomize: tuple[str, Callable[..., Any] | None] | None = None
+    ) -> None:
+        """Adapt `env`; `randomize` is what `domain_randomization` says, and the task's own."""
         self.env, limit = _unwrapped(env)
         # One trace serves training and evaluation: tracing MJX takes seconds.
         self._reset, self._step = jax.jit(self.env.reset), jax.jit(self.env.step)
+        if randomize:
+            self._randomize(*randomize)
         # `env.observation_size` would run Brax's reset one operation at a time, most of a minute.
         state = reset_shape(self._reset)
-        if hasattr(state.obs, "keys") and "state" not in state.obs:
-            found = ", ".join(state.obs)
-            raise UsageError(f"env: observations are a dictionary without 'state' ({found})")
-        shape = _observation(state).shape
-        if len(shape) != 1:
-            wanted = "flat ones of one environment, without a batch axis"
-            raise UsageError(f"env: observations have shape {shape}: only {wanted}, can be used")
+        if state.reward.shape != ():
+            problem = f"rewards have shape {state.reward.shape}, observations a batch axis"
+            raise UsageError(f"env: {problem}: return one environment, without that wrapper")
         info = getattr(state, "info", None) or {}
         if own := [key for key in info if key.endswith(("first_obs", "first_state"))]:
             problem = f"resets itself (info[{own[0]!r}])"
@@ -49,21 +58,33 @@ class BraxEnvironment:
         names = (self.env, "time_limit"), (self.env, "episode_length"), (config, "episode_length")
         limits = [limit, *(getattr(*name, None) for name in names)]
         self.time_limit = next((x for x in limits if isinstance(x, int)), None)
-        self.observation_size = int(shape[0])
+        self.observation_size = sum(int(x.size) for x in jax.tree.leaves(state.obs))
         self.action_size = int(self.env.action_size)
 
-    def reset(self, key: Key) -> State:
-        inner = self._reset(key)
-        return State(_observation(inner), inner)
+    def _randomize(self, label: str, own: Callable[..., Any] | None) -> None:
+        function = randomization.function(label, type(self.env).__name__, own)
+        randomizer = randomization.Randomizer(self.env, label, function)
 
-    def step(self, state: State, action: jax.Array) -> tuple[State, Step]:
-        inner = self._step(state.inner, action)
-        observation, done = _observation(inner), inner.done > 0.5
-        step = Step(observation, inner.reward, done, jnp.zeros_like(done))
+        def reset(key: Key, model: Model | None = None) -> Any:
+            return randomizer.put(self.env, model).reset(key)
+
+        def step(inner: Any, action: jax.Array, model: Model | None = None) -> Any:
+            return randomizer.put(self.env, model).step(inner, action)
+
+        self.randomize, self._reset, self._step = randomizer.draw, jax.jit(reset), jax.jit(step)
+
+    def reset(self, key: Key, *model: Model) -> State:
+        inner = self._reset(key, *model)
+        return State(inner.obs, inner)
+
+    def step(self, state: State, action: jax.Array, *model: Model) -> tuple[State, Step]:
+        inner = self._step(state.inner, action, *model)
+        done = inner.done > 0.5
+        step = Step(inner.obs, inner.reward, done, jnp.zeros_like(done))
         if self._truncates:
             cut = inner.info["truncation"] > 0.5
             step = step._replace(terminated=done & ~cut, truncated=cut)
-        return State(observation, inner), step
+        return State(inner.obs, inner), step
 
 
 def _unwrapped(env: Any) -> tuple[Any, int | None]:
@@ -84,12 +105,14 @@ def _unwrapped(env: Any) -> tuple[Any, int | None]:
     return env, limit
 
 
-def _observation(inner: Any) -> jax.Array:
-    return inner.obs["state"] if hasattr(inner.obs, "keys") else inner.obs
+def make(
+    name: str, backend: str, given: Mapping[str, Any], randomization: str | None = None
+) -> BraxEnvironment:
+    """Return Brax's environment `name` on the physics engine `backend`, with these arguments.
 
-
-def make(name: str, backend: str) -> BraxEnvironment:
-    """Return Brax's environment `name` on the physics engine `backend`."""
+    `randomization` is what `domain_randomization` says.
+    """
+    randomize = (randomization, None) if randomization else None
     # Brax warns at every model load that its engines are no longer developed; MJX prints that
     # it found no `warp`.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -97,4 +120,12 @@ def make(name: str, backend: str) -> BraxEnvironment:
         import brax.envs
 
         kwargs = {} if name == "fast" else {"backend": backend}
-        return BraxEnvironment(brax.envs.get_environment(name, **kwargs))
+        env = brax.envs.get_environment(name, **kwargs)
+        if given:
+            found = options.arguments(type(env)).items()
+            absent = inspect.Parameter.empty
+            known = {k: x for k, x in found if k != "backend" and x is not absent}
+            kwargs |= options.fit(name, given, known)
+            with options.taken(name, given):
+                return BraxEnvironment(brax.envs.get_environment(name, **kwargs), randomize)
+        return BraxEnvironment(env, randomize)

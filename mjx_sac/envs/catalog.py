@@ -4,38 +4,49 @@
 import contextlib
 import importlib.util
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs import registry
+from mjx_sac.envs import registry, tasks
 
-FEW = 3
+FEW = 5
 """Sizes of Brax's and Playground's are given for at most so many: each takes seconds to build."""
 
 
 class Row(NamedTuple):
-    """An environment: its name for `--env`, what simulates it and where, sizes if they are known.
+    """An environment by its name for `--env`; what takes long to know is None.
 
-    `missing` is what must be installed first, or why it cannot be used; empty if it can.
+    Attributes:
+      engine: what simulates it, and where.
+      observation_size, action_size: numbers that replay keeps.
+      time_limit: steps of its own; None where it has none.
+      views: parts of a dictionary observation, with their sizes.
+      randomizer: whether `--domain_randomization` has one of its own.
+      missing: what must be installed first, or why it cannot be used; empty if it can.
     """
 
     env: str
     engine: str
     observation_size: int | None = None
     action_size: int | None = None
+    time_limit: int | None = None
+    views: dict[str, int] | None = None
+    randomizer: bool = False
     missing: str = ""
 
 
 def rows(search: str = "") -> list[Row]:
     """Return all environments whose name contains `search`, whatever the case.
 
-    Registered ones, Brax's, Playground's, and the newest versions of Gymnasium's.
+    Registered ones, Brax's, Playground's, Gymnasium's on MJX, and the newest versions of all its
+    own.
     """
     found = [Row(name, "registered here") for name in registry.registered()]
     found += [Row(name, "MuJoCo MJX (Brax), on the device") for name in registry.BRAX_TRAINABLE]
-    found += [*_playground(), *_gymnasium(search)]
+    found += [*_playground(), *_tasks(), *_gymnasium(search)]
     found = [row for row in found if search.lower() in row.env.lower()]
     slow = [row for row in found if row.observation_size is None and not row.missing]
     return [_with_sizes_or_why(row) if row in slow and len(slow) <= FEW else row for row in found]
@@ -48,13 +59,26 @@ def _playground() -> list[Row]:
     with _quiet():
         from mujoco_playground import registry as playground  # pyright: ignore[reportMissingImports]
 
-        from mjx_sac.envs.playground import robots as robots_of
-    rows = []
-    for name in playground.ALL_ENVS:
-        robots = robots_of(name)
-        missing = "" if robots is None or robots.exists() else "MuJoCo Menagerie, at its first use"
-        rows.append(Row(f"playground/{name}", engine, missing=missing))
-    return rows
+        from mjx_sac.envs.playground import missing_robot
+
+        return [
+            Row(
+                f"playground/{name}",
+                engine,
+                time_limit=getattr(playground.get_default_config(name), "episode_length", None),
+                randomizer=playground.get_domain_randomizer(name) is not None,
+                missing=missing_robot(name),
+            )
+            for name in playground.ALL_ENVS
+        ]
+
+
+def _tasks() -> Iterator[Row]:
+    import gymnasium
+
+    for name, sizes in tasks.SIZES.items():
+        limit = gymnasium.spec(name).max_episode_steps
+        yield Row(f"mjx/{name}", "MuJoCo MJX, on the device", *sizes, time_limit=limit)
 
 
 def _gymnasium(search: str) -> Iterator[Row]:
@@ -91,7 +115,14 @@ def _engine(entry_point: str) -> str:
 def _with_sizes(row: Row) -> Row:
     with _quiet():
         env = registry.make(row.env)
-    return row._replace(observation_size=env.observation_size, action_size=env.action_size)
+    views, limit = getattr(env, "views", None), getattr(env, "time_limit", None)
+    sizes = {name: math.prod(shape) for name, shape in views.shapes.items()} if views else None
+    return row._replace(
+        observation_size=env.observation_size,
+        action_size=env.action_size,
+        time_limit=limit,
+        views=sizes,
+    )
 
 
 def _with_sizes_or_why(row: Row) -> Row:

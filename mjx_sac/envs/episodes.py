@@ -2,15 +2,17 @@
 
 import dataclasses
 import re
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac.config import TrainingError
+from mjx_sac.envs import reports
 from mjx_sac.envs.base import Environment, reset_shape
 from mjx_sac.types import Key, Step
 
@@ -24,7 +26,10 @@ class EpisodeState(struct.PyTreeNode):
       length: environment steps of the episode so far.
       episode_return: sum of its rewards so far.
       pool: initial states for new episodes; every `refill` draws them again.
-      pool_next: index of the next one to use.
+      pool_next: how many have been used since; where models differ, by each environment.
+      model: what each environment's model has of its own, see `Environment`; None where all are
+        alike. Initial state i of the pool is one of environment i modulo num_envs then.
+      metrics: what the environment has reported, see `add_report`; None where it reports nothing.
     """
 
     env: Any
@@ -32,7 +37,9 @@ class EpisodeState(struct.PyTreeNode):
     length: Int32[Array, " num_envs"]
     episode_return: Float[Array, " num_envs"]
     pool: Any
-    pool_next: Int32[Array, ""]
+    pool_next: Int32[Array, "..."]
+    metrics: Float[Array, "num_envs metrics"] | None = None
+    model: Any = None
 
     @property
     def observation(self) -> Float[Array, "num_envs observation"]:
@@ -41,24 +48,54 @@ class EpisodeState(struct.PyTreeNode):
 
     def started(self, **changes: Any) -> "EpisodeState":
         """Return the state with new episodes, without length or return, where one has ended."""
-        return self.replace(
-            length=jnp.where(self.ended, 0, self.length),
-            episode_return=jnp.where(self.ended, 0.0, self.episode_return),
-            **changes,
-        )
+        blank = jax.tree.map(jnp.zeros_like, self.sums)
+        return self.replace(**choose(self.ended, blank, self.sums), **changes)
 
-    def stepped(self, env: Any, step: Step, valid: Array, length: Array) -> "EpisodeState":
-        """Return the state after a vector step, which leaves the episodes at those lengths."""
+    @property
+    def sums(self) -> dict[str, Any]:
+        """What is summed up over an episode."""
+        names = ("length", "episode_return", "metrics")
+        return {name: getattr(self, name) for name in names}
+
+    def stepped(
+        self, env: Any, step: Step, valid: Array, length: Array, names: tuple[str, ...], report: Any
+    ) -> "EpisodeState":
+        """Return the state after a vector step, which leaves the episodes at those lengths.
+
+        What was not `valid` has reported nothing.
+        """
+        report = choose(valid, report, jax.tree.map(jnp.zeros_like, report))
         return self.replace(
             env=env,
             ended=step.terminated | step.truncated | ~valid,
             length=length,
             episode_return=self.episode_return + step.reward,
+            metrics=add_report(names, self.metrics, report),
         )
 
 
-def blank_state(env: Any, pool: Any, num_envs: int) -> EpisodeState:
-    """Return a state in which no episode is running."""
+def choose(where: Bool[Array, " n"], new: Any, old: Any) -> Any:
+    """Return the rows of a pytree's arrays from `new` where `where`, elsewhere from `old`."""
+
+    def rows(new: Array, old: Array) -> Array:
+        return jnp.where(where.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(rows, new, old)
+
+
+def add_report(names: tuple[str, ...], sums: Any, new: Any) -> Any:
+    """Return what has been reported up to a step, `new`, in an episode: sums, but of success.
+
+    Both have `names` on their last axis, or are None.
+    """
+    if sums is None:
+        return None
+    newest = np.array([name in reports.SUCCESS for name in names])
+    return jnp.where(newest, new, sums + new)
+
+
+def blank_state(env: Any, pool: Any, num_envs: int, metrics: int) -> EpisodeState:
+    """Return a state in which no episode is running, and so many metrics are reported."""
     return EpisodeState(
         env=env,
         ended=jnp.ones(num_envs, bool),
@@ -66,6 +103,7 @@ def blank_state(env: Any, pool: Any, num_envs: int) -> EpisodeState:
         episode_return=jnp.zeros(num_envs),
         pool=pool,
         pool_next=jnp.zeros((), jnp.int32),
+        metrics=jnp.zeros((num_envs, metrics)) if metrics else None,
     )
 
 
@@ -111,41 +149,87 @@ class Episodes:
     def close(self) -> None:
         """Do nothing: environments on the host alone hold anything outside the state."""
 
-    def init(self) -> EpisodeState:
-        """Return a state without episodes or initial states: `refill` before the first `start`."""
-        shape = reset_shape(self.env.reset)
+    @cached_property
+    def reported(self) -> tuple[str, ...]:
+        """Names of what the environment reports beside its reward."""
+        return reports.names(getattr(reset_shape(self.env.reset), "metrics", None))
+
+    def _report(self, state: Any) -> Array | None:
+        values = [jnp.asarray(state.metrics[name], jnp.float32) for name in self.reported]
+        return jnp.stack(values) if values else None
+
+    def init(self, key: Key | None = None) -> EpisodeState:
+        """Return a state without episodes or initial states: `refill` before the first `start`.
+
+        `key` is of the environments' models, needed where they differ.
+        """
+        n, size, shape = self.num_envs, self.pool_size, reset_shape(self.env.reset)
 
         def blank(n: int) -> Any:
             return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), shape)
 
-        return blank_state(blank(self.num_envs), blank(self.pool_size), self.num_envs)
+        state = blank_state(blank(n), blank(size), n, len(self.reported))
+        if not (randomize := getattr(self.env, "randomize", None)):
+            return state.replace(pool_next=jnp.int32(size))
+        if size % n:
+            raise ValueError(f"pool_size {size} is no multiple of num_envs {n}")
+        assert key is not None
+        models = randomize(jax.random.split(key, n))
+        return state.replace(pool_next=jnp.full(n, size // n), model=models)
+
+    def runs_short(self, state: EpisodeState, vector_steps: int) -> Bool[Array, ""]:
+        """Return whether initial states should be drawn again before so many vector steps.
+
+        So it is where less than half of them are unused, or fewer than the episodes which the time
+        limit alone will begin.
+        """
+        length = jnp.where(state.ended, 0, state.length)
+        begins = (length + vector_steps * self.action_repeat) // self.episode_length + state.ended
+        size = self.pool_size
+        if state.model is not None:
+            size //= self.num_envs
+        wanted = jnp.sum(begins) if state.model is None else begins
+        return jnp.any(size - state.pool_next < jnp.clip(wanted, -(-size // 2), size))
+
+    def pool_uses(self, state: EpisodeState) -> Float[Array, ""]:
+        """Return how often each initial state has been used since the last draw, at most 1 if new
+        episodes never began from a state that one had begun from.
+        """
+        size = self.pool_size if state.model is None else self.pool_size // self.num_envs
+        return jnp.max(state.pool_next) / size
 
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
         """Draw all initial states again."""
-        return self.refilled(state, self.draw(jax.random.split(key, self.pool_size)))
+        keys = jax.random.split(key, self.pool_size)
+        return self.refilled(state, self.draw(keys, self.pool_models(state)))
 
-    def draw(self, keys: UInt32[Array, "n 2"]) -> Any:
-        """Return an initial state for each key."""
-        return jax.vmap(self.env.reset)(keys)
+    def pool_models(self, state: EpisodeState) -> Any:
+        """Return the models that the pool's states have; None where all are alike."""
+        owner = jnp.arange(self.pool_size) % self.num_envs
+        return jax.tree.map(lambda x: x[owner], state.model)
+
+    def draw(self, keys: UInt32[Array, "n 2"], models: Any) -> Any:
+        """Return an initial state for each key, and model if there are any."""
+        return jax.vmap(lambda key, model: self.env.reset(key, *_given(model)))(keys, models)
 
     def refilled(self, state: EpisodeState, pool: Any) -> EpisodeState:
         """Return `state` with `pool` for new episodes."""
-        return state.replace(pool=pool, pool_next=jnp.zeros((), jnp.int32))
+        return state.replace(pool=pool, pool_next=jnp.zeros_like(state.pool_next))
 
     def start(self, state: EpisodeState) -> EpisodeState:
         """Begin a new episode wherever one has ended, each from the next state of the pool.
 
         A pool that runs out is used from its start again.
         """
-        index = (state.pool_next + jnp.cumsum(state.ended) - 1) % self.pool_size
-
-        def renew(pool: Array, env: Array) -> Array:
-            ended = state.ended.reshape(-1, *(1,) * (env.ndim - 1))
-            return jnp.where(ended, pool[index], env)
-
-        pool_next = (state.pool_next + jnp.sum(state.ended)) % self.pool_size
-        env = jax.tree.map(renew, state.pool, state.env)
-        return state.started(env=env, pool_next=pool_next.astype(jnp.int32))
+        if state.model is None:
+            index = (state.pool_next + jnp.cumsum(state.ended) - 1) % self.pool_size
+            used = jnp.sum(state.ended, dtype=jnp.int32)
+        else:  # each has its own
+            n = self.num_envs
+            index = state.pool_next * n % self.pool_size + jnp.arange(n)
+            used = state.ended.astype(jnp.int32)
+        env = choose(state.ended, jax.tree.map(lambda x: x[index], state.pool), state.env)
+        return state.started(env=env, pool_next=state.pool_next + used)
 
     def send(self, state: EpisodeState, action: Actions) -> tuple[EpisodeState, Array]:
         """Hand over the actions; return an order token, on which whatever comes later depends.
@@ -164,7 +248,8 @@ class Episodes:
         # An infinity that a reset put there is the environment's own affair. Which numbers are
         # finite is known before the step, so that no copy of the old state is kept through it.
         before, old = jax.lax.optimization_barrier((jax.vmap(_finite)(state.env), state.env))
-        env, step, length = jax.vmap(self._repeat)(old, action, state.length)
+        args = old, action, state.length, state.model
+        env, step, length, report = jax.vmap(self._repeat)(*args)
         observations = jnp.concatenate([old.observation, step.observation], axis=-1)
         stays = jnp.all(jax.vmap(_finite)(env) | ~before, axis=-1)
         valid = jnp.all(jnp.isfinite(observations), axis=-1) & jnp.isfinite(step.reward) & stays
@@ -174,24 +259,35 @@ class Episodes:
             terminated=step.terminated & valid,
             truncated=step.truncated & ~step.terminated & valid,
         )
-        return state.stepped(env, step, valid, length), Outcome(step, valid, ~valid)
+        state = state.stepped(env, step, valid, length, self.reported, report)
+        return state, Outcome(step, valid, ~valid)
 
-    def _repeat(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
-        """Return the last state, the summed step, and the episode's length."""
-        last = self._step_once(state, action, length)
+    def _repeat(
+        self, state: Any, action: Array, length: Array, model: Any
+    ) -> tuple[Any, Step, Array, Any]:
+        """Return the last state, the summed step, the episode's length, and what was reported."""
+        last = self._step_once(state, action, length, model)
         for _ in range(self.action_repeat - 1):
-            state, step, length = last
+            state, step, length, report = last
             # An episode that is over stays where it ended, and earns nothing more.
             over = step.terminated | step.truncated
-            new, more, longer = self._step_once(state, action, length)
+            new, more, longer, further = self._step_once(state, action, length, model)
             more = more._replace(reward=step.reward + more.reward)
-            last = jax.tree.map(partial(jnp.where, over), last, (new, more, longer))
+            further = add_report(self.reported, report, further)
+            last = jax.tree.map(partial(jnp.where, over), last, (new, more, longer, further))
         return last
 
-    def _step_once(self, state: Any, action: Array, length: Array) -> tuple[Any, Step, Array]:
-        new, step = self.env.step(state, action)
+    def _step_once(
+        self, state: Any, action: Array, length: Array, model: Any
+    ) -> tuple[Any, Step, Array, Any]:
+        new, step = self.env.step(state, action, *_given(model))
         truncated = step.truncated | (length + 1 >= self.episode_length)
-        return new, step._replace(truncated=truncated), length + 1
+        return new, step._replace(truncated=truncated), length + 1, self._report(new)
+
+
+def _given(model: Any) -> tuple[Any, ...]:
+    """Return the last arguments of `reset` and `step`: none where all models are alike."""
+    return () if model is None else (model,)
 
 
 def _finite(state: Any) -> Bool[Array, " numbers"]:

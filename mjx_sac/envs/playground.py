@@ -3,90 +3,109 @@
 # pyright: basic
 import contextlib
 import io
+import json
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from mjx_sac.config import UsageError, nearest
-from mjx_sac.envs.base import State, physics_precision, reset_shape
+from mjx_sac.envs import options, warp
 from mjx_sac.envs.brax import BraxEnvironment
-from mjx_sac.types import Key, Step
 
 MENAGERIE = "MUJOCO_MENAGERIE"
 """The environment variable with a directory of MuJoCo Menagerie, which has the robots' files."""
 
+_ROBOTS = {
+    "Aero": "tetheria_aero_hand_open",
+    "Aloha": "aloha",
+    "Apollo": "apptronik_apollo",
+    "Barkour": "google_barkour_vb",
+    "Berkeley": "berkeley_humanoid",
+    "G1": "unitree_g1",
+    "Go1": "unitree_go1",
+    "H1": "unitree_h1",
+    "Leap": "leap_hand",
+    "Op3": "robotis_op3",
+    "PandaRobotiq": "robotiq_2f85_v4",
+    "Panda": "franka_emika_panda",
+    "Spot": "boston_dynamics_spot",
+    "T1": "booster_t1",
+}
+"""Directories of MuJoCo Menagerie by the beginnings of names, so that a listing builds nothing."""
 
-class WarpEnvironment(BraxEnvironment):
-    """An environment on MJX-Warp.
 
-    Warp keeps part of its state, such as the list of contacts, once for all environments and fills
-    it again in every step. One environment's state is stored without that part, since it would not
-    fit the next episode; zeros take its place before each step.
+def make(
+    name: str,
+    impl: str,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    randomization: str | None = None,
+    copies: int = 128,
+) -> BraxEnvironment:
+    """Return Playground's `name` on MJX's implementation `impl`, configured but for what is given.
+
+    `randomization` is what `domain_randomization` says, and `copies` how many will be stepped at
+    once. The environment has its whole configuration as `env_config`, by names with dots, ready for
+    JSON.
     """
-
-    def __init__(self, env: Any) -> None:
-        if hasattr(env, "_mjx_model"):  # what Playground's environments return as `mjx_model`
-            env._mjx_model = _without_iteration_warnings(env._mjx_model)
-        super().__init__(env)
-        one = reset_shape(self._reset)
-        with physics_precision():
-            two = jax.eval_shape(jax.vmap(self._reset), jax.ShapeDtypeStruct((2, 2), jnp.uint32))
-        # The shape where a leaf is shared by all environments, None where each has one.
-        self._shared = jax.tree.map(lambda x, xs: x if x.shape == xs.shape else None, one, two)
-
-    def reset(self, key: Key) -> State:
-        return self._without_shared(super().reset(key))
-
-    def step(self, state: State, action: jax.Array) -> tuple[State, Step]:
-        def blank(shared: Any, own: Any) -> Any:
-            return own if shared is None else jnp.zeros(shared.shape, shared.dtype)
-
-        state, step = super().step(self._map(blank, state), action)
-        return self._without_shared(state), step
-
-    def _without_shared(self, state: State) -> State:
-        return self._map(lambda shared, x: x if shared is None else None, state)
-
-    def _map(self, function: Any, state: State) -> State:
-        inner = jax.tree.map(function, self._shared, state.inner, is_leaf=lambda x: x is None)
-        return state.replace(inner=inner)
-
-
-def _without_iteration_warnings(model: Any) -> Any:
-    """Silence Warp's line for every solver that uses all its iterations.
-
-    Models for learning have few on purpose. Warnings of contacts that found no room stay.
-    """
-    from mujoco.mjx.third_party.mujoco_warp import OverflowType
-
-    iterations = OverflowType.ITERATIONS | OverflowType.LS_ITERATIONS
-    kept = model.opt._impl.warn_overflow & ~iterations
-    return model.tree_replace({"opt._impl.warn_overflow": int(kept)})
-
-
-def make(name: str, impl: str) -> BraxEnvironment:
-    """Return Playground's `name`, as it configures it, on MJX's implementation `impl`."""
     from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
 
     if name not in registry.ALL_ENVS:
         hint = nearest(name, list(registry.ALL_ENVS))
         raise UsageError(f"env = 'playground/{name}': Playground has no such environment{hint}")
-    chooses = "impl" in registry.get_default_config(name)
+    defaults = _flat(registry.get_default_config(name))
+    chooses, full_name = "impl" in defaults, f"playground/{name}"
+    if "impl" in given:
+        raise UsageError(f"env_option = 'impl': {full_name} takes it from --impl: leave it out")
     if impl == "warp" and not chooses:
         raise UsageError(f"impl = 'warp': playground/{name} has no choice of it: leave --impl out")
+    adapter: Any = BraxEnvironment
     if impl == "warp":
-        import warp  # pyright: ignore[reportMissingImports]
+        adapter, given = warp.prepare(given, defaults, copies)
+    overrides = options.fit(full_name, given, defaults) | ({"impl": impl} if chooses else {})
+    with options.taken(full_name, given):
+        with _robots(name), _older_names():
+            env = registry.load(name, config_overrides=overrides)
+        randomize = (randomization, _own_randomizer(name)) if randomization else None
+        made = adapter(env, randomize)
+    made.env_config = json.loads(json.dumps(_flat(env._config)))
+    return made
 
-        warp.config.log_level = warp.LOG_WARNING  # or it prints every kernel it loads
-    with _robots(name):
-        env = registry.load(name, config_overrides={"impl": impl} if chooses else None)
-    return (WarpEnvironment if impl == "warp" else BraxEnvironment)(env)
+
+@contextlib.contextmanager
+def _older_names() -> Iterator[None]:
+    """Let Playground call `MjSpec.find_body`: it compares versions as texts, and "3.17" < "3.3"."""
+    import mujoco
+
+    kind: Any = mujoco.MjSpec  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(kind, "find_body"):
+        yield
+        return
+    kind.find_body = kind.body
+    try:
+        yield
+    finally:
+        del kind.find_body
+
+
+def _own_randomizer(name: str) -> Any:
+    """Return the task's domain randomiser; None, quietly, where Playground has none."""
+    from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return registry.get_domain_randomizer(name)
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    """Return a configuration's values by names with dots."""
+    found = {}
+    for key, value in config.items():
+        table = hasattr(value, "items")
+        found |= {f"{key}.{k}": x for k, x in _flat(value).items()} if table else {key: value}
+    return found
 
 
 def robots(name: str) -> pathlib.Path | None:
@@ -97,6 +116,17 @@ def robots(name: str) -> pathlib.Path | None:
     if name in registry.dm_control_suite.ALL_ENVS:
         return None
     return pathlib.Path(os.environ.get(MENAGERIE) or mjx_env.MENAGERIE_PATH).expanduser()
+
+
+def missing_robot(name: str) -> str:
+    """Return what is not there of the robot that `name` needs; empty if nothing is missing."""
+    directory = robots(name)
+    if directory is None:
+        return ""
+    if not directory.exists():
+        return "MuJoCo Menagerie, at its first use"
+    own = next((own for start, own in _ROBOTS.items() if name.startswith(start)), "")
+    return "" if (directory / own).exists() else f"{own} of MuJoCo Menagerie"
 
 
 @contextlib.contextmanager

@@ -3,17 +3,18 @@
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError, import_from_here, nearest, with_line
+from mjx_sac.envs import options, tasks
 
 if TYPE_CHECKING:
     from mjx_sac.envs.base import Environment
     from mjx_sac.envs.host.protocol import HostEnvironment
 
-_registry: dict[str, Callable[[], "Environment"]] = {}
+_registry: dict[str, Callable[..., "Environment"]] = {}
 
 # fmt: off
 BRAX_NAMES = (
@@ -27,8 +28,11 @@ BRAX_TRAINABLE = tuple(name for name in BRAX_NAMES if name not in ("fast", "swim
 """Without Brax's own test environment, and one that does not run."""
 
 
-def register(name: str, factory: Callable[[], "Environment"]) -> None:
-    """Make `--env name` (and `Config(env=name)`) mean `factory()`, whatever it meant before."""
+def register(name: str, factory: Callable[..., "Environment"]) -> None:
+    """Make `--env name` (and `Config(env=name)`) mean `factory()`, whatever it meant before.
+
+    What `--env_option` says are its keyword arguments.
+    """
     _registry[name] = factory
 
 
@@ -42,43 +46,58 @@ def registered() -> list[str]:
     return [*_registry]
 
 
-def register_with_gymnasium(names: Iterable[str] = BRAX_TRAINABLE) -> None:
-    """Make `gymnasium.make("mjx_sac/<name>")` work; importing `envs.to_gymnasium` calls it."""
+MJX_NAMES = tuple(f"mjx/{name}" for name in tasks.SIZES)
+"""Gymnasium's MuJoCo tasks on MJX."""
+
+ON_MJX = ("playground/", "mjx/")
+"""How names begin of environments for which `impl` chooses MJX's implementation."""
+
+
+def register_with_gymnasium(names: Iterable[str] = (*BRAX_TRAINABLE, *MJX_NAMES)) -> None:
+    """Make `gymnasium.make("mjx_sac/<name>")` work; importing `envs.to_gymnasium` calls it.
+
+    Those of `mjx/` lose that prefix: `mjx_sac/Ant-v5`.
+    """
     from gymnasium.envs import registration
 
     for name in names:
-        if f"mjx_sac/{name}" not in registration.registry:
+        plain = name.removeprefix("mjx/")  # Gymnasium's ids have one slash
+        if f"mjx_sac/{plain}" not in registration.registry:
+            theirs = registration.registry.get(plain) if name in MJX_NAMES else None
             registration.register(
-                f"mjx_sac/{name}",
+                f"mjx_sac/{plain}",
                 entry_point="mjx_sac.envs.to_gymnasium:DeviceEnv",
                 vector_entry_point="mjx_sac.envs.to_gymnasium:DeviceVectorEnv",
-                max_episode_steps=EPISODE_LENGTH,
+                max_episode_steps=theirs.max_episode_steps if theirs else EPISODE_LENGTH,
                 kwargs={"name": name},
             )
 
 
 def is_gym_id(name: str) -> bool:
     """Return whether `--env name` is Gymnasium's id as it stands."""
-    return name not in names() and _gym_id(name) == name
+    return name not in (*names(), *MJX_NAMES) and _gym_id(name) == name
 
 
 def by_brax(name: str) -> bool:
-    """Return whether it is Brax's or Playground's: actions in [-1, 1], and seconds to build."""
-    return name in BRAX_NAMES or name.startswith("playground/")
+    """Return whether it is simulated by MJX or Brax: actions in [-1, 1], and seconds to build."""
+    return name in BRAX_NAMES or name.startswith(ON_MJX)
 
 
-def check(name: str, impl: str = "jax") -> None:
-    """Refuse, without JAX, a name that cannot be an environment on that MJX implementation."""
+def check(name: str, impl: str = "jax", env_options: Mapping[str, Any] | None = None) -> None:
+    """Refuse, without JAX, a name that cannot be an environment on that MJX implementation.
+
+    Those of `mjx/` refuse options here too; others do when they are made.
+    """
     if name == "swimmer":  # its fluid forces call jnp.clip with an argument that JAX dropped
         problem = "Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10"
         raise UsageError(f"env = 'swimmer': {problem} and newer")
-    if impl == "warp" and not name.startswith("playground/"):
-        problem = f"env = {name!r} has no choice of it, playground/<Name> has"
+    if impl == "warp" and not name.startswith(ON_MJX):
+        problem = f"env = {name!r} has no choice of it, playground/<Name> and mjx/<Name> have"
         raise UsageError(f"impl = 'warp': {problem}: leave --impl out")
     if name in names():
         return
-    if name.startswith("playground/"):
-        _check_installed(name, impl)
+    if name.startswith(ON_MJX):
+        _check_on_mjx(name, impl, env_options or {})
     elif gym_id := _gym_id(name):
         from mjx_sac.envs.host import gymnasium
 
@@ -88,13 +107,15 @@ def check(name: str, impl: str = "jax") -> None:
     elif ":" in name:
         _check_module(name)
     else:
-        known = f"{', '.join(names())}, playground/<Name>, package.module:factory"
+        known = f"{', '.join(names())}, playground/<Name>, mjx/<Name>, package.module:factory"
         hint = nearest(name, names()) or f"; known are {known}"
         raise UsageError(f"env = {name!r}: no such environment{hint}")
 
 
-def _check_installed(name: str, impl: str) -> None:
-    if importlib.util.find_spec("mujoco_playground") is None:
+def _check_on_mjx(name: str, impl: str, env_options: Mapping[str, Any]) -> None:
+    if name.startswith("mjx/"):
+        tasks.check(name.removeprefix("mjx/"), env_options)
+    elif importlib.util.find_spec("mujoco_playground") is None:
         raise UsageError(f"env = {name!r}: needs MuJoCo Playground: install mjx-sac[playground]")
     if impl == "warp" and importlib.util.find_spec("warp") is None:
         raise UsageError("impl = 'warp': needs NVIDIA Warp: install mjx-sac[playground]")
@@ -135,14 +156,14 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
       UsageError: there is none, or the user's factory failed or returned something else.
     """
     config = config or Config()
-    check(name, config.impl if name.startswith("playground/") else "jax")
+    check(name, config.impl if name.startswith(ON_MJX) else "jax")
     if name in _registry:
         return _adapt(name, _registry[name], config)
-    if name.startswith("playground/"):
-        from mjx_sac.envs import checked, playground
+    if name.startswith(ON_MJX):
+        from mjx_sac.envs import checked
 
-        env = playground.make(name.partition("/")[2], config.impl)
-        return checked.CheckedEnvironment(name, env, trusted=True)
+        env = _make_on_mjx(name, config)
+        return checked.CheckedEnvironment(name, env, config, trusted=not config.env_options)
     if gym_id := _gym_id(name):
         from mjx_sac.envs.host import gymnasium
 
@@ -151,7 +172,22 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
         return _adapt(name, partial(_call_factory, name), config)
     from mjx_sac.envs import brax, checked
 
-    return checked.CheckedEnvironment(name, brax.make(name, config.backend), trusted=True)
+    env = brax.make(name, config.backend, config.env_options, config.domain_randomization)
+    return checked.CheckedEnvironment(name, env, config, trusted=not config.env_options)
+
+
+def _make_on_mjx(name: str, config: Config) -> Any:
+    family, _, task = name.partition("/")
+    # Evaluation has as many at once, see `training.compiled.evaluate`.
+    copies = max(config.num_envs, config.reset_pool_size, 128)
+    if family == "mjx":
+        from mjx_sac.envs.tasks import environment
+
+        return environment.make(task, config.impl, config.env_options, copies)
+    from mjx_sac.envs import playground
+
+    how = config.impl, config.env_options, config.domain_randomization
+    return playground.make(task, *how, copies)
 
 
 def adapt(env: Any | None, config: Config) -> "Environment | HostEnvironment":
@@ -166,7 +202,12 @@ def adapt(env: Any | None, config: Config) -> "Environment | HostEnvironment":
         problem = f"is one environment, but num_envs = {config.num_envs} and evaluation needs more"
         advice = "pass what makes one: env=lambda: gymnasium.make(...)"
         raise UsageError(f"env = {type(env).__name__}: {problem}: {advice}")
-    return _adapt(config.env, lambda: env, config)
+    from mjx_sac.envs import checked
+
+    if config.env_options and not isinstance(env, checked.CheckedEnvironment):
+        problem = f"{type(env).__name__} is made already: make it so, or pass what makes it"
+        raise UsageError(f"env_option = {next(iter(config.env_options))!r}: {problem}")
+    return _adapt(config.env, lambda **_: env, config)
 
 
 def _call_factory(name: str, **arguments: Any) -> Any:
@@ -175,20 +216,23 @@ def _call_factory(name: str, **arguments: Any) -> Any:
 
 
 def _adapt(name: str, factory: Callable[[], Any], config: Config) -> Any:
-    """Return the environment through its adapter."""
+    """Return the environment that `factory` makes with the options, through its adapter."""
+    make = partial(factory, **options.nested(config.env_options))
     try:
-        env = factory()
+        env = make()
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
         code = getattr(factory, "__code__", None)
+        if refused := options.unexpected(name, error, config.env_options, factory):
+            raise refused from error
         raise UsageError(
             f"env = {name!r}: {with_line(error, code and code.co_filename)}"
         ) from error
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
         from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
-        return GymnasiumEnvironment(name, factory, config, example=env)
+        return GymnasiumEnvironment(name, make, config, example=env)
     from mjx_sac.envs import checked
 
-    return checked.adapt(name, env)
+    return checked.adapt(name, env, config)

@@ -1,12 +1,12 @@
 """Our environments as Gymnasium's.
 
 `gymnasium.make("mjx_sac/ant")` gives one, `gymnasium.make_vec("mjx_sac/ant", 64)` many in one
-compiled step on the device. Importing this module makes Gymnasium know the names, so
-`gymnasium.make("mjx_sac.envs.to_gymnasium:mjx_sac/ant")` needs no import at all. The shorter of
-`max_episode_steps` and an environment's own time limit counts.
+compiled step on the device; `mjx_sac/Ant-v5` is `mjx/Ant-v5`. Importing this module makes Gymnasium
+know the names, so `gymnasium.make("mjx_sac.envs.to_gymnasium:mjx_sac/ant")` needs no import at all.
+The shorter of `max_episode_steps` and an environment's own time limit counts.
 """
 
-# pyright: basic
+# pyright: basic, reportAttributeAccessIssue=false
 import math
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from mjx_sac import envs
-from mjx_sac.config import EPISODE_LENGTH
+from mjx_sac.config import EPISODE_LENGTH, Config
 from mjx_sac.envs.episodes import Episodes
 from mjx_sac.envs.registry import register_with_gymnasium
 
@@ -48,16 +48,18 @@ class DeviceEnv(gymnasium.Env):
         width: int = 480,
         height: int = 480,
         camera: str | None = None,
+        **env_options: Any,
     ) -> None:
-        """Make `name`; the rest is for `render`, sizes in pixels."""
-        env: Any = envs.make(name)
+        """Make `name` with options; the rest is for `render`, sizes in pixels."""
+        env: Any = envs.make(name, Config(env=name, env_options=env_options))
         self.render_mode, self._size, self._camera = render_mode, (height, width), camera
         self.observation_space, self.action_space = _spaces(env)
         self._env, self._reset, self._step = env, jax.jit(env.reset), jax.jit(env.step)
         self._limit = getattr(env, "time_limit", None) or math.inf
         if dt := getattr(getattr(env, "env", env), "dt", None):
-            self.metadata = {**self.metadata, "render_fps": round(1 / float(dt))}  # pyright: ignore[reportAttributeAccessIssue]
+            self.metadata = {**self.metadata, "render_fps": round(1 / float(dt))}
         self._state: Any = None
+        self._renderer: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
@@ -74,14 +76,26 @@ class DeviceEnv(gymnasium.Env):
         """Return an image [height, width, 3] of bytes, or None unless made to render."""
         if self.render_mode != "rgb_array":
             return None
-        from brax.io import image
+        import mujoco
 
         try:
-            physics = self._state.inner.pipeline_state
-            return image.render_array(self._env.env.sys, physics, *self._size, self._camera)
+            env, physics = getattr(self._env, "env", self._env), self._state.inner
+            physics = getattr(physics, "pipeline_state", getattr(physics, "data", physics))
+            model = env.mj_model if hasattr(env, "mj_model") else env.sys.mj_model
+            self._renderer = self._renderer or mujoco.Renderer(model, *self._size)
+            data = mujoco.MjData(model)
+            for name in ("qpos", "mocap_pos", "mocap_quat"):
+                getattr(data, name)[:] = getattr(physics, name, getattr(data, name))
+            mujoco.mj_forward(model, data)
+            self._renderer.update_scene(data, self._camera or -1)
+            return self._renderer.render()
         except Exception as error:
             cure = "set MUJOCO_GL=egl or osmesa before Python starts; install libegl1 or libosmesa6"
             raise RuntimeError(f"cannot render ({error}): {cure}") from error
+
+    def close(self) -> None:
+        if self._renderer:
+            self._renderer.close()
 
 
 class DeviceVectorEnv(VectorEnv):
@@ -100,8 +114,9 @@ class DeviceVectorEnv(VectorEnv):
         num_envs: int = 1,
         max_episode_steps: int = EPISODE_LENGTH,
         render_mode: None = None,
+        **env_options: Any,
     ) -> None:
-        env: Any = envs.make(name)
+        env: Any = envs.make(name, Config(env=name, env_options=env_options))
         self.num_envs, self.render_mode = num_envs, render_mode
         self.single_observation_space, self.single_action_space = _spaces(env)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -28,6 +28,7 @@ def evaluate_policies(
     *,
     env: str | None = None,
     backend: str | None = None,
+    domain_randomization: str | None = None,
     episodes: int = 100,
     deterministic: bool = True,
     seed: int = 0,
@@ -38,6 +39,7 @@ def evaluate_policies(
       policies: of the agents of one run, from `load_policy`.
       env: another environment of the same sizes, such as the same task on the host.
       backend: another physics engine.
+      domain_randomization: another one than in training, or "none"; models are drawn by `seed`.
       episodes: how many; each begins from another initial state.
       deterministic: False samples the actions.
       seed: of initial states and actions.
@@ -52,7 +54,7 @@ def evaluate_policies(
     """
     leave_if_started_again()
     surroundings.seed_generators(seed)
-    policy, environment = place(policies[0], env, backend)
+    policy, environment = place(policies[0], env, backend, domain_randomization)
     experiment = make_experiment(policy.config, environment, policy.networks, Algorithm())
     # On the host an environment must be built for each that is played at once.
     at_once = min(episodes, 16 if experiment.episodes.on_host else 128)

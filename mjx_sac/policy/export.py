@@ -7,6 +7,7 @@ normalisation and rescaling are inside, and the batch may have any size.
 
 # pyright: basic
 import io
+import json
 import math
 import pathlib
 from collections.abc import Callable
@@ -173,6 +174,7 @@ def _onnx(policy: Policy) -> _Format:
     used = {name for node in model.graph.node for name in node.input}
     for name in sorted(used & constants.keys()):
         model.graph.initializer.append(onnx.numpy_helper.from_array(constants[name], name))
+    onnx.helper.set_model_props(model, _metadata(policy))
     onnx.checker.check_model(model, full_check=True)
 
     def load(path: pathlib.Path) -> Callable[[np.ndarray], Any]:
@@ -180,6 +182,27 @@ def _onnx(policy: Policy) -> _Format:
         return lambda observation: session.run(None, {"observation": observation})[0]
 
     return model.SerializeToString(), load
+
+
+def _metadata(policy: Policy) -> dict[str, str]:
+    """Return what whoever deploys the policy has to know, as JSON by name.
+
+    The order of observations and actions, their units, and seconds from one action to the next.
+    """
+    spaces, config = policy.spaces, policy.config
+    control = spaces.get("control", {})
+    known = {
+        "env": config.env,
+        "algorithm": config.algorithm,
+        "iterations": policy.iterations,
+        "observation": spaces["observation"],
+        "action_low": spaces["action"]["low"],
+        "action_high": spaces["action"]["high"],
+        "actuators": control.get("actuators"),
+        "action_scale": control.get("action_scale"),
+        "control_period": control and control["period"] * config.action_repeat,
+    }
+    return {name: json.dumps(value) for name, value in known.items() if value not in (None, {})}
 
 
 _FORMATS = {"stablehlo": _stablehlo, "npz": _npz, "onnx": _onnx}

@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
 from mjx_sac.config import Config, UsageError, build, ordinary_jax, staying
-from mjx_sac.envs.base import spaces as spaces_of
+from mjx_sac.envs import views
+from mjx_sac.envs.spaces import spaces as spaces_of
 from mjx_sac.networks import Networks
 from mjx_sac.runs import array_store, stored_policy
 from mjx_sac.training.compiled import acting
@@ -37,7 +38,7 @@ class Policy:
       observation_size, action_size: how many numbers a flat one has.
       action_low, action_high: bounds of the flat action; -1 and 1 for environments in JAX.
       whole_numbers: actions are rounded, as the environment's are integers.
-      spaces: shapes and types of observations and actions, see `envs.base.spaces`.
+      spaces: shapes and types of observations and actions, see `envs.spaces`.
       networks: the modules.
       actor_params: of `networks.actor`; new ones may be assigned at any time.
       normalizer: statistics of observations, used if `config.normalize_observations`; likewise.
@@ -171,13 +172,21 @@ def _size(part: Any) -> int:
     return sum(map(_size, part.values())) if isinstance(part, dict) else math.prod(part)
 
 
-def place(policy: Policy, env: str | None, backend: str | None) -> tuple[Policy, Any]:
+def place(
+    policy: Policy, env: str | None, backend: str | None, domain_randomization: str | None = None
+) -> tuple[Policy, Any]:
     """Return `policy` as it acts in an environment, and that: its own, or another of its sizes.
 
     Raises:
       UsageError: there is no such environment, or it has other sizes.
     """
     changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
+    changes |= {"env_options": {}, "domain_randomization": None} if env else {}
+    if domain_randomization:
+        changes["domain_randomization"] = domain_randomization
+    if seen := policy.spaces.get("views"):  # what the critics saw is not wanted
+        fields = ("actor_observation", "critic_observation")
+        changes |= dict.fromkeys(fields, seen["actor_observation"])
     config = build(type(policy.config), {**policy.config.model_dump(), **changes})
     environment = envs.make(config.env, config)
     here, trained = ((x.observation_size, x.action_size) for x in (environment, policy))
@@ -228,6 +237,8 @@ def load_policy(
         action_size = math.prod(spaces["action"]["shape"])
         networks = loader.load(stored.config).networks(stored.config, action_size)
     stats = [jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")]
+    if seen := spaces.get("views"):
+        stats[1:] = (views.see(x, seen["actor"]) for x in stats[1:])
     observation = jax.ShapeDtypeStruct((1, *stats[1].shape), jnp.float32)
     like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), observation)
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}

@@ -247,11 +247,19 @@ def restore(
     _compare(path, wanted, found)
     stored = ((_renamed(name), x) for name, x in array_store.read(path / "state", manifest))
     arrays = {name: place(name, x.flat[0] if name in _SHARED else x) for name, x in stored}
+    for name, x in named_leaves(like):
+        if name == _REPORTED and wanted[name] != found.get(name):
+            arrays[name] = place(name, np.zeros(x.shape, x.dtype))
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
 
 
 _SHARED = ("train.since_actor_update",)
 """Counters of all agents together, of which older checkpoints have one for each."""
+
+
+_REPORTED = "episodes.metrics"
+"""What environments have reported in their episodes: zeros where the checkpoint has nothing, or
+other numbers, of that."""
 
 
 def _renamed(name: str) -> str:
@@ -262,7 +270,7 @@ def _renamed(name: str) -> str:
 def _compare(path: Path, wanted: dict[str, str], found: dict[str, str]) -> None:
     differing = [
         f"{name} is {found.get(name, 'missing')}, this run's {wanted.get(name, 'missing')}"
-        for name in sorted(dict(wanted.items() ^ found.items()))
+        for name in sorted(dict(wanted.items() ^ found.items()).keys() - {_REPORTED})
     ]
     if differing:
         more = f" and {len(differing) - 8} more" if len(differing) > 8 else ""

@@ -1,28 +1,38 @@
 """Hyperparameters in TOML files: a top level for all algorithms, and tables for one each."""
 
+import fnmatch
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import PACKAGED, loader, own_fields, owners
-from mjx_sac.config import Config, UsageError, nearest
+from mjx_sac.config import Config, UsageError, layered, nearest
+
+FOR = "environments"
+"""The key of packaged files that lists whom they are for."""
 
 RUN = ("env", "logdir", "algorithm")
 """Fields that say which run it is: never in a table."""
 
 
 def packaged(env: str, algorithm: str, config_class: type[Config]) -> dict[str, Any]:
-    """Return what `configs/<env>.toml` says for an algorithm.
+    """Return what the file in `configs/` that is for this environment says for an algorithm.
 
-    It is in the wheel where installed, else at the repository's top.
+    It is named after the environment or lists it in `environments`, as names in which `*` is
+    anything. Where several do, the one whose name leaves least to `*` counts. They are in the wheel
+    where installed, else at the repository's top.
     """
     package = Path(__file__).parents[1]
-    name = env.replace("/", "_").replace(":", "_") + ".toml"
-    for path in (package / "configs" / name, package.parent / "configs" / name):
-        if path.is_file():
-            return select(read(path), str(path), algorithm, config_class)
-    return {}
+    fitting: list[tuple[int, Path]] = []
+    for path in (*package.glob("configs/*.toml"), *package.parent.glob("configs/*.toml")):
+        for name in read(path).get(FOR, [path.stem]):
+            if fnmatch.fnmatchcase(env, name):
+                fitting.append((len(name.replace("*", "")), path))
+    if not fitting:
+        return {}
+    path = max(fitting)[1]
+    return select(read(path), str(path), algorithm, config_class)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -49,7 +59,7 @@ def select(
     """
     fields, own = config_class.model_fields, loader.table(algorithm)
     tables = {k: x for k, x in values.items() if isinstance(x, dict) and k not in fields}
-    top = {k: x for k, x in values.items() if k not in tables}
+    top = {k: x for k, x in values.items() if k not in tables and k != FOR}
     _check_names(top, f"config = {path!r}", fields)
     for name, table in tables.items():
         where = f"config = {path!r}: [{name}]"
@@ -61,7 +71,7 @@ def select(
             _check_names(table, where, {*Config.model_fields, *own_fields(name)})
         elif own not in tables and algorithm != "sac" and (hint := nearest(name, [own])):
             raise UsageError(f"{where}: no such algorithm{hint}")
-    return {**top, **tables.get(own, {})}
+    return layered(top, tables.get(own, {}))
 
 
 def _check_names(values: dict[str, Any], where: str, fields: Iterable[str]) -> None:

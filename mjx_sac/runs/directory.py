@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ OTHERWISE = "choose another --logdir, or restart with --overwrite"
 
 # In this order: half-removed checkpoints must not look like a run.
 _OURS = ("kwargs.json", "checkpoints", "best")
+_OF_THE_RUN = ("config", "env_config", "history")
 
 
 def steps(directory: Path) -> list[int]:
@@ -96,7 +97,12 @@ def _unusable(directory: Path, reason: str | None) -> UsageError:
 
 
 def prepare(
-    config: Config, directory: Path, overwrite: bool, damaged: Iterable[int], begun: int
+    config: Config,
+    directory: Path,
+    overwrite: bool,
+    damaged: Iterable[int],
+    begun: int,
+    env_config: Mapping[str, Any] | None = None,
 ) -> None:
     """Make way for a run: clear an older one, or set its damaged checkpoints aside.
 
@@ -105,7 +111,7 @@ def prepare(
     if overwrite:
         clear(directory)
     set_aside(directory, damaged)
-    write_kwargs(config, directory, begun)
+    write_kwargs(config, directory, begun, env_config)
 
 
 def set_aside(directory: Path, damaged: Iterable[int]) -> None:
@@ -134,15 +140,20 @@ def clear(directory: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def write_kwargs(config: Config, directory: Path, begun: int = 0) -> None:
+def write_kwargs(
+    config: Config,
+    directory: Path,
+    begun: int = 0,
+    env_config: Mapping[str, Any] | None = None,
+) -> None:
     """Write `kwargs.json`, `provenance.description` for people and scripts.
 
     Its "history" has the software of every part of the run, from which iterations on: of the one
     that begins here at `begun`, and of those before. A run resumes from its checkpoints alone. Each
     agent of a population has its own.
     """
-    described = provenance.description(config)
-    part = {"iterations": begun, **{k: x for k, x in described.items() if k != "config"}}
+    described = provenance.description(config, env_config)
+    part = {"iterations": begun, **{k: x for k, x in described.items() if k not in _OF_THE_RUN}}
     history = _history(directory, begun)
     if not history or {**history[-1], "iterations": begun} != part:
         history.append(part)
@@ -161,7 +172,7 @@ def _history(directory: Path, begun: int) -> list[dict[str, Any]]:
     """Return the parts before `begun` in the `kwargs.json` that is there; older ones have one."""
     with contextlib.suppress(OSError, ValueError, AttributeError, LookupError, TypeError):
         found = json.loads((directory / "kwargs.json").read_text(encoding="utf-8"))
-        facts = {k: x for k, x in found.items() if k not in ("config", "history")}
+        facts = {k: x for k, x in found.items() if k not in _OF_THE_RUN}
         parts = found.get("history") or [{"iterations": 0, **facts}]
         return [part for part in parts if part["iterations"] < begun]
     return []

@@ -11,19 +11,23 @@ from typing import Any
 
 from mjx_sac.algorithms import loader
 from mjx_sac.config import Config, renamed
+from mjx_sac.envs import views
 
 _PACKAGES = (
     *("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx"),
-    *("flax", "optax", "orbax-checkpoint", "numpy"),
+    *("playground", "warp-lang", "flax", "optax", "orbax-checkpoint", "numpy"),
 )
 
 
-def description(config: Config) -> dict[str, Any]:
-    """Return the configuration, versions, commit, and the SHA-256 of an algorithm's file."""
+def description(config: Config, env_config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the configuration, the environment's own, versions, commit, and the SHA-256 of an
+    algorithm's file.
+    """
     sha256 = loader.sha256(config.algorithm)
     software = {"versions": versions(), "git_commit": git_commit()}
     software |= {"algorithm_sha256": sha256} if sha256 else {}
-    return {"config": config.model_dump(mode="json"), **software}
+    own = {} if env_config is None else {"env_config": env_config}
+    return {"config": config.model_dump(mode="json"), **own, **software}
 
 
 def current(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,6 +35,9 @@ def current(described: Mapping[str, Any]) -> dict[str, Any]:
     found = {**described, "config": renamed(described["config"])}
     if "losses_sha256" in found:
         found["algorithm_sha256"] = found.pop("losses_sha256")
+    config = found["config"]
+    if str(config.get("env")).startswith("playground/") and "actor_observation" not in config:
+        config |= dict.fromkeys(("actor_observation", "critic_observation"), views.WHOLE)
     return found
 
 

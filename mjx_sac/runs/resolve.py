@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader, owners
-from mjx_sac.config import Config, UsageError, absolute, build, mark, marked, renamed
+from mjx_sac.config import (
+    Config,
+    UsageError,
+    absolute,
+    build,
+    layered,
+    mark,
+    marked,
+    renamed,
+)
 from mjx_sac.runs import array_store, config_files, provenance
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
 
@@ -123,13 +132,13 @@ def configure(found: Found, given: dict[str, Any]) -> Config:
         if name not in config_class.model_fields and (others := ", ".join(owners(name))):
             problem = f"no hyperparameter of algorithm {found.algorithm!r}, but of {others}"
             raise UsageError(f"{name}: {problem}: leave it out, or choose another algorithm")
-    explicit = {**found.file, **given}
+    explicit = layered(found.file, given)
     if found.manifest:
         base = {**known(found.manifest, config_class), "logdir": None}
     else:
         env = build(Config, {k: v for k, v in explicit.items() if k == "env"}).env
         base = config_files.packaged(env, found.algorithm, config_class)
-    return build(config_class, {**base, **explicit})
+    return build(config_class, layered(base, explicit))
 
 
 def attach(
@@ -159,7 +168,7 @@ def attach_at(
 ) -> Run:
     """`attach` to the checkpoint at `step`, whose manifest has been read."""
     if check_env:
-        envs.check(config.env, config.impl)
+        envs.check(config.env, config.impl, config.env_options)
     check_device(config.device)
     if step is None or manifest is None:
         return Run(_scheduled(config, config), directory)
@@ -176,6 +185,21 @@ def attach_at(
     same_file = manifest.get("algorithm_sha256") == loader.sha256(config.algorithm)
     edited = "algorithm" not in changed and not same_file
     return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
+
+
+def check_environment(run: Run, now: Mapping[str, Any] | None) -> None:
+    """Raise UsageError where the environment's own configuration is not what the run had.
+
+    That of an older run is not known.
+    """
+    then = (run.manifest or {}).get("env_config")
+    if then is None or now is None or then == now:
+        return
+    name = min(name for name in {*then, *now} if then.get(name) != now.get(name))
+    values = f"{then.get(name)!r} (now {now.get(name)!r})"
+    there = f"env = {run.config.env!r}: {run.config.run_dir} holds a run with {name} {values}"
+    way_out = "install the version it began with, which kwargs.json names"
+    raise UsageError(f"{there}: {way_out}, {OTHERWISE}")
 
 
 def _scheduled(config: Config, first: Config) -> Config:

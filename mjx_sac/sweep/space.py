@@ -17,8 +17,8 @@ class Choice(NamedTuple):
 
     @property
     def stored(self) -> list[Any]:
-        """The values as Optuna keeps them, which knows no tuples."""
-        return [show(value) if isinstance(value, tuple) else value for value in self.values]
+        """The values as Optuna keeps them, which knows no tuples and dictionaries."""
+        return [show(x) if isinstance(x, tuple | dict) else x for x in self.values]
 
     def value(self, stored: Any) -> Any:
         """Return the value that Optuna keeps as `stored`."""
@@ -126,6 +126,8 @@ def show(value: Any) -> str:
     """Return a value as it is typed after `--param name=`."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{key}={x}" for key, x in value.items())
     return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -11,7 +11,7 @@ from helpers.cli import run, run_in_new_process
 from pydantic import Field
 
 from mjx_sac.cli import app
-from mjx_sac.config import Config
+from mjx_sac.config import Config, flag
 
 COMMANDS = [*app.COMMANDS]
 
@@ -37,7 +37,7 @@ def test_every_hyperparameter_is_a_flag_with_its_help(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     out = run(capsys, "train", "--help")[1]
     for name in Config.model_fields:
-        assert f"--{name}" in out
+        assert f"{flag(name)} " in out
     assert "step of the target critics towards the critics (default 0.005)" in out
 
 
@@ -104,7 +104,14 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, monkeypatch, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--env", "atn"], ["--tau", "2"], ["--iterations", "1e3"], ["--env", "swimmer"]]
+    "arguments",
+    [
+        ["--env", "atn"],
+        ["--tau", "2"],
+        ["--iterations", "1e3"],
+        ["--env", "swimmer"],
+        ["--env_option", "nothing"],
+    ],
 )
 def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
     code, _, heavy = run_in_new_process("train", *arguments, cwd=tmp_path)
@@ -124,6 +131,14 @@ def test_what_needs_an_extra_names_it(capsys, monkeypatch, tmp_path, flag, value
     code, _, err = run(capsys, "train", flag, value)
     assert code == 2
     assert extra in err
+
+
+def test_options_are_given_one_by_one(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ("--env_option", "ends_at=3", "--env-option", "break_at=4")
+    code, _, err = run(capsys, "train", "--env", "helpers.envs:Counter", *options)
+    assert code == 2
+    assert "env_option = 'break_at': helpers.envs:Counter takes no such argument" in err
 
 
 def test_a_subclass_of_config_gets_flags(capsys, monkeypatch, tmp_path):

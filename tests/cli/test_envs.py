@@ -24,7 +24,12 @@ def test_all_that_can_be_trained_on_is_listed(capsys):
 def test_a_search_shows_sizes_and_what_is_missing(capsys, monkeypatch):
     code, out, _ = run(capsys, "envs", "--search", "COUNTER")
     assert code == 0
-    assert out.splitlines()[1].split()[:3] == ["counter", "2", "1"]
+    head, row, *_ = out.splitlines()
+    assert head.split()[:3] == ["env", "observation", "action"]
+    assert "randomizer" not in head, "nothing to say of these"
+    assert row.split()[:3] == ["counter", "2", "1"]
+    pendulum = json.loads(run(capsys, "envs", "--search", "Pendulum-v1", "--json")[1])
+    assert {row["env"]: row["time_limit"] for row in pendulum}["Pendulum-v1"] == 200
     monkeypatch.setitem(sys.modules, "mujoco_playground", None)  # as if it were not installed
     assert "mjx-sac[playground]" in run(capsys, "envs", "--search", "playground")[1]
 

@@ -45,6 +45,41 @@ def test_members_are_json():
         build(Config, {"members": "tau=1"})
 
 
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (["a.b=1", "c=1.0", "d=true", "e=True"], {"a.b": 1, "c": 1.0, "d": True, "e": True}),
+        (["a=[0, 1]", "a=(2, 'x')", "b=it's=so"], {"a": [2, "x"], "b": "it's=so"}),
+        (["a=none", "b=None", "c=null", 'd="1"'], {"a": "none", "b": None, "c": None, "d": "1"}),
+        ({"a": {"b": {"c": 1}, "d": "x"}, "e.f": 2}, {"a.b.c": 1, "a.d": "x", "e.f": 2}),
+        ([{"a": 1, "b": 2}, "b=3"], {"a": 1, "b": 3}),
+        ({}, {}),
+    ],
+)
+def test_options_are_tables_or_typed_one_by_one(given, options):
+    config = build(Config, {"env_options": given})
+    assert config.env_options == options
+    assert [type(x) for x in config.env_options.values()] == [type(x) for x in options.values()]
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["nothing"], "env_option = 'nothing': write key=value"),
+        (["=1"], "env_option = '=1': write key=value"),
+        (["a=NaN"], "env_option = 'a': nan: make it a finite number"),
+        ({"a": [1, float("inf")]}, "env_option = 'a': inf: make it a finite number"),
+        ({"a": object}, "env_option = 'a': <class 'object'>: make it"),
+        (5, "env_options = 5: write a table, or key=value"),
+    ],
+)
+def test_other_options_are_refused_in_one_line(given, words):
+    with pytest.raises(UsageError) as error:
+        build(Config, {"env_options": given})
+    assert words in str(error.value)
+
+
 def test_marks_say_what_a_field_means_for_a_run():
     assert (mark(Config, "tau", "traced"), mark(Config, "tau", "fixed")) == (True, False)
     assert (mark(Config, "num_envs", "traced"), mark(Config, "num_envs", "fixed")) == (False, True)

@@ -12,7 +12,6 @@ from helpers.runs import make_config, make_experiment
 from mjx_sac import envs
 from mjx_sac.config import UsageError
 from mjx_sac.envs import registry
-from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.envs.checked import adapt
 from mjx_sac.envs.episodes import Episodes
 from mjx_sac.training.host import train
@@ -36,15 +35,12 @@ class DictBrax:
         return state.replace(reward=jnp.sum(action), done=jnp.float32(1))
 
 
-def test_the_policy_sees_the_state_of_a_dictionary():
-    env = BraxEnvironment(DictBrax())
+def test_actor_and_critics_see_their_parts_of_a_dictionary():
+    env = adapt("dictionary", DictBrax())
+    assert (env.observation_size, env.views.actor, env.views.critic) == (6, ((3, 6),), ((0, 3),))
     state, step = env.step(env.reset(jax.random.PRNGKey(0)), jnp.array([0.5]))
-    assert env.observation_size == 3
-    assert state.observation.shape == (3,)
-    assert float(step.reward) == 0.5
-    assert bool(step.terminated)
-    with pytest.raises(UsageError, match="dictionary without 'state' \\(pixels\\)"):
-        BraxEnvironment(DictBrax(keys=("pixels",)))
+    assert state.observation.shape == step.observation.shape == (6,)
+    assert (float(step.reward), bool(step.terminated)) == (0.5, True)
 
 
 def test_reset_and_step_are_traced_once():
@@ -123,7 +119,7 @@ def test_a_time_limit_under_ones_own_wrapper_is_a_truncation():
     ("wrap", "words"),
     [
         (lambda env: Own(wrappers.AutoResetWrapper(env)), r"resets itself \(info\['first_obs'\]\)"),
-        (lambda env: Own(wrappers.VmapWrapper(env, 3)), r"have shape \(3, 1\).*batch axis"),
+        (lambda env: Own(wrappers.VmapWrapper(env, 3)), r"have shape \(3,\).*batch axis"),
         (lambda env: wrappers.EpisodeWrapper(env, 5, 4), "leave it to --action_repeat 4"),
         (
             lambda env: wrappers.DomainRandomizationVmapWrapper(env, lambda sys: (sys, None)),

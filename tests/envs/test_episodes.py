@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.envs import Counter
+from helpers.envs import Counter, Reporting
 
+from mjx_sac.envs import reports
 from mjx_sac.envs.episodes import Episodes, EpisodeState, Outcome, callback_failure
 from mjx_sac.types import Step
 
@@ -60,6 +61,38 @@ def test_a_pool_that_runs_out_starts_again():
     rows = play(Episodes(Counter(ends_at=1), 2, episode_length=10, pool_size=3), 3)
     starts = [row.first[:, 0] for row in rows]
     np.testing.assert_array_equal(np.concatenate(starts)[3:], np.concatenate(starts)[:3])
+
+
+@pytest.mark.parametrize(
+    ("used", "length", "steps", "short"),
+    [
+        (4, 0, 5, False),  # half of eight is left, and no episode ends
+        (5, 0, 5, True),
+        (2, 0, 10, False),  # six are left, and three episodes end
+        (2, 9, 11, False),  # each ends twice, which makes six
+        (3, 9, 11, True),
+        (1, 0, 1000, True),  # more than there are
+        (0, 0, 1000, False),
+    ],
+)
+def test_initial_states_run_short_by_arithmetic(used, length, steps, short):
+    episodes = Episodes(Counter(), 3, episode_length=10, pool_size=8)
+    state = episodes.init()
+    no = jnp.zeros(3, bool)
+    state = state.replace(pool_next=used, ended=no, length=jnp.full(3, length))
+    assert bool(episodes.runs_short(state, steps)) is short
+    assert bool(episodes.runs_short(episodes.init(), 1)), "a blank pool"
+
+
+def test_reports_are_summed_averaged_and_last_of_an_episode():
+    """Five steps, each action held for two: rewards 0 to 4, 9 to 5 steps left to 10."""
+    episodes = Episodes(Reporting(ends_at=5), 2, episode_length=9, action_repeat=2)
+    last = play(episodes, 3)[-1]
+    assert episodes.reported == ("left", "reward_half", "success")
+    found = reports.per_episode(episodes.reported, last.state.metrics, last.state.length)
+    success = (last.first[:, 0] < 0.5).tolist()
+    assert found.tolist() == [[7.0, 5.0, float(one)] for one in success]
+    assert play(Episodes(Counter(), 2, episode_length=9), 1)[0].state.metrics is None
 
 
 def test_a_refill_draws_again():

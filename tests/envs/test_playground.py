@@ -1,12 +1,7 @@
-"""Playground's environments on MJX-Warp: what all share is no part of one environment's state.
-
-The real one needs Playground.
-"""
+"""Playground's environments: their options, their robots' files, and what all share on MJX-Warp."""
 
 import dataclasses
-import subprocess
-import sys
-import types
+import json
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +16,8 @@ from mjx_sac.config import UsageError
 from mjx_sac.envs.brax import BraxEnvironment
 from mjx_sac.envs.checked import CheckedEnvironment
 from mjx_sac.envs.episodes import Episodes
-from mjx_sac.envs.playground import MENAGERIE, WarpEnvironment, make
+from mjx_sac.envs.playground import MENAGERIE, make
+from mjx_sac.envs.warp import WarpEnvironment
 from mjx_sac.training.host import train
 
 
@@ -112,56 +108,66 @@ def test_without_warp_it_is_refused_before_it_is_built(monkeypatch, ask):
 
 
 @pytest.fixture
-def playground(monkeypatch):
-    """Stands for Playground: `Robot` needs a file, which it clones; `Cart` needs none."""
-    from etils import epath
-
-    def load(name, config_overrides):
-        if name == "Robot" and not (robots := mjx_env.MENAGERIE_PATH).exists():
-            print("Downloading...")
-            raise subprocess.CalledProcessError(128, ["git", "clone"])
-        if name == "Robot" and not (robots / "robot.stl").exists():
-            raise ValueError("Error: Error opening file 'robot.stl'")
-        return Climb()
-
-    mjx_env = types.SimpleNamespace(MENAGERIE_PATH=epath.Path("/site/mujoco_menagerie"))
-    registry = types.SimpleNamespace(
-        ALL_ENVS=("Cart", "Robot"),
-        dm_control_suite=types.SimpleNamespace(ALL_ENVS=("Cart",)),
-        get_default_config=lambda name: {},
-        load=load,
-    )
-    package = types.SimpleNamespace(registry=registry)
-    monkeypatch.setitem(sys.modules, "mujoco_playground", package)
-    monkeypatch.setitem(
-        sys.modules, "mujoco_playground._src", types.SimpleNamespace(mjx_env=mjx_env)
-    )
-    return mjx_env
-
-
-def test_missing_files_of_a_robot_are_one_line(playground, monkeypatch, tmp_path, capsys):
+def menagerie(monkeypatch, tmp_path):
+    """Playground looks for robots in this empty directory, and `git` is one that fails."""
+    mjx_env = pytest.importorskip("mujoco_playground._src.mjx_env")
+    (tmp_path / "git").write_text("#!/bin/sh\nexit 128\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(MENAGERIE, raising=False)
-    with pytest.raises(UsageError, match=r"in /site/mujoco_menagerie .*'clone'.*: put a clone"):
-        make("Robot", "jax")
+    usual = type(mjx_env.MENAGERIE_PATH)(tmp_path / "usual")
+    monkeypatch.setattr(mjx_env, "MENAGERIE_PATH", usual)
+    yield tmp_path / "usual"
+    assert mjx_env.MENAGERIE_PATH is usual
+
+
+def test_missing_files_of_a_robot_are_one_line(menagerie, monkeypatch, capsys):
+    problem = "env = 'playground/H1JoystickGaitTracking': no files of its robot in"
+    for name, words in ((None, "'clone'"), ("none", "no such directory"), ("", "opening file")):
+        directory = menagerie if name is None else menagerie.parent / name
+        if name is not None:
+            monkeypatch.setenv(MENAGERIE, str(directory))
+        with pytest.raises(UsageError) as error:
+            make("H1JoystickGaitTracking", "jax")
+        assert f"{problem} {directory} (" in str(error.value)
+        assert words in str(error.value)
+        assert "put a clone of" in str(error.value)
     assert capsys.readouterr().out == "", "what a command writes to stdout may be JSON"
-    for directory, words in ((tmp_path / "none", "no such directory"), (tmp_path, "opening file")):
-        monkeypatch.setenv(MENAGERIE, str(directory))
-        with pytest.raises(UsageError, match=f"in {directory} .*{words}.*: put a clone of"):
-            make("Robot", "jax")
-    assert make("Cart", "jax").observation_size == 1, "what needs no robot is left alone"
-    (tmp_path / "robot.stl").touch()
-    assert make("Robot", "jax").observation_size == 1
-    assert str(playground.MENAGERIE_PATH) == "/site/mujoco_menagerie"
 
 
-def test_playgrounds_own_lookup_is_understood(monkeypatch, tmp_path):
-    """And its configurations' time limits."""
-    registry = pytest.importorskip("mujoco_playground").registry
-    monkeypatch.setenv(MENAGERIE, str(tmp_path))
-    for name in (registry.locomotion.ALL_ENVS[0], registry.manipulation.ALL_ENVS[0]):
-        with pytest.raises(UsageError, match=f"no files of its robot in {tmp_path} "):
-            make(name, "jax")
+def test_options_change_the_configuration(menagerie):
+    """What needs no robot is left alone."""
+    env = make("CartpoleBalance", "jax", {"ctrl_dt": 0.02, "episode_length": 50})
+    assert (env.env.dt, env.env.n_substeps, env.time_limit) == (0.02, 2, 50)
+    assert env.env_config["ctrl_dt"] == 0.02
+    assert env.env_config["impl"] == "jax"
+    assert json.loads(json.dumps(env.env_config)) == env.env_config
     assert make("CartpoleBalance", "jax").time_limit == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("CartpoleBalance", {"ctrl_td": 0.02}, "has no such option; did you mean ctrl_dt?"),
+        ("CartpoleBalance", {"ctrl_dt": "fast"}, "'ctrl_dt': 'fast': give a number, such as 0.01"),
+        ("CartpoleBalance", {"impl": "warp"}, "playground/CartpoleBalance takes it from --impl"),
+        ("CheetahRun", {"vision": True}, "with vision=True: NotImplementedError"),
+        ("Go1Getup", {"reward_config.scales.torque": 1}, "did you mean reward_config.scales.torq"),
+        ("Go1Getup", {"noise_config": 1}, "give one of its values: noise_config.level, noise"),
+    ],
+)
+def test_other_options_are_one_line(menagerie, name, given, words):
+    with pytest.raises(UsageError) as error:
+        make(name, "jax", given)
+    assert str(error.value).startswith("env_option")
+    assert words in str(error.value)
+
+
+def test_a_step_that_options_break_is_found_before_compiling(menagerie):
+    with pytest.raises(UsageError, match=r"CartpoleBalance.*step: .*ZeroDivisionError"):
+        envs.make(
+            name := "playground/CartpoleBalance", make_config(env=name, env_options={"sim_dt": 0})
+        )
 
 
 @pytest.mark.slow

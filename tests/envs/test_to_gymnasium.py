@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from helpers.envs import Counter
+from helpers.slider import Slider
 
 from mjx_sac import envs
 from mjx_sac.envs.registry import register_with_gymnasium
@@ -33,13 +35,48 @@ def test_gymnasium_makes_ours_without_an_import():
 # As Gymnasium's own MuJoCo environments have it.
 @pytest.mark.filterwarnings("ignore:.*value is -?infinity")
 @pytest.mark.parametrize(
-    "name", ["counter", pytest.param("inverted_pendulum", marks=pytest.mark.slow)]
+    "name",
+    [
+        "counter",
+        pytest.param("inverted_pendulum", marks=pytest.mark.slow),
+        pytest.param("InvertedPendulum-v5", marks=pytest.mark.slow),  # ours on MJX
+    ],
 )
 def test_gymnasiums_checker_has_nothing_to_say(name):
     register_with_gymnasium()
     env = gymnasium.make(f"mjx_sac/{name}")
     check_env(env.unwrapped, skip_render_check=True)
     assert env.spec.max_episode_steps == 1000
+
+
+def test_an_image_shows_the_state(monkeypatch):
+    drawn = []
+
+    class Renderer:
+        def __init__(self, model, height, width):
+            self.size = height, width, 3
+
+        def update_scene(self, data, camera):
+            drawn.append((data.qpos.copy(), camera))
+
+        def render(self):
+            return np.zeros(self.size, np.uint8)
+
+        def close(self):
+            drawn.append("closed")
+
+    monkeypatch.setattr(mujoco, "Renderer", Renderer)
+    envs.register("drawn", Slider)
+    register_with_gymnasium(["drawn"])
+    env = gymnasium.make("mjx_sac/drawn", render_mode="rgb_array", width=64).unwrapped
+    env.reset(seed=0)
+    for action in (1.0, -1.0):
+        env.step(np.full(1, action, np.float32))
+        assert env.render().shape == (480, 64, 3)
+    env.close()
+    (first, camera), (second, _), end = drawn
+    assert (camera, end) == (-1, "closed")
+    assert [first, second] == [1.0, 2.0]
 
 
 def vector(name="ends-at-3", num_envs=3, **kwargs):

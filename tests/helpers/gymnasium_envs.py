@@ -67,6 +67,18 @@ class Parts(Walk):
         return {"a": np.array([7], np.uint8), "b": (square, np.float32(9))}
 
 
+class Talking(Walk):
+    """Says in `info` what a Gymnasium environment may: numbers, one that is missing in every second
+    step, success at three steps, and what is no number.
+    """
+
+    def step(self, action):
+        observation, reward, *ends, _ = super().step(action)
+        info = {"reward_half": np.float32(reward / 2), "left": 10 - self.count, "text": "no number"}
+        info |= {"is_success": self.count >= 3, "array": np.zeros(3), "nested": {"a": 1}}
+        return observation, reward, *ends, info | ({"odd": 1.0} if self.count % 2 else {})
+
+
 class Drawing(gymnasium.Env):
     """Draws observations from its space."""
 

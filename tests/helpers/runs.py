@@ -12,7 +12,7 @@ from mjx_sac import networks
 from mjx_sac.algorithms import loader
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, renamed
-from mjx_sac.envs.base import spaces
+from mjx_sac.envs.spaces import spaces
 from mjx_sac.losses import Losses
 from mjx_sac.policy.policy import Policy
 from mjx_sac.runs import array_store, provenance
@@ -58,9 +58,15 @@ def make_config(**overrides) -> Config:
 
 
 def save_run(
-    directory, environment=None, modules=None, steps=(32,), **overrides
+    directory,
+    environment=None,
+    modules=None,
+    steps=(32,),
+    change=lambda state: state,
+    progress=None,
+    **overrides,
 ) -> experiment.RunState:
-    """Write a run with a checkpoint at each of `steps`.
+    """Write a run with a checkpoint at each of `steps`, of a state that `change` may change.
 
     Not trained, but with statistics of observations as if it had been.
     """
@@ -68,12 +74,12 @@ def save_run(
     modules = modules or networks.make(config, environment.action_size)
     agent = experiment.make_experiment(config, environment, modules, Algorithm())
     state = jax.jit(partial(epoch.init, agent))(jax.random.PRNGKey(1))
-    state = state.replace(normalizer=statistics(environment.observation_size))
+    state = change(state.replace(normalizer=statistics(environment.observation_size)))
     header = {**provenance.description(config), "spaces": spaces(environment)}
     checkpoints = Checkpoints(directory, config.max_to_keep, header, fetch=sharding.fetch)
     policy = {"actor_params": state.train.actor, "normalizer": state.normalizer}
     for step in steps:
-        checkpoints.save(step, {"state": state, "policy": policy})
+        checkpoints.save(step, {"state": state, "policy": policy}, progress)
     checkpoints.wait()
     checkpoints.close()
     return state

@@ -1,25 +1,29 @@
 """Exported policies act as the policy does, wherever they are loaded."""
 
 import functools
+import json
 import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
+import mujoco
 import numpy as np
 import pytest
 from flax import linen as nn
 from gymnasium import spaces
 from helpers import actors
-from helpers.envs import Counter
+from helpers.envs import Asymmetric, Counter
 from helpers.gymnasium_envs import Drawing
-from helpers.runs import make_policy
+from helpers.runs import make_config, make_policy
 
 import mjx_sac
 from mjx_sac import networks
 from mjx_sac.algorithms import td3
 from mjx_sac.config import Config, UsageError
+from mjx_sac.envs.checked import adapt
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import export, numpy_policy
 
@@ -196,6 +200,38 @@ def test_stablehlo_runs_on_every_platform(tmp_path):
         "cuda",
         "tpu",
     )
+
+
+ROBOT = """
+<mujoco>
+  <worldbody><body><joint name="hip"/><geom size="1"/></body></worldbody>
+  <actuator><position name="hip_motor" joint="hip"/></actuator>
+</mujoco>
+"""
+
+
+class Robot(Asymmetric):
+    mj_model, dt = mujoco.MjModel.from_xml_string(ROBOT), 0.02
+    _config = types.SimpleNamespace(action_scale=0.5)
+
+
+def test_onnx_says_what_its_numbers_are(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    env = adapt("robot", Robot(), make_config(critic_observation="state"))
+    mjx_sac.export_policy(make_policy(env, action_repeat=2), tmp_path / "policy", "onnx")
+    model = onnx.load(tmp_path / "policy")
+    known = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
+    assert known == {
+        "env": "counter",
+        "algorithm": "sac",
+        "iterations": 32,
+        "observation": {"state": [2]},
+        "action_low": [-1.0],
+        "action_high": [1.0],
+        "actuators": ["hip_motor"],
+        "action_scale": 0.5,
+        "control_period": 0.04,
+    }
 
 
 def test_onnx_has_an_old_opset_and_named_ends(tmp_path):

@@ -1,5 +1,7 @@
 """TOML files: what they say for all algorithms, and for one."""
 
+import math
+
 import pytest
 
 from mjx_sac.config import Config, UsageError
@@ -30,6 +32,50 @@ def test_where_a_value_comes_from(directory, monkeypatch):
     assert resolve(given, config_file="mine.toml").tau == 0.2
     assert resolve({**given, "tau": "0.4"}, config_file="mine.toml").tau == 0.4
     assert resolve({**given, "algorithm": "redq"}, config_file="mine.toml").tau == 0.1
+
+
+def test_a_familys_file_is_found_by_name(directory, monkeypatch):
+    registry = pytest.importorskip("mujoco_playground").registry
+    for name in registry.ALL_ENVS:
+        said = config_files.packaged(f"playground/{name}", "flashsac", Config)
+        walks, handles = (
+            name in suite.ALL_ENVS for suite in (registry.locomotion, registry.manipulation)
+        )
+        assert said.get("discount") == (0.97 if walks else None), name
+        assert said.get("updates_per_iteration") == (None if handles else "2/1024"), name
+    go1 = resolve({"env": "playground/Go1Getup", "algorithm": "flashsac"})
+    assert (go1.num_envs, go1.updates_per_vector_step, go1.batch_size) == (1024, 2, 2048)
+    cheetah = resolve({"env": "playground/CheetahRun"})
+    assert (cheetah.num_envs, cheetah.updates_per_vector_step, cheetah.q_lr) == (128, 8, 1e-3)
+    # Brax's target entropy, -1/2 for each action, as that of a Gaussian.
+    assert math.log(2 * math.pi * math.e * cheetah.target_std**2) == pytest.approx(-1, abs=1e-4)
+
+
+def test_the_most_specific_file_wins(tmp_path, monkeypatch):
+    files = {
+        "family": 'environments = ["legs/*", "other"]\ntau = 0.1\n',
+        "a_robot": 'environments = ["legs/Robot*"]\ntau = 0.2\n',
+        "one": 'environments = ["legs/RobotRun"]\ntau = 0.3\n',
+        "named": "tau = 0.4\n",
+    }
+    (tmp_path / "configs").mkdir()
+    for name, text in files.items():
+        (tmp_path / "configs" / f"{name}.toml").write_text(text)
+    monkeypatch.setattr(config_files, "__file__", str(tmp_path / "runs" / "config_files.py"))
+    envs = ("legs/Go", "legs/RobotStand", "legs/RobotRun", "named", "other", "nobody")
+    found = [config_files.packaged(env, "sac", Config).get("tau") for env in envs]
+    assert found == [0.1, 0.2, 0.3, 0.4, 0.1, None]
+    family = tmp_path / "configs" / "family.toml"
+    assert resolve({"env": "counter"}, config_file=str(family)).tau == 0.1
+
+
+def test_options_of_all_sources_are_joined(directory):
+    (directory / "mine.toml").write_text(
+        "[env_options]\na.b = 1\na.c = [0, 1.5]\nd = true\n[sac.env_options]\nd = false\n"
+    )
+    given = {"env": "counter", "env_options": ["a.b=2", "e=text"]}
+    found = resolve(given, config_file="mine.toml").env_options
+    assert found == {"a.b": 2, "a.c": [0, 1.5], "d": False, "e": "text"}
 
 
 def test_ants_values_were_found_for_sac(directory):

@@ -9,7 +9,8 @@ from helpers.cli import run
 from helpers.runs import flags, make_config, save_run
 
 from mjx_sac import load_policy
-from mjx_sac.config import Config, UsageError
+from mjx_sac.algorithms import loader
+from mjx_sac.config import UsageError, build
 from mjx_sac.runs import array_store, config_files
 from mjx_sac.runs.directory import checkpoint_path
 from mjx_sac.runs.info import inspect
@@ -18,15 +19,18 @@ from mjx_sac.runs.resolve import attach, check_device, newest, resolve
 PACKAGED = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 
+@pytest.mark.parametrize("algorithm", ["sac", "flashsac"])
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
-def test_a_packaged_configuration_says_only_what_differs(path):
-    config = resolve({"env": path.stem, "logdir": "nowhere"})
-    defaults = Config(env=path.stem)
-    said = config_files.packaged(path.stem, "sac", Config)
-    assert said
-    for name, value in said.items():
-        assert getattr(config, name) == value
-        assert getattr(defaults, name) != value, f"{name} is the default"
+def test_a_packaged_configuration_says_only_what_differs(path, algorithm):
+    values = config_files.read(path)
+    for env in values.get(config_files.FOR, [path.stem]):
+        given = {"env": env.replace("*", "X"), "logdir": "nowhere", "algorithm": algorithm}
+        config, defaults = resolve(given), loader.config_class(algorithm)(**given)
+        said = config_files.packaged(given["env"], algorithm, type(config))
+        assert said or algorithm not in values
+        for name in said:
+            assert getattr(config, name) == getattr(build(type(config), said), name)
+            assert getattr(config, name) != getattr(defaults, name), f"{name} is the default"
 
 
 def test_flags_win_over_the_file_over_the_run_over_the_default(tmp_path):

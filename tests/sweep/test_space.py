@@ -74,3 +74,5 @@ def test_optuna_keeps_tuples_as_they_are_typed():
     assert choice.stored == ["8", "8x16"]
     assert choice.value("8x16") == (8, 16)
     assert space.label({"hidden_sizes": (8, 16), "tau": 1e-5}) == "hidden_sizes=8x16,tau=1e-05"
+    (options,) = parse("env_options=ends_at=3,ends_at=5")
+    assert (options.values[1], options.stored[1]) == ({"ends_at": 5}, "ends_at=5")

@@ -11,9 +11,19 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from mjx_sac.envs.host.checked import close, first_of_two, five, flatten, quiet, real, seed_spaces
+from mjx_sac.envs.host.checked import (
+    close,
+    first_of_two,
+    five,
+    flatten,
+    keep,
+    quiet,
+    real,
+    seed_spaces,
+)
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostStep
 from mjx_sac.envs.host.workers import WorkerVectorEnv
+from mjx_sac.envs.views import Ranges
 
 _WHO = "the VectorEnv"
 
@@ -22,10 +32,16 @@ class VectorSimulator:
     """What all modes share. See `Simulator`; `make` chooses the class."""
 
     def __init__(
-        self, vector: VectorEnv, episode_length: int, action_repeat: int, once: bool
+        self,
+        vector: VectorEnv,
+        episode_length: int,
+        action_repeat: int,
+        once: bool,
+        kept: Ranges | None = None,
+        metrics: int = 0,
     ) -> None:
         self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
-        self._once = once
+        self._once, self._kept, self._metrics = once, kept, metrics
         self._n = vector.num_envs
         self._current = np.zeros((self._n, 0), np.float32)
         self._length = np.zeros(self._n, np.int64)
@@ -65,6 +81,9 @@ class VectorSimulator:
             finite=finite,
             steps=steps.astype(np.int32),
             current=self._current,
+            metrics=infos.get("metrics", np.zeros((self._n, self._metrics), np.float32))
+            if self._metrics
+            else None,
         )
 
     def _row(self, values: Any, kind: Any) -> np.ndarray:
@@ -94,7 +113,7 @@ class VectorSimulator:
 
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
         space = self._vector.single_observation_space
-        return flatten(space, observation, n or self._n, _WHO)
+        return keep(flatten(space, observation, n or self._n, _WHO), self._kept)
 
     @property
     def awaited(self) -> int | None:
@@ -160,13 +179,19 @@ def _part(batch: Any, i: int) -> Any:
 
 
 def make(
-    vector: VectorEnv, episode_length: int, action_repeat: int, once: bool = False
+    vector: VectorEnv,
+    episode_length: int,
+    action_repeat: int,
+    once: bool = False,
+    kept: Ranges | None = None,
+    metrics: int = 0,
 ) -> VectorSimulator:
     """Return the simulator for the autoreset mode of `vector`, which repeats actions itself.
 
     `episode_length` counts where that mode is `DISABLED`; otherwise its time limit is its own.
-    `once` asks `CheckedEnv`s for one episode after a reset.
+    `once` asks `CheckedEnv`s for one episode after a reset. `kept` is what is kept of observations,
+    `metrics` how many numbers `CheckedEnv`s report.
     """
     kinds = {AutoresetMode.DISABLED: _Disabled, AutoresetMode.SAME_STEP: _SameStep}
     mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-    return kinds.get(mode, _NextStep)(vector, episode_length, action_repeat, once)
+    return kinds.get(mode, _NextStep)(vector, episode_length, action_repeat, once, kept, metrics)

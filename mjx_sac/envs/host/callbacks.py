@@ -204,6 +204,7 @@ class HostEpisodes:
             raise UsageError(f"JAX_PLATFORMS = {given!r}: {cure}") from None
         self.env, self.num_envs, self.config = env, num_envs, config
         self.action_repeat = config.action_repeat
+        self.reported: tuple[str, ...] = getattr(env, "reported", ())
         self.episode_length = limit = episode_length(env, config)
         make = partial(env.simulator, num_envs, limit, once)
         self.thread = SimulatorThread(make, config.env_timeout, config.env_start_timeout)
@@ -230,9 +231,10 @@ class HostEpisodes:
     def _array(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((self.num_envs, *shape), dtype)
 
-    def init(self) -> EpisodeState:
+    def init(self, key: Key | None = None) -> EpisodeState:
+        del key
         observation = jnp.zeros((self.num_envs, self.env.observation_size))
-        return blank_state(State(observation, ()), (), self.num_envs)
+        return blank_state(State(observation, ()), (), self.num_envs, len(self.reported))
 
     def refill(self, state: EpisodeState, key: Key) -> EpisodeState:
         """Begin new episodes where none runs: after `init`, and in a process that resumes a run."""
@@ -254,11 +256,13 @@ class HostEpisodes:
         """Wait for the environments, once `after` has been computed."""
         observation = self._array(jnp.float32, self.env.observation_size)
         number, flag, count = (self._array(kind) for kind in (jnp.float32, jnp.bool_, jnp.int32))
-        shapes = HostStep(observation, number, flag, flag, flag, count, observation)
+        metrics = self._array(jnp.float32, n) if (n := len(self.reported)) else None
+        shapes = HostStep(observation, number, flag, flag, flag, count, observation, metrics)
         result = call(self.thread.receive, shapes, order_token, after)
         valid = result.finite & (result.steps > 0)
         step = Step(result.observation, result.reward, result.terminated, result.truncated)
-        state = state.stepped(State(result.current, ()), step, valid, state.length + result.steps)
+        env, length = State(result.current, ()), state.length + result.steps
+        state = state.stepped(env, step, valid, length, self.reported, result.metrics)
         return state, Outcome(step, valid, ~result.finite)
 
     def step(self, state: EpisodeState, action: Actions) -> Stepped:

@@ -16,7 +16,9 @@ import numpy as np
 from gymnasium import spaces
 
 from mjx_sac.config import UsageError
+from mjx_sac.envs import reports
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, warn
+from mjx_sac.envs.views import Ranges
 
 _FINAL = ("final_obs", "final_observation", "terminal_observation")
 """Where infos have the true final observation of an environment that resets in the same step."""
@@ -33,17 +35,27 @@ class CheckedEnv(gymnasium.Env):
 
     Attributes:
       busy: a call into it has not returned.
+      info: what it said in its last step.
       alone: it has a process of its own, whose generators are its own too.
     """
 
     def __init__(
-        self, make: Callable[[], Any], expected: Any, limit: int, repeat: int, who: str
+        self,
+        make: Callable[[], Any],
+        expected: Any,
+        limit: int,
+        repeat: int,
+        who: str,
+        kept: Ranges | None = None,
+        reported: tuple[str, ...] = (),
     ) -> None:
-        self._make, self._expected, self._who = make, expected, who
+        self._make, self._expected, self._who, self._kept = make, expected, who, kept
+        self.info, self._reported = {}, reported
         self._limit, self._repeat = limit, repeat
         self._length = self._steps = 0  # of this episode, and of its life
         self._env: Any = None
-        self._last, self._idle = np.zeros(spaces.flatdim(expected[0]), np.float32), False
+        blank = np.zeros(spaces.flatdim(expected[0]), np.float32)
+        self._last, self._idle = keep(blank, kept), False
         self.busy = self.alone = False
         self.observation_space = spaces.Box(-np.inf, np.inf, self._last.shape)
         self.action_space = expected[1]
@@ -72,6 +84,7 @@ class CheckedEnv(gymnasium.Env):
         if self._idle:
             return self._last, 0.0, False, False, {}
         observation, total, terminated, truncated, info, held = None, 0.0, False, False, None, 0
+        metrics: list[float] = []
         most = min(self._repeat, self._limit - self._length)
         while held < most and not (terminated or truncated):
             held += 1
@@ -82,12 +95,17 @@ class CheckedEnv(gymnasium.Env):
             total += self._number("reward", reward)
             terminated = bool(self._number("terminated", terminated))
             truncated = bool(self._number("truncated", truncated))
+            self.info = info if isinstance(info, dict) else {}
+            if self._reported:
+                metrics = reports.add(self._reported, metrics, self.info)
         self._length += held
         if isinstance(info, dict) and (terminated or truncated):
             observation = next((info[k] for k in _FINAL if info.get(k) is not None), observation)
             if info.get("TimeLimit.truncated"):  # old Gym's way to say so
                 terminated, truncated = False, True
-        infos = {} if held == self._repeat else {"held": held}
+        infos: dict[str, Any] = {} if held == self._repeat else {"held": held}
+        if metrics:
+            infos["metrics"] = np.array(metrics, np.float32)
         return self._flat(observation), total, terminated, truncated, infos
 
     def close(self) -> None:
@@ -112,7 +130,7 @@ class CheckedEnv(gymnasium.Env):
         return f"{self._who}, at its step {self._steps:,},"
 
     def _flat(self, observation: Any) -> np.ndarray:
-        self._last = flatten(self._expected[0], observation, 1, self)[0]
+        self._last = keep(flatten(self._expected[0], observation, 1, self)[0], self._kept)
         return self._last
 
     def _number(self, name: str, value: Any) -> Any:
@@ -219,6 +237,13 @@ def flatten(space: spaces.Space, observation: Any, n: int, who: Any) -> np.ndarr
         text = f"{who} returned {found} numbers, its observation space has {size}"
         raise BrokenEnvironmentError(text)
     return flat
+
+
+def keep(flat: np.ndarray, kept: Ranges | None) -> np.ndarray:
+    """Return the numbers of observations that anybody sees; None is all of them."""
+    if kept is None:
+        return flat
+    return np.concatenate([flat[..., first:last] for first, last in kept], axis=-1)
 
 
 _lock = threading.Lock()

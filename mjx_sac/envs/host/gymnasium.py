@@ -11,7 +11,7 @@ import importlib
 import math
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from functools import partial
 from typing import Any
@@ -19,16 +19,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
+from mjx_sac.envs import options, reports, views
 from mjx_sac.envs.host import autoreset
 from mjx_sac.envs.host.checked import CheckedEnv, close, in_turn, layers, parts, quiet
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, warn
 from mjx_sac.envs.host.workers import CLOSING, WorkerVectorEnv
-
-MAX_OBSERVATION_SIZE = 10_000
-"""Numbers in a flat observation. Larger ones are images, for which there is no network here."""
+from mjx_sac.envs.spaces import control
 
 _SPACES = ("observation_space", "action_space")
 
@@ -36,7 +36,7 @@ SUPPORTED = "observations must be Box, or Dict or Tuple of Box, and actions Box 
 
 
 class GymnasiumEnvironment:
-    """A kind of Gymnasium environment, as a `HostEnvironment` that has `spaces` (`base.spaces`)."""
+    """A kind of Gymnasium environment, as a `HostEnvironment` that has `spaces`."""
 
     def __init__(
         self, name: str, make: Callable[..., Any], config: Config | None = None, example: Any = None
@@ -83,6 +83,7 @@ class GymnasiumEnvironment:
         checked = CheckedEnv(lambda: example, self._spaces, 2, 1, "the environment")
         checked.reset(seed=0)
         checked.step(example.action_space.sample())
+        self.reported = reports.names(checked.info)
 
     def _refuse_again(self, env: Any) -> Any:
         """Return `env`, unless it is one that has been returned before."""
@@ -102,20 +103,30 @@ class GymnasiumEnvironment:
                 problem = f"a space is {kind}, {'of old Gym' if old else 'none of Gymnasium'}"
                 raise self._error(f"{problem}: {advice if old else SUPPORTED}")
         structure = self._structure(observation)
-        self.observation_size = size = spaces.flatdim(observation)
-        if size > MAX_OBSERVATION_SIZE:
-            problem = f"observations have {size:,} numbers, more than {MAX_OBSERVATION_SIZE:,}"
-            advice = "images cannot be learned from; wrap the environment to return features"
-            raise self._error(f"{problem}: {advice}")
+        self._view(structure)
         if not isinstance(action, spaces.Box) or not action.is_bounded():
             raise self._error(f"actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
         low, high = ([float(x) for x in bound.ravel()] for bound in (action.low, action.high))
         bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
-        self.spaces = {"observation": structure, "action": bounds}
+        seen = self.views.spaces() if self.views else {"observation": structure}
+        self.spaces = {**seen, "action": bounds, **control(getattr(example, "unwrapped", example))}
         self._spaces = (observation, action)
         spec = getattr(example, "spec", None)
         self.time_limit = spec.max_episode_steps if spec else None
+
+    def _view(self, structure: Any) -> None:
+        """Find out which parts of observations are kept, and who sees which."""
+        seen = self._config.actor_observation, self._config.critic_observation
+        self.views, self._kept = None, None
+        if isinstance(structure, dict):
+            shapes = dict(_named(structure))
+            self.views = views.choose(self.name, shapes, *seen)
+            self._kept = views.kept(shapes, self.views)
+            self.observation_size = self.views.size
+        else:
+            views.refuse(self.name, *seen)
+            self.observation_size = views.check_size(self.name, math.prod(structure))
 
     def _structure(self, space: spaces.Space) -> Any:
         """Return the shapes of a space's parts by key, or that of a Box."""
@@ -140,14 +151,16 @@ class GymnasiumEnvironment:
     ) -> autoreset.VectorSimulator:
         repeat, alone = self._config.action_repeat, self._config.vectorization == "async"
         make = self._make if alone else lambda: self._refuse_again(self._make())
-        one = partial(CheckedEnv, make, self._spaces, episode_length, repeat)
+        more: Any = {"kept": self._kept, "reported": self.reported}
+        one = partial(CheckedEnv, make, self._spaces, episode_length, repeat, **more)
         makers = [partial(one, f"environment {index}") for index in range(num_envs)]
         vector = (
             WorkerVectorEnv(makers)
             if alone
             else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
         )
-        return autoreset.make(vector, episode_length, repeat, once)
+        n = len(self.reported)
+        return autoreset.make(vector, episode_length, repeat, once, metrics=n)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         """Return one environment; with `draw`, its `render` returns an image or it is refused."""
@@ -177,6 +190,7 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
         limit = config.episode_length
         shorter = limit and limit < (spec.max_episode_steps or math.inf)
         self._kwargs = {"max_episode_steps": limit} if shorter else {}
+        self._kwargs |= options.nested(config.env_options)
         self._try(self._vector(1))
 
     def _look_at(self, example: Any) -> None:
@@ -199,10 +213,20 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
     def simulator(
         self, num_envs: int, episode_length: int, once: bool = False
     ) -> autoreset.VectorSimulator:
-        return autoreset.make(self._refuse_again(self._vector(num_envs)), episode_length, 1)
+        vector = self._refuse_again(self._vector(num_envs))
+        return autoreset.make(vector, episode_length, 1, kept=self._kept)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         raise self._error("exists as a vector environment alone, which does not draw")
+
+
+def _named(structure: Any, *path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield names and shapes of all parts, in order."""
+    if not isinstance(structure, dict):
+        yield ".".join(path), tuple(structure)
+        return
+    for key, part in structure.items():
+        yield from _named(part, *path, key)
 
 
 def _short(space: spaces.Space) -> str:
@@ -239,5 +263,14 @@ def make(name: str, config: Config) -> GymnasiumEnvironment:
     if spec.entry_point is None:
         return VectorOnlyEnvironment(name, spec, config)
     # Without Gymnasium's order and type checks, which `CheckedEnv` makes up for.
-    make = partial(gymnasium.make, name, disable_env_checker=True)
-    return GymnasiumEnvironment(name, make, config)
+    arguments = {"disable_env_checker": True, **options.nested(config.env_options)}
+    try:
+        return GymnasiumEnvironment(name, partial(gymnasium.make, name, **arguments), config)
+    except UsageError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        entry = spec.entry_point
+        made_by = entry if callable(entry) else load_env_creator(entry)
+        raise (
+            options.unexpected(name, error.__cause__, config.env_options, made_by) or error
+        ) from None

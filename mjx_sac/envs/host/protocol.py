@@ -19,6 +19,7 @@ class HostStep(NamedTuple):
       steps: environment steps taken: fewer than `action_repeat` where the episode ended, none where
         the environment only began a new one (Gymnasium's next-step autoreset).
       current: what the policy sees next: a new episode's first observation where one has begun.
+      metrics: what the environments reported, [num_envs, names]; None where they report nothing.
     """
 
     observation: Any
@@ -28,6 +29,7 @@ class HostStep(NamedTuple):
     finite: Any
     steps: Any
     current: Any
+    metrics: Any = None
 
 
 class BrokenEnvironmentError(Exception):
@@ -58,7 +60,8 @@ class HostEnvironment(Protocol):
 
     `simulator` returns new ones, whose episodes end after `episode_length` steps; with `once` each
     plays one episode after a `reset` and may then take no more steps. `time_limit` is the number of
-    steps after which one ends its episodes itself.
+    steps after which one ends its episodes itself. It may have `reported`, names of numbers that it
+    reports at every step, see `envs/reports.py`.
     """
 
     observation_size: int

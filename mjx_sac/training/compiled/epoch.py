@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from mjx_sac.algorithms import base
 from mjx_sac.config import Config
-from mjx_sac.envs.episodes import Episodes
+from mjx_sac.envs import reports
+from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.training.compiled import acting, normalizer, replay, reward_scaler, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
@@ -55,7 +56,7 @@ def init(
     transitions = experiment.transitions_per_episode()
     return RunState(
         train=base.init(train_key, *sizes, algorithm=experiment.algorithm, **experiment.static),
-        episodes=episodes.init(),
+        episodes=episodes.init(jax.random.fold_in(train_key, 0x6D6F646C)),  # "modl"
         replay=replay.init(config.buffer_size, config.num_envs, *sizes, transitions),
         normalizer=normalizer.init(env.observation_size),
         key=key,
@@ -82,11 +83,11 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
       The state, and metrics: `rollout/...`, `health/...`, `replay/size`, and
       "trained_vector_steps", in how many vector steps there were updates. Under "losses" is what
       these report, in parts: each with the number of vector steps that it was measured in,
-      meaningless where that is zero.
+      meaningless where that is zero. Under "reported" is what the environments do, NaN for none.
     """
     experiment = _with_hyperparameters(experiment, state.hyperparameters)
     key, pool_key = jax.random.split(state.key)
-    episodes = sharding.refill(experiment.episodes, state.episodes, pool_key)
+    episodes = draw_initial_states(experiment, state.episodes, pool_key)
     state, (rollout, train, trained) = jax.lax.scan(
         partial(_vector_step, experiment),
         state.replace(key=key, episodes=episodes),
@@ -94,7 +95,7 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
         length=experiment.config.epoch_vector_steps,
     )
     ended = jnp.sum(rollout["episodes"])
-    metrics = {
+    metrics: dict[str, Any] = {
         "losses": [_over_epoch(part, trained, when) for part, when in train],
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
@@ -108,8 +109,32 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
         divisor = reward_scaler.divisor(state.reward_scaler, experiment.config.max_return)
         metrics["replay/reward_divisor"] = divisor
     if isinstance(experiment.episodes, Episodes):
-        metrics["health/reset_pool_uses"] = ended / experiment.episodes.pool_size
+        metrics["health/reset_pool_uses"] = experiment.episodes.pool_uses(state.episodes)
+    if names := experiment.episodes.reported:
+        total, count = jnp.sum(rollout["reported"], axis=0)
+        metrics["reported"] = dict(zip(map(reports.tag, names), total / count, strict=True))
     return state, metrics
+
+
+def draw_initial_states(experiment: Experiment, state: EpisodeState, key: Key) -> EpisodeState:
+    """Return the state with other initial states for an epoch, if those left would not do.
+
+    Each of several agents gets them when it would alone; nothing is drawn where no agent does.
+    """
+    episodes, config = experiment.episodes, experiment.config
+    if not isinstance(episodes, Episodes):
+        return episodes.refill(state, key)
+    short = episodes.runs_short(state, config.epoch_vector_steps)
+    for_any = _for_any_agent(short) if config.is_population else short
+    drawn = jax.lax.cond(
+        for_any,
+        lambda pool: sharding.refill(episodes, state, key).pool,
+        lambda pool: pool,
+        state.pool,
+    )
+    if config.is_population:
+        drawn = jax.tree.map(partial(jnp.where, short), drawn, state.pool)
+    return state.replace(pool=drawn, pool_next=jnp.where(short, 0, state.pool_next))
 
 
 def _over_epoch(
@@ -218,6 +243,9 @@ def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[
         "length": jnp.sum(jnp.where(finished, episodes.length, 0)),
         "nonfinite": jnp.sum(nonfinite),
     }
+    if names := experiment.episodes.reported:
+        values = reports.per_episode(names, episodes.metrics, episodes.length)
+        rollout["reported"] = metrics_lib.sum_where(values, finished)
     if state.reward_scaler is not None:
         seen, counted = jax.tree.map(sharding.replicate, (step, valid))
         discount = experiment.config.discount

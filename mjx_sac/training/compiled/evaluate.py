@@ -1,18 +1,23 @@
 """Evaluation: whole episodes, in parallel, in the compiled program."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Shaped
 
-from mjx_sac.envs.episodes import EpisodeState
+from mjx_sac.envs import reports
+from mjx_sac.envs.episodes import EpisodeState, choose
 from mjx_sac.training.compiled import acting
 from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params
 
 _Carry = tuple[EpisodeState, jax.Array, tuple[jax.Array, jax.Array], Key]
+
+AT_ONCE, ON_HOST_AT_ONCE = 128, 16
+"""Episodes played at the same time at most: each takes memory, and on the host an environment."""
 
 
 def evaluate(
@@ -23,8 +28,8 @@ def evaluate(
     *,
     episodes: int,
     deterministic: bool = True,
-) -> dict[str, Shaped[Array, " episodes"]]:
-    """Play whole episodes, each from its own initial state.
+) -> dict[str, Any]:
+    """Play whole episodes, each from its own initial state: many at once, or batch after batch.
 
     Args:
       experiment: environment and networks.
@@ -36,24 +41,41 @@ def evaluate(
 
     Returns:
       "return" and "length" (environment steps) of each, and whether it was "terminated" or
-      "truncated": neither where the environment became non-finite.
+      "truncated": neither where the environment became non-finite. Under "reported", if it reports
+      anything, its `reports.per_episode` by name. All are arrays [episodes].
     """
+    most = ON_HOST_AT_ONCE if experiment.episodes.on_host else AT_ONCE
+    batches = -(-episodes // most)
+    each = -(-episodes // batches)
+    play = partial(_play, experiment, (actor, stats), each, deterministic)
+    if batches == 1:
+        return play(key)
+    played = jax.lax.map(play, jax.random.split(key, batches))
+    return jax.tree.map(lambda x: x.reshape(-1)[:episodes], played)
+
+
+def _play(
+    experiment: Experiment,
+    policy: tuple[Params, NormalizerState],
+    episodes: int,
+    deterministic: bool,
+    key: Key,
+) -> dict[str, Any]:
+    """Play them all at the same time."""
     envs = experiment.episodes.copies(episodes)
     reset_key, action_key = jax.random.split(key)
-    state = envs.start(envs.refill(envs.init(), reset_key))
+    blank = envs.init(jax.random.fold_in(reset_key, 0x6D6F646C))  # "modl"
+    state = envs.start(envs.refill(blank, reset_key))
 
     def step(carry: _Carry, _: None) -> tuple[_Carry, None]:
         state, over, (terminated, truncated), key = carry
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
         observation = jnp.where(over[:, None], 0.0, state.observation)
-        action = acting.policy(actor, stats, observation, action_key, **experiment.static)
+        action = acting.policy(*policy, observation, action_key, **experiment.static)
         new, outcome = envs.step(state, action)
         # An episode that is over keeps its length and return, whatever its physics does after.
-        new = new.replace(
-            length=jnp.where(over, state.length, new.length),
-            episode_return=jnp.where(over, state.episode_return, new.episode_return),
-        )
+        new = new.replace(**choose(over, state.sums, new.sums))
         terminated |= outcome.step.terminated & ~over
         truncated |= outcome.step.truncated & ~over
         return (new, over | new.ended, (terminated, truncated), key), None
@@ -70,6 +92,7 @@ def evaluate(
         "length": state.length.astype(jnp.float32),
         "terminated": terminated,
         "truncated": truncated,
+        **reports.described(envs.reported, state.metrics, state.length),
     }
 
 
@@ -87,10 +110,14 @@ def _until_over(
     return jax.lax.while_loop(more, once, (jnp.int32(0), start))[1], None
 
 
-def summary(result: dict[str, Shaped[Array, " episodes"]]) -> Metrics:
-    """Return mean, std, min and max of return and length, under Stable-Baselines3's names."""
+def summary(result: dict[str, Any]) -> Metrics:
+    """Return mean, std, min and max of return and length, under Stable-Baselines3's names, and the
+    means of what the environment reports.
+    """
     metrics: Metrics = {}
     for name, values in (("reward", result["return"]), ("ep_length", result["length"])):
         for statistic in ("mean", "std", "min", "max"):
             metrics[f"eval/{statistic}_{name}"] = getattr(jnp, statistic)(values)
+    for name, values in result.get("reported", {}).items():
+        metrics[reports.tag(name, evaluated=True)] = jnp.mean(values, where=jnp.isfinite(values))
     return metrics

@@ -8,6 +8,7 @@ from jaxtyping import Array, Int32
 
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError
+from mjx_sac.envs import views
 from mjx_sac.envs.base import episode_length
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host.callbacks import HostEpisodes
@@ -97,17 +98,20 @@ class RunState(struct.PyTreeNode):
 def make_experiment(
     config: Config, env: Any, networks: Networks, algorithm: Algorithm
 ) -> Experiment:
-    """Put the parts of a run together.
+    """Put the parts of a run together; networks see what `env.views` says.
 
     Raises:
       UsageError: an environment on the host cannot be trained as `config` says.
     """
+    networks = views.seeing(networks, getattr(env, "views", None))
     if hasattr(env, "simulator"):
         _check_host(config)
         return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, algorithm)
     limit = episode_length(env, config)
     # No two environments start alike in the same vector step.
     pool_size = max(config.reset_pool_size, config.num_envs)
+    if getattr(env, "randomize", None):  # as many for each
+        pool_size = -(-pool_size // config.num_envs) * config.num_envs
     episodes = Episodes(env, config.num_envs, limit, config.action_repeat, pool_size)
     return Experiment(config, episodes, networks, algorithm)
 

@@ -11,7 +11,10 @@ from jaxtyping import Array, Bool, Float
 from mjx_sac.training.compiled import sharding
 from mjx_sac.types import Metrics
 
-RESERVED = ("rollout/", "replay/", "health/", "time/", "eval/", "checkpoint/", "train/n_updates")
+RESERVED = (
+    *("rollout/", "env/", "replay/", "health/", "time/", "eval/", "checkpoint/"),
+    "train/n_updates",
+)
 """How the tags begin of what is measured beside the losses."""
 
 REAL = (jnp.floating, jnp.integer, jnp.bool_)
@@ -107,6 +110,14 @@ def describe(tag: str, values: Float[Array, "n ..."]) -> Metrics:
         f"{tag}_min": jnp.min(values, axis=-1),
         f"{tag}_max": jnp.max(values, axis=-1),
     }
+
+
+def sum_where(
+    values: Float[Array, "n columns"], where: Bool[Array, " n"]
+) -> Float[Array, "2 columns"]:
+    """Return the sums over rows where `where` and finite, and in how many rows each was."""
+    counted = where[:, None] & jnp.isfinite(values)
+    return jnp.stack([jnp.sum(jnp.where(counted, x, 0.0), axis=0) for x in (values, 1.0)])
 
 
 def reduce_over_time(packed: Packed, where: Bool[Array, " n"] | None = None) -> Packed:

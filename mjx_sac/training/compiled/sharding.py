@@ -75,13 +75,14 @@ def refill(episodes: Any, state: EpisodeState, key: Key) -> EpisodeState:
         return episodes.refill(state, key)
     keys = jax.random.split(key, episodes.pool_size)
     # Some are drawn twice, and dropped.
-    padded = jnp.resize(keys, (-(-len(keys) // num_shards()) * num_shards(), *keys.shape[1:]))
+    which = jnp.arange(-(-len(keys) // num_shards()) * num_shards()) % len(keys)
+    padded = jax.tree.map(lambda x: x[which], (keys, episodes.pool_models(state)))
     draw = shard_over_envs(
-        lambda keys: jax.lax.all_gather(episodes.draw(keys), ENV_AXIS, tiled=True),
+        lambda *args: jax.lax.all_gather(episodes.draw(*args), ENV_AXIS, tiled=True),
         ENV_SHARDED,
         REPLICATED,
     )
-    return episodes.refilled(state, jax.tree.map(lambda x: x[: len(keys)], draw(padded)))
+    return episodes.refilled(state, jax.tree.map(lambda x: x[: len(keys)], draw(*padded)))
 
 
 def sample(

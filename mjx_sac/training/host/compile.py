@@ -78,7 +78,7 @@ class Programs:
     def _compile_evaluation(self) -> Any:
         policy = (self.shapes.train.actor, self.shapes.normalizer)
         program = jax.jit(population.evaluate(self.experiment))
-        return program.lower(*policy, self._keys, jnp.int32(0)).compile()
+        return program.lower(*policy, self._keys, np.uint32(0)).compile()
 
     def evaluate(self, policy: Mapping[str, Any], epoch: int) -> dict[str, np.ndarray]:
         """Return the metrics of an evaluation of `policy`, on one device; the same epoch has the
@@ -86,7 +86,7 @@ class Programs:
         """
         parts = policy["actor_params"], policy["normalizer"]
         program = self.prepare_evaluation().result()
-        return jax.device_get(program(*parts, self._keys, jnp.int32(epoch)))
+        return jax.device_get(program(*parts, self._keys, np.uint32(epoch % 2**32)))
 
 
 def options(platform: str | None = None) -> dict[str, str | bool]:
@@ -117,7 +117,7 @@ def check_algorithm(experiment: Experiment) -> None:
     try:
         metrics = trace_update(sizes, experiment.algorithm, **experiment.static)
     except (Exception, SystemExit) as error:
-        if unnamed:
+        if unnamed or isinstance(error, UsageError):
             raise
         raise loader.usage_error_at(name, error) from error
     if problem := metrics_lib.problem(metrics, config.batch_size):

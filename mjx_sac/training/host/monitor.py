@@ -32,6 +32,7 @@ class Monitor:
         self._config, self._warn = run.config, warn
         self._names = run.config.agent_names()
         self.lost: dict[str, str] = {}
+        self._overflowed = False
         self._writers: list[EventWriter] = []
         for name in (self._names or ("",)) if writes else ():
             (run.directory / name).mkdir(exist_ok=True)
@@ -66,6 +67,13 @@ class Monitor:
         if self._names and len(self.lost) == len(self._names):
             last = self.lost[self._names[-1]]
             raise NonFiniteError(f"all {len(self._names)} agents are lost; the last one: {last}")
+        share = max(metrics.get("env/overflow", 0.0) for metrics in agents)
+        if share and not self._overflowed:
+            self._overflowed = True
+            self._warn(
+                f"in {share:.2%} of the environments' steps Warp had no room for all contacts or "
+                f"constraints, which it leaves out: raise --env_option naconmax=N or njmax=N"
+            )
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
         """Write the scalars of every agent that is still finite."""
@@ -98,6 +106,8 @@ def scalars(raw: Mapping[str, Any], config: Config, updates: int, seconds: float
     numbers: dict[str, Any] = jax.tree.map(float, dict(raw))
     losses, trained = numbers.pop("losses"), round(numbers.pop("trained_vector_steps"))
     measured = {tag: value for part, count in losses if count for tag, value in part.items()}
+    reported = numbers.pop("reported", {}).items()
+    measured |= {tag: value for tag, value in reported if math.isfinite(value)}
     if not numbers["rollout/episodes"]:
         del numbers["rollout/ep_rew_mean"], numbers["rollout/ep_len_mean"]
     new = trained * config.updates_per_vector_step

@@ -1,7 +1,7 @@
 """Training from Python: assemble a run, restore it, hand it to the loop."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -10,16 +10,18 @@ from jax.sharding import Mesh
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
 from mjx_sac.algorithms.base import Algorithm
-from mjx_sac.config import Config, ordinary_jax, staying, surroundings
-from mjx_sac.envs.base import Environment, spaces
+from mjx_sac.config import Config, UsageError, ordinary_jax, staying, surroundings
+from mjx_sac.envs.base import Environment
 from mjx_sac.envs.episodes import callback_failure
 from mjx_sac.envs.host.protocol import HostEnvironment, leave_if_started_again
+from mjx_sac.envs.spaces import spaces
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.runs import checkpoint, provenance, resolve
 from mjx_sac.runs import directory as directories
 from mjx_sac.runs.best import Best
 from mjx_sac.runs.checkpoint import Checkpoints
+from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
@@ -91,6 +93,7 @@ def train(
         mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
             env = envs.adapt(env, run.config)
+            resolve.check_environment(run, getattr(env, "env_config", None))
             programs = _build(run.config, env, mesh, algorithm, networks, losses)
         with contextlib.closing(programs.experiment.episodes):
             return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
@@ -122,15 +125,26 @@ def _begin(
     fallback: bool,
 ) -> Result:
     """Restore what is there, make way for what is not, and train."""
+    _check_views(run, spaces(programs.experiment.episodes.env))
     run, state = checkpoint.resume(run, programs.shapes, programs.place, fallback)
     if state and run.finished:
         console.message(f"{run.config.run_dir} is finished: {run.finished}")
         return Result(state, {}, programs.experiment)
     if processes.primary():  # only now, when nothing can be refused any more
         damaged = [step for step in run.steps if run.latest and step > run.latest]
-        directories.prepare(run.config, run.directory, overwrite, damaged, run.latest or 0)
+        begun, own = run.latest or 0, getattr(programs.experiment.episodes.env, "env_config", None)
+        directories.prepare(run.config, run.directory, overwrite, damaged, begun, own)
     _announce(run, programs.experiment, console)
     return _loop(run, programs, console, interrupt, callbacks, state)
+
+
+def _check_views(run: Run, now: Mapping[str, Any]) -> None:
+    """Raise UsageError where observations are laid out otherwise than in the run to resume."""
+    then = (run.manifest or {}).get("spaces")
+    if then and then.get("views") != now.get("views"):
+        problem = f"{run.config.run_dir} was trained with other parts of observations"
+        way_out = "use the version of the environment that it was trained with"
+        raise UsageError(f"env = {run.config.env!r}: {problem}: {way_out}, {OTHERWISE}")
 
 
 def _announce(run: Run, experiment: Experiment, console: Console) -> None:
@@ -161,7 +175,8 @@ def _loop(
     """Open what the loop writes to, and train."""
     config, episodes = run.config, programs.experiment.episodes
     primary = processes.primary()
-    header = {**provenance.description(config), "spaces": spaces(episodes.env)}
+    described = provenance.description(config, getattr(episodes.env, "env_config", None))
+    header = {**described, "spaces": spaces(episodes.env)}
     checkpoints = Checkpoints(
         run.directory, config.max_to_keep, header, fetch=sharding.fetch, writes=primary
     )

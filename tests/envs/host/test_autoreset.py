@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from helpers.gymnasium_envs import Parts, Walk, walk
+from helpers.gymnasium_envs import Parts, Talking, Walk, walk
 
 from mjx_sac.envs.host import autoreset
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
@@ -53,6 +53,20 @@ def test_each_mode_gives_the_final_observation_then_the_new(mode):
     ]
     # Next-step autoreset spends steps on resets.
     assert len(rows[0]) == (6 if mode is AutoresetMode.NEXT_STEP else 8)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_what_environments_say_is_summed_over_a_held_action(vectorization):
+    """Success, steps left to 10, what is missing in some steps, half the reward."""
+    simulator = walk(vectorization, 2, Talking, ends_at=3).simulator(1, 9, once=True)
+    try:
+        simulator.reset(0)
+        held, ended, idle = (simulator.step(ZERO).metrics for _ in range(3))
+    finally:
+        simulator.close()
+    np.testing.assert_array_equal(held, [[0, 9 + 8, np.nan, 0.5]])
+    np.testing.assert_array_equal(ended, [[1, 7, 1, 1]])
+    assert not idle.any(), "it does nothing more"
 
 
 def test_our_time_limit_cuts_where_gymnasium_has_none():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.envs import Counter
+from helpers.envs import Counter, Reporting
 from helpers.runs import make_experiment
 
 from mjx_sac.config import UsageError
@@ -98,7 +98,7 @@ def test_environments_that_start_together_start_apart():
     experiment = make_experiment(num_envs=64, reset_pool_size=2, log_interval=64)
     state, metrics = run_epoch(experiment)
     assert len(np.unique(state.episodes.env.observation[:, 0])) == 64
-    assert float(metrics["health/reset_pool_uses"]) == 0.0, "none ended"
+    assert float(metrics["health/reset_pool_uses"]) == 1.0, "each, once"
 
 
 def test_the_epoch_reports_the_episodes_that_ended(epochs):
@@ -106,11 +106,83 @@ def test_the_epoch_reports_the_episodes_that_ended(epochs):
     # 16 three each, after 24 four.
     _, states, metrics, *_ = epochs
     assert [int(m["rollout/episodes"]) for m in metrics] == [4, 8, 4, 8]
-    assert [float(m["health/reset_pool_uses"]) for m in metrics] == [0.5, 1, 0.5, 1], "of 8 states"
+    # Begun: eight, the first four included; eight; four, and four at the start of the next.
+    assert [float(m["health/reset_pool_uses"]) for m in metrics] == [1, 1, 0.5, 1], "of 8 states"
     assert [float(m["rollout/ep_rew_mean"]) for m in metrics] == [10.0] * 4
     assert [float(m["rollout/ep_len_mean"]) for m in metrics] == [5.0] * 4
     assert [int(m["replay/size"]) for m in metrics] == [32, 64, 64, 64], "the buffer holds 64"
     assert int(states[4].normalizer.count) == 128
+
+
+def test_what_the_environment_reports_is_averaged_over_episodes():
+    """Episodes of three steps: rewards 0, 1, 2, and 9, 8, 7 steps left to 10."""
+    (plain, _), (state, metrics) = (
+        run_epoch(make_experiment(env=kind(ends_at=3))) for kind in (Counter, Reporting)
+    )
+    rows = state.replay.row[:8], np.arange(4)
+    starts = np.asarray(state.replay.observation[rows][..., 0])[state.replay.terminated[:8]]
+    assert len(starts) == 8
+    assert {tag: float(value) for tag, value in metrics["reported"].items()} == {
+        "env/left": 8.0,
+        "env/reward_half": 1.5,
+        "rollout/success_rate": np.mean(starts < 0.5),
+    }
+    same = {"train", "replay", "normalizer"}  # nothing that is learned depends on it
+    for name in same:
+        jax.tree.map(np.testing.assert_array_equal, getattr(plain, name), getattr(state, name))
+
+
+def test_what_is_not_finite_has_reported_nothing():
+    _, metrics = run_epoch(make_experiment(env=Reporting(breaks_at=3)))
+    assert np.isnan([*metrics["reported"].values()]).all(), "no episode ended otherwise"
+
+
+def agents(*used):
+    """Two agents, of whose eight initial states so many are used, and what draws others."""
+    experiment = make_experiment(env=Drawing(), num_seeds=2, episode_length=1000)
+    one = partial(epoch_lib.draw_initial_states, experiment)
+    state = jax.vmap(lambda _: experiment.episodes.init())(jnp.arange(2))
+    state = state.replace(ended=state.ended & False, pool_next=jnp.array(used))
+    keys = jax.random.split(jax.random.PRNGKey(0))
+    drawn = jax.jit(jax.vmap(one, axis_name=epoch_lib.AGENT_VMAP_AXIS))(state, keys)
+    jax.effects_barrier()
+    return drawn
+
+
+class Drawing(Counter):
+    """Notes every draw of an initial state."""
+
+    draws = []
+
+    def reset(self, key):
+        jax.debug.callback(lambda: self.draws.append(1))
+        return super().reset(key)
+
+
+def test_initial_states_are_drawn_when_an_agent_needs_them():
+    Drawing.draws.clear()
+    kept = agents(3, 4)
+    assert not Drawing.draws
+    assert kept.pool_next.tolist() == [3, 4]
+    drawn = agents(3, 5)
+    assert Drawing.draws
+    assert drawn.pool_next.tolist() == [3, 0]
+    assert np.all(drawn.pool.observation[0, :, 0] == 0), "the first keeps what it has"
+    assert len(np.unique(drawn.pool.observation[1, :, 0])) == 8
+
+
+def test_initial_states_not_used_are_kept_for_the_next_epoch():
+    """4 environments and 8 states: four are used in the first epoch, none in the next two."""
+    experiment = make_experiment(episode_length=1000, log_interval=8)
+    epoch, pools, uses = jax.jit(partial(epoch_lib.epoch, experiment)), [], []
+    state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
+    for _ in range(3):
+        state, metrics = epoch(state)
+        pools.append(np.asarray(state.episodes.pool.observation))
+        uses.append(float(metrics["health/reset_pool_uses"]))
+    assert uses == [0.5, 0.5, 0.5]
+    assert (pools[0] == pools[2]).all()
+    assert len(np.unique(pools[0][:, 0])) == 8
 
 
 def test_a_seed_decides_the_run(epochs):

@@ -3,8 +3,9 @@
 from functools import partial
 
 import jax
-from helpers.envs import Counter
-from helpers.gymnasium_envs import Walk
+import numpy as np
+from helpers.envs import Counter, Reporting
+from helpers.gymnasium_envs import Talking, Walk
 from helpers.runs import make_experiment
 
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
@@ -21,6 +22,57 @@ def test_evaluation_plays_whole_episodes_and_no_more():
     assert result["length"].tolist() == [3] * 6
     summary = evaluate.summary(result)
     assert (float(summary["eval/mean_reward"]), float(summary["eval/std_ep_length"])) == (3.0, 0.0)
+
+
+class Lucky(Reporting):
+    """Pays its start in the third and last step."""
+
+    def step(self, state, action):
+        state, step = super().step(state, action)
+        return state, step._replace(reward=state.observation[0] * (state.inner.count == 3))
+
+
+def test_many_episodes_are_played_batch_after_batch():
+    """130 are two batches of 65: each episode has its own start, and is counted once."""
+    experiment = make_experiment(env=Lucky(ends_at=3), episode_length=7)
+    state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
+    run = partial(evaluate.evaluate, experiment, episodes=130)
+    args = state.train.actor_params, state.normalizer, jax.random.PRNGKey(1)
+    text = str(jax.make_jaxpr(run)(*args))
+    assert "f32[65,2]" in text
+    assert "f32[130,2]" not in text
+    result = jax.jit(run)(*args)
+    starts = np.asarray(result["return"])
+    assert len(np.unique(starts)) == 130
+    assert result["length"].tolist() == [3] * 130
+    assert result["reported"]["left"].tolist() == [8] * 130
+    assert result["reported"]["success"].tolist() == (starts < 0.5).tolist()
+    summary = evaluate.summary(result)
+    assert float(summary["eval/success_rate"]) == np.float32(np.mean(starts < 0.5))
+    assert float(summary["eval/env/left"]) == 8
+
+
+def test_what_an_environment_on_the_host_says_is_measured():
+    """Twenty episodes are two batches of ten; rewards 0, 1 and 2, then 3 in every second."""
+    made = []
+
+    def make():
+        made.append(Talking(ends_at=3 + len(made) % 2))
+        return made[-1]
+
+    experiment = make_experiment(env=GymnasiumEnvironment("talks", make), episode_length=100)
+    assert experiment.episodes.reported == ("is_success", "left", "odd", "reward_half")
+    state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
+    run = jax.jit(partial(evaluate.evaluate, experiment, episodes=20))
+    result = run(state.train.actor_params, state.normalizer, jax.random.PRNGKey(1))
+    assert len(made) == 11, "one to look at, and ten"
+    assert result["return"].tolist() == [6, 3] * 10
+    reported = {name: values.tolist() for name, values in result["reported"].items()}
+    assert reported["reward_half"] == [3, 1.5] * 10
+    assert reported["left"] == [7.5, 8] * 10
+    assert reported["is_success"] == [1] * 20
+    assert np.isnan(reported["odd"]).all(), "missing in some steps"
+    assert np.isnan(evaluate.summary(result)["eval/env/odd"])
 
 
 def test_what_is_over_on_the_host_is_not_stepped():

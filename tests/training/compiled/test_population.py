@@ -141,7 +141,8 @@ def test_agents_branch_on_a_delayed_actor_together():
         experiment = make_experiment(**settings)
         shapes = jax.eval_shape(population.init(experiment))
         text = population.lower(experiment, shapes).as_text()
-        assert text.count("stablehlo.case") == 2, "whether to learn, and whether the actor moves"
+        branches = "whether to draw initial states, to learn, and to move the actor"
+        assert text.count("stablehlo.case") == 3, branches
 
 
 def test_an_agent_without_data_waits_while_others_learn():

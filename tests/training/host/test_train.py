@@ -148,6 +148,27 @@ def test_another_run_is_refused_field_by_field(finished, capsys, changes, words)
     assert all(word in err for word in words), err
 
 
+def test_a_run_keeps_its_environments_configuration(tmp_path):
+    """And another is refused: a newer version of the environment may have other defaults."""
+
+    class Configured(Counter):
+        env_config = {"dt": 0.02, "reward.alive": 1.0}
+
+    config = make_config(logdir=str(tmp_path), iterations=64, episodes_per_eval=0)
+    train.train(config, env=Counter)  # as an older run, which says nothing
+    more = config.model_copy(update={"iterations": 96})
+    train.train(more, env=Configured)
+    stored = json.loads((tmp_path / "kwargs.json").read_text())
+    assert stored["env_config"] == Configured.env_config
+    assert all("env_config" not in part for part in stored["history"])
+    Configured.env_config = {"dt": 0.02, "reward.alive": 2.0, "reward.new": 1.0}
+    with pytest.raises(UsageError) as error:
+        train.train(config.model_copy(update={"iterations": 128}), env=Configured)
+    words = f"{tmp_path} holds a run with reward.alive 1.0 (now 2.0): install the version"
+    assert words in str(error.value)
+    assert json.loads((tmp_path / "kwargs.json").read_text()) == stored
+
+
 def test_other_shapes_are_refused_array_by_array(finished):
     directory, _ = finished
 
