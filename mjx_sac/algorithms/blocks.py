@@ -7,14 +7,26 @@ statistics, in the collection "batch_stats", where that is mutable) or by its ru
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mjx_sac.types import Operation, Params
+from mjx_sac.types import Key, Operation, Params
 
-_ORTHOGONAL = nn.initializers.orthogonal()
+
+def _orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Return orthogonal columns or rows; of several critics, one after another.
+
+    JAX's batched decompositions wait inside a thread of XLA's CPU for others of the same pool: with
+    two cores, two of them at once waited for ever.
+    """
+
+    def draw(key: Key) -> jax.Array:
+        return nn.initializers.orthogonal()(key, shape, dtype)
+
+    return jax.custom_batching.sequential_vmap(draw)(key)
 
 
 class BatchNorm(nn.Module):
@@ -72,7 +84,7 @@ class UnitDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
-        x = x @ self.param("kernel", _ORTHOGONAL, (x.shape[-1], self.width))
+        x = x @ self.param("kernel", _orthogonal, (x.shape[-1], self.width))
         return x + self.param("bias", nn.initializers.zeros, (self.width,)) if self.bias else x
 
 

@@ -10,7 +10,14 @@ from helpers.algorithms import TINY, layers
 from helpers.networks import real_batch, updated
 from helpers.runs import make_experiment
 
-from mjx_sac.algorithms.blocks import BatchNorm, RMSNorm, unit_kernels, unit_layers
+from mjx_sac.algorithms.blocks import (
+    BatchNorm,
+    RMSNorm,
+    UnitDense,
+    ensemble,
+    unit_kernels,
+    unit_layers,
+)
 
 pytestmark = pytest.mark.smoke
 
@@ -172,3 +179,28 @@ def test_statistics_after_a_step_are_those_of_both_halves(name, unbiased):
             np.testing.assert_allclose(stats["mean"], 0.01 * rows.mean(0), atol=1e-6)
             var = 0.99 + 0.01 * rows.var(0, ddof=unbiased)
             np.testing.assert_allclose(stats["var"], var, rtol=1e-5)
+
+
+def test_no_decomposition_is_batched():
+    """Batched ones wait for other threads of the pool they run in: two at once, for ever."""
+
+    @jax.vmap
+    def init(key):
+        return ensemble(UnitDense, 2)(8).init(key, jnp.ones((2, 1, 4)))
+
+    def shapes(jaxpr):
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name in ("qr", "geqrf", "householder_product"):
+                yield eqn.invars[0].aval.shape
+            for inner in jax.core.jaxprs_in_params(eqn.params):
+                yield from shapes(inner)
+
+    keys = jax.random.split(jax.random.PRNGKey(0), 3)
+    found = [*shapes(jax.make_jaxpr(init)(keys).jaxpr)]
+    assert found
+    assert all(len(shape) == 2 for shape in found)
+    kernel = init(keys)["params"]["kernel"]  # [keys, critics, inputs, width]
+    assert kernel.shape == (3, 2, 4, 8)
+    product = kernel @ jnp.swapaxes(kernel, -1, -2)
+    np.testing.assert_allclose(product, jnp.broadcast_to(jnp.eye(4), product.shape), atol=1e-5)
+    assert len(np.unique(kernel[..., 0, 0])) == 6

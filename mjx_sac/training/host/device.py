@@ -119,8 +119,8 @@ def _divide_cpu(num_devices: int) -> None:
         return
     # XLA has a thread for each core or, if they are more, each device. Where all are busy with a
     # device's program, parts that the programs hand on find none, and all wait for ever: ant on
-    # two devices of two cores did.
-    os.environ.setdefault("NPROC", str(cores() + num_devices))
+    # two devices of two cores did. A program may have some such parts at once.
+    os.environ.setdefault("NPROC", str(cores() + 4 * num_devices))
     if not forced and num_devices <= cores():
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", num_devices)
