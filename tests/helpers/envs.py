@@ -124,7 +124,7 @@ class Reporting(Counter):
 
 
 class Heavy:
-    """Observes its mass and its steps, and earns its mass: 1, or from 1 to 2 where models differ."""
+    """Observes its mass and steps, and earns its mass: 1, or from 1 to 2 where models differ."""
 
     observation_size = 2
     action_size = 1
