@@ -18,6 +18,7 @@ from mjx_sac.cli.flags import (
     option,
 )
 from mjx_sac.cli.output import table
+from mjx_sac.envs.reports import SUCCESS
 from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.host.console import print_line
@@ -108,6 +109,8 @@ def _report(result: dict[str, Any]) -> str:
     infinite = 1 - result["terminated"] - result["truncated"]
     ended = f"{result['terminated']:.0%} terminated, {result['truncated']:.0%} truncated"
     ended += f", {infinite:.0%} stopped being finite" if infinite > 1e-9 else ""
+    successes = [x for name, x in result["reported"].items() if name in SUCCESS]
+    ended += f", {successes[0]:.0%} with success" if successes else ""
     return (
         f"{first}\nreturn  {spread}\n"
         f"        IQM {r['iqm']:,.1f}  95 % interval {interval}\n"

@@ -113,7 +113,7 @@ class Config(BaseModel):
         120.0, "seconds a Gymnasium environment has to start", how=True, gt=0
     )
     reset_pool_size: Int = _env(
-        128, "initial states drawn in every epoch for its new episodes", fixed=True, gt=0
+        128, "initial states drawn at once for new episodes", fixed=True, gt=0
     )
 
     algorithm: str = _algo(

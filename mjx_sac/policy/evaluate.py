@@ -12,7 +12,7 @@ from mjx_sac.config import ordinary_jax, staying, surroundings
 from mjx_sac.envs.episodes import callback_failure
 from mjx_sac.envs.host.protocol import leave_if_started_again
 from mjx_sac.policy.policy import Policy, place
-from mjx_sac.training.compiled.evaluate import evaluate
+from mjx_sac.training.compiled.evaluate import AT_ONCE, ON_HOST_AT_ONCE, evaluate
 from mjx_sac.training.compiled.experiment import make_experiment
 
 
@@ -45,8 +45,9 @@ def evaluate_policies(
       seed: of initial states and actions.
 
     Returns:
-      For each policy "return", "length" (environment steps), "terminated" and "truncated" of every
-      episode; `statistics.describe` summarizes them.
+      For each policy "return", "length" (environment steps), "terminated", "truncated" and, where
+      environments report something, "reported" of every episode; `statistics.describe` summarizes
+      them.
 
     Raises:
       UsageError: there is no such environment, or it has other sizes.
@@ -57,7 +58,7 @@ def evaluate_policies(
     policy, environment = place(policies[0], env, backend, domain_randomization)
     experiment = make_experiment(policy.config, environment, policy.networks, Algorithm())
     # On the host an environment must be built for each that is played at once.
-    at_once = min(episodes, 16 if experiment.episodes.on_host else 128)
+    at_once = min(episodes, ON_HOST_AT_ONCE if experiment.episodes.on_host else AT_ONCE)
     play = jax.jit(partial(evaluate, experiment, episodes=at_once, deterministic=deterministic))
     keys = jax.random.split(jax.random.PRNGKey(seed), -(-episodes // at_once))
 

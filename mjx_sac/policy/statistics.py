@@ -28,14 +28,18 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def describe(episodes: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return statistics of return and length, and how episodes ended, from `evaluate_policy`'s."""
+def describe(episodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return statistics of return and length, how episodes ended, and means of what environments
+    reported, from `evaluate_policy`'s.
+    """
     returns, lengths = (np.asarray(episodes[name], np.float64) for name in ("return", "length"))
+    reported = {k: x[np.isfinite(x)] for k, x in episodes.get("reported", {}).items()}
     return {
         "episodes": len(returns),
         "return": _robust(returns),
         "length": _moments(lengths),
         **{name: float(np.mean(episodes[name])) for name in ("terminated", "truncated")},
+        "reported": {name: float(np.mean(x)) for name, x in reported.items() if len(x)},
         "returns": returns.tolist(),
     }
 

@@ -69,6 +69,14 @@ def test_whole_episodes_are_summed_up(capsys, saved):
     assert "0% terminated, 100% truncated" in out
 
 
+def test_success_is_said(capsys, saved):
+    """After three steps of `Talking`, which has two numbers to observe as `Counter` has."""
+    flags = ("--env", "helpers.gymnasium_envs:Talking", "--episodes", "2")
+    code, out, _ = run(capsys, "eval", saved, *flags)
+    assert code == 0
+    assert "100% truncated, 100% with success" in out
+
+
 def test_another_environment_prints_json_only(capsys, saved):
     """More episodes than are played at once; length and return depend on how an episode ends."""
     flags = ("--env", "split", "--episodes", "150", "--json", "--stochastic")

@@ -69,6 +69,13 @@ def test_episodes_are_described():
     assert (described["length"]["mean"], "iqm" in described["length"]) == (4, False)
 
 
+def test_what_was_reported_is_a_mean_over_episodes_that_did():
+    reported = {"is_success": np.array([1.0, 0, 0, 0]), "speed": np.array([np.nan, 1, 3, np.nan])}
+    reported["never"] = np.full(4, np.nan)
+    described = statistics.describe({**EPISODES, "reported": reported})
+    assert described["reported"] == {"is_success": 0.25, "speed": 2.0}
+
+
 def test_each_agent_counts_once():
     """The means are 2.5 and 4.5, though one played four episodes and the other two."""
     other = {name: values[2:] for name, values in EPISODES.items()}
