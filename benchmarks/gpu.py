@@ -14,6 +14,8 @@ again after each part:
     xla        gradient updates with each of XLA's options that may save launches: ratio of rates
     options    the epoch with our compiler options and without, in turns: ratio of rates, and
                whether both leave the same state
+    warp       the epoch of Playground's CheetahRun with 1,024 environments on MJX-Warp in each
+               graph mode, and on MJX in JAX, in turns: ratios of rates; needs mjx-sac[playground]
 """
 
 import argparse
@@ -34,7 +36,8 @@ import peers
 
 from mjx_sac import networks
 from mjx_sac.bench import stages
-from mjx_sac.config import Config
+from mjx_sac.config import Config, UsageError
+from mjx_sac.envs.warp import GRAPH_MODES
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.host import compile
 
@@ -148,6 +151,30 @@ def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     }
 
 
+def with_warp(config: Config, repeats: int) -> dict[str, Any]:
+    """Compare epochs on MJX-Warp in each graph mode with MJX in JAX; or say why not."""
+    modes = {mode: {"impl": "warp", "env_options": {"graph_mode": mode}} for mode in GRAPH_MODES}
+    programs, states, result = {}, {}, {}
+    for name, how in {"jax": {"impl": "jax"}, **modes}.items():
+        try:
+            experiment, states[name] = stages.start(config.model_copy(update=how))
+            epoch = partial(epoch_lib.epoch, experiment)
+            programs[name] = stages.compiled(epoch, states[name])
+        except (UsageError, jax.errors.JaxRuntimeError) as error:
+            result[name] = {"refused": str(error)}
+    rates: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(repeats + 1):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            states[name], _ = jax.block_until_ready(program(states[name]))
+            rates[name].append(config.epoch_iterations / (time.perf_counter() - started))
+    for name in programs:
+        result[name] = {"iterations_per_second": rates[name][1:]}
+        if name != "jax" and "jax" in programs:
+            result[name]["rate_to_jax"] = stages.ratio(rates[name][1:], rates["jax"][1:])
+    return result
+
+
 def main() -> None:
     """Run the parts and write what they found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -156,6 +183,8 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=1_000_000, help="of training")
     help_of_epoch = "iterations per timed epoch; few where there is no GPU, to try this"
     parser.add_argument("--epoch", type=int, default=12_800, help=help_of_epoch)
+    parser.add_argument("--many", type=int, default=1024, help="environments, where many")
+    parser.add_argument("--parts", nargs="+", help="only these")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
@@ -163,7 +192,8 @@ def main() -> None:
 
     def config(num_envs: int, **more: Any) -> Config:
         n = max(args.epoch, 2 * num_envs)
-        return Config(env=args.env, num_envs=num_envs, log_interval=n, warm_up_steps=n, **more)
+        given = {"env": args.env, "num_envs": num_envs, "log_interval": n, "warm_up_steps": n}
+        return Config(**{**given, **more})
 
     def with_brax(config: Config) -> dict[str, Any]:
         return stages.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
@@ -175,14 +205,24 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training(config(128, iterations=args.iterations), args.seconds / 3),
         "bench": lambda: with_brax(config(128)),
-        "many_envs": lambda: stages.run(config(1024), args.repeats),
+        "many_envs": lambda: stages.run(config(args.many), args.repeats),
         "precision": at_full_precision,
         "pallas": lambda: with_pallas(config(128, buffer_size=100_000), args.repeats),
         "xla": lambda: with_more_options(config(128, buffer_size=100_000), args.repeats),
         "options": lambda: with_and_without_options(config(128), args.repeats),
+        "warp": lambda: with_warp(
+            config(
+                args.many,
+                env="playground/CheetahRun",
+                updates_per_iteration=2 / args.many,
+                batch_size=2048,
+            ),
+            args.repeats,
+        ),
     }
     result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}
-    for name, part in parts.items():
+    for name in args.parts or parts:
+        part = parts[name]
         if time.perf_counter() - started < args.seconds:
             result[name] = part()
             common.write(result, args.json)

@@ -1,7 +1,9 @@
 """Environments by name: the registry and the way to each adapter. Importing it imports no JAX."""
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -90,7 +92,7 @@ def check(name: str, impl: str = "jax", env_options: Mapping[str, Any] | None = 
     """
     if name == "swimmer":  # its fluid forces call jnp.clip with an argument that JAX dropped
         problem = "Brax 0.14.2 has no MJX version of it, and its own does not run on JAX 0.10"
-        raise UsageError(f"env = 'swimmer': {problem} and newer")
+        raise UsageError(f"env = 'swimmer': {problem} and newer: use mjx/Swimmer-v5")
     if impl == "warp" and not name.startswith(ON_MJX):
         problem = f"env = {name!r} has no choice of it, playground/<Name> and mjx/<Name> have"
         raise UsageError(f"impl = 'warp': {problem}: leave --impl out")
@@ -181,7 +183,8 @@ def _make_on_mjx(name: str, config: Config) -> Any:
     # Evaluation has as many at once, see `training.compiled.evaluate`.
     copies = max(config.num_envs, config.reset_pool_size, 128)
     if family == "mjx":
-        from mjx_sac.envs.tasks import environment
+        with contextlib.redirect_stdout(io.StringIO()):  # MJX prints that it found no `warp`
+            from mjx_sac.envs.tasks import environment
 
         return environment.make(task, config.impl, config.env_options, copies)
     from mjx_sac.envs import playground

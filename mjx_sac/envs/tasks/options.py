@@ -53,7 +53,8 @@ def check(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
       UsageError: there is no such task or option, or an option's value is of another type.
     """
     if name not in SIZES:
-        hint = nearest(name, [*SIZES]) or f"; known are {', '.join(SIZES)}"
+        near = nearest(name, [*SIZES]).replace("mean ", "mean mjx/")
+        hint = near or f"; known are {', '.join(SIZES)}"
         raise UsageError(f"env = 'mjx/{name}': no such task{hint}")
     if drawing := [key for key in given if key in _DRAWING]:
         problem = "only changes how Gymnasium draws: leave it out"

@@ -1,11 +1,13 @@
 """MuJoCo's step in JAX, as its C code takes it. Put together from MJX's public functions."""
 
 # pyright: basic, reportAttributeAccessIssue=false
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
+from jax.extend import core
 from mujoco import mjx
 
 PLANE, CAPSULE = int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_CAPSULE)
@@ -13,14 +15,50 @@ PLANE, CAPSULE = int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_CAP
 
 def forward(model: Any, data: Any) -> Any:
     """Return `data` with everything that follows from its positions, velocities and controls."""
-    data = mjx.fwd_position(model, data)
-    data = mjx.make_constraint(model, with_frames(model, data))
-    data = mjx.fwd_velocity(model, data)
-    data = mjx.fwd_actuation(model, data)
-    data = mjx.fwd_acceleration(model, data)
+    parts = (
+        _kinematics if jax.default_backend() == "cpu" else mjx.kinematics,
+        mjx.com_pos,
+        mjx.tendon,
+        mjx.crb,
+        mjx.tendon_armature,
+        mjx.factor_m,
+        mjx.collision,
+        with_frames,
+        mjx.make_constraint,
+        mjx.transmission,
+        mjx.fwd_velocity,
+        mjx.fwd_actuation,
+        mjx.fwd_acceleration,
+    )
+    for part in parts:
+        data = part(model, data)
     if data._impl.efc_J.size == 0:
         return data.replace(qacc=data.qacc_smooth)
     return mjx.solve(model, data)
+
+
+def _kinematics(model: Any, data: Any) -> Any:
+    """Return `mjx.kinematics(model, data)`, its vectors computed one after the other.
+
+    A CPU's XLA fuses them, and computes each again for every number that depends on it, which
+    grows exponentially along a chain of bodies: 16 of Pusher's arms took 30 seconds per step.
+    """
+
+    def value(x: Any) -> Any:
+        return x.val if isinstance(x, core.Literal) else values[x]
+
+    trace = jax.make_jaxpr(partial(mjx.kinematics, model), return_shape=True)
+    closed, shapes = trace(data)
+    jaxpr, values = closed.jaxpr, dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    values |= dict(zip(jaxpr.invars, jax.tree.leaves(data), strict=True))
+    for operation in jaxpr.eqns:
+        kind = operation.primitive
+        found = kind.bind(*map(value, operation.invars), **operation.params)
+        found = found if kind.multiple_results else [found]
+        if kind.name == "concatenate":
+            found = jax.lax.optimization_barrier(found)
+        values |= dict(zip(operation.outvars, found, strict=True))
+    return jax.tree.unflatten(jax.tree.structure(shapes), map(value, jaxpr.outvars))
 
 
 def step(model: Any, data: Any) -> Any:

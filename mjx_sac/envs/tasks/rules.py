@@ -218,8 +218,7 @@ def _torso(o: Any, model: Any, data: Any) -> Any:
 
 
 def _centre(o: Any, model: Any, data: Any) -> Any:
-    mass = jnp.asarray(model.body_mass)
-    return mass @ data.xipos[:, 0] / mass.sum()
+    return model.body_mass @ data.xipos[:, 0] / model.body_mass.sum()
 
 
 _planar = partial(_coordinates, skip=1)

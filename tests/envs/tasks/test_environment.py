@@ -77,7 +77,7 @@ def test_names_reach_all_that_lists_them():
 
 
 def test_a_wrong_option_is_refused_before_jax_starts():
-    with pytest.raises(UsageError, match="did you mean Hopper-v5"):
+    with pytest.raises(UsageError, match="did you mean mjx/Hopper-v5"):
         envs.check("mjx/hopper-v5")
     with pytest.raises(UsageError, match="did you mean frame_skip"):
         envs.check("mjx/Hopper-v5", env_options={"frame_skp": 2})

@@ -110,7 +110,7 @@ def test_an_ant_that_is_not_finite_is_unhealthy():
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        ("Antt-v5", {}, "env = 'mjx/Antt-v5': no such task; did you mean Ant-v5?"),
+        ("Antt-v5", {}, "env = 'mjx/Antt-v5': no such task; did you mean mjx/Ant-v5?"),
         ("zzz", {}, "known are Ant-v5, HalfCheetah-v5"),
         ("Ant-v5", {"healthy_rewrd": 1}, "'healthy_rewrd': mjx/Ant-v5 has no such option; did you"),
         ("Ant-v5", {"healthy_z_range": 1}, "'healthy_z_range': 1: give a list like [0.2, 1.0]"),
