@@ -9,6 +9,7 @@ import pytest
 from helpers.algorithms import TINY, layers
 from helpers.networks import real_batch, updated
 from helpers.runs import make_experiment
+from jax.extend.core import jaxprs_in_params
 
 from mjx_sac.algorithms.blocks import (
     BatchNorm,
@@ -192,7 +193,7 @@ def test_no_decomposition_is_batched():
         for eqn in jaxpr.eqns:
             if eqn.primitive.name in ("qr", "geqrf", "householder_product"):
                 yield eqn.invars[0].aval.shape
-            for inner in jax.core.jaxprs_in_params(eqn.params):
+            for inner in jaxprs_in_params(eqn.params):
                 yield from shapes(inner)
 
     keys = jax.random.split(jax.random.PRNGKey(0), 3)
