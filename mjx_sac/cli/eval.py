@@ -12,6 +12,7 @@ from mjx_sac.cli.flags import (
     Json,
     OtherBackend,
     OtherEnv,
+    OtherOptions,
     Randomization,
     RunDirectory,
     Step,
@@ -32,6 +33,7 @@ def evaluate(
     step: Step = None,
     seed_index: Annotated[int | None, option("which, from 0; else all", "--seed_index")] = None,
     env: OtherEnv = None,
+    env_option: OtherOptions = None,
     backend: OtherBackend = None,
     domain_randomization: Randomization = None,
     stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,
@@ -57,7 +59,8 @@ def evaluate(
         print_line(f"playing {episodes} episodes of {where}{slow}")
     how: dict[str, Any] = {"deterministic": not stochastic, "seed": seed, "episodes": episodes}
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print
-        other = {"env": env, "backend": backend, "domain_randomization": domain_randomization}
+        other = {"env": env, "env_options": env_option, "backend": backend}
+        other["domain_randomization"] = domain_randomization
         agents = _play(stored, seed_index, device, **other, **how)
     result = {
         "run": run,

@@ -55,6 +55,8 @@ BestAgent = Annotated[int | None, option("which agent, from 0; else the best", "
 OtherEnv = Annotated[str | None, option("another environment of the same sizes", "--env")]
 _RANDOMIZED = "models as in training, `none` for the task's own, or as for train"
 Randomization = Annotated[str | None, option(_RANDOMIZED, "--domain_randomization")]
+_OPTIONS = "key=value: another value of its configuration, or argument"
+OtherOptions = Annotated[list[str] | None, option(_OPTIONS, "--env_option", metavar="KEY=VALUE")]
 OtherBackend = Annotated[str | None, option("another engine of Brax", "--backend")]
 _EDITED = "run the algorithm's file though it is not the one that the run recorded"
 EditedAlgorithm = Annotated[bool, option(_EDITED, "--edited_algorithm", "--edited_losses")]

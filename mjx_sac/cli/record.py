@@ -11,6 +11,7 @@ from mjx_sac.cli.flags import (
     EditedAlgorithm,
     OtherBackend,
     OtherEnv,
+    OtherOptions,
     RunDirectory,
     Step,
     option,
@@ -31,6 +32,7 @@ def record(
     step: Step = None,
     seed_index: BestAgent = None,
     env: OtherEnv = None,
+    env_option: OtherOptions = None,
     backend: OtherBackend = None,
     device: Device = "auto",
     edited_algorithm: EditedAlgorithm = False,
@@ -65,7 +67,8 @@ def record(
     print_line(f"playing {where} as trained for {policy.iterations:,} iterations{slow}")
     started = time.perf_counter()
     how: Any = {"episodes": episodes, "seconds": seconds, "camera": camera}
-    played = record.record(policy, target, env=env, backend=backend, **how)
+    other = {"env": env, "env_options": env_option, "backend": backend}
+    played = record.record(policy, target, **how, **other)
     for i, episode in enumerate(played, 1):
         end = f"{'ended' if episode.ended else 'cut off'} after {episode.length:,} steps"
         print_line(f"episode {i}: return {episode.episode_return:,.1f}, {end}")

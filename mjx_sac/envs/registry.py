@@ -215,7 +215,11 @@ def adapt(env: Any | None, config: Config) -> "Environment | HostEnvironment":
 
 def _call_factory(name: str, **arguments: Any) -> Any:
     module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)(**arguments)
+    factory = getattr(importlib.import_module(module), attribute)
+    try:
+        return factory(**arguments)
+    except TypeError as error:
+        raise options.unexpected(name, error, arguments, factory) or error from None
 
 
 def _adapt(name: str, factory: Callable[[], Any], config: Config) -> Any:

@@ -26,23 +26,20 @@ def evaluate_policy(policy: Policy, **how: Any) -> dict[str, np.ndarray]:
 def evaluate_policies(
     policies: Sequence[Policy],
     *,
-    env: str | None = None,
-    backend: str | None = None,
-    domain_randomization: str | None = None,
     episodes: int = 100,
     deterministic: bool = True,
     seed: int = 0,
+    **other: Any,
 ) -> list[dict[str, np.ndarray]]:
     """Play whole episodes of the environment that policies were trained in, or of another.
 
     Args:
       policies: of the agents of one run, from `load_policy`.
-      env: another environment of the same sizes, such as the same task on the host.
-      backend: another physics engine.
-      domain_randomization: another one than in training, or "none"; models are drawn by `seed`.
       episodes: how many; each begins from another initial state.
       deterministic: False samples the actions.
-      seed: of initial states and actions.
+      seed: of initial states, models and actions.
+      other: fields of the configuration that are others than in training: `env`, of the same sizes,
+        such as the same task on the host, `env_options`, `backend`, `domain_randomization`.
 
     Returns:
       For each policy "return", "length" (environment steps), "terminated", "truncated" and, where
@@ -55,7 +52,7 @@ def evaluate_policies(
     """
     leave_if_started_again()
     surroundings.seed_generators(seed)
-    policy, environment = place(policies[0], env, backend, domain_randomization)
+    policy, environment = place(policies[0], other)
     experiment = make_experiment(policy.config, environment, policy.networks, Algorithm())
     # On the host an environment must be built for each that is played at once.
     at_once = min(episodes, ON_HOST_AT_ONCE if experiment.episodes.on_host else AT_ONCE)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config, UsageError, build, ordinary_jax, staying
+from mjx_sac.config import Config, UsageError, build, layered, ordinary_jax, staying
 from mjx_sac.envs import views
 from mjx_sac.envs.spaces import spaces as spaces_of
 from mjx_sac.networks import Networks
@@ -172,28 +172,31 @@ def _size(part: Any) -> int:
     return sum(map(_size, part.values())) if isinstance(part, dict) else math.prod(part)
 
 
-def place(
-    policy: Policy, env: str | None, backend: str | None, domain_randomization: str | None = None
-) -> tuple[Policy, Any]:
+def place(policy: Policy, other: Mapping[str, Any]) -> tuple[Policy, Any]:
     """Return `policy` as it acts in an environment, and that: its own, or another of its sizes.
+
+    Args:
+      policy: as it was trained.
+      other: fields of its configuration that are others here, or None. Another `env` has neither
+        the options nor the randomized models of the one it was trained in.
 
     Raises:
       UsageError: there is no such environment, or it has other sizes.
     """
-    changes = {"env": env or policy.config.env, "backend": backend or policy.config.backend}
-    changes |= {"env_options": {}, "domain_randomization": None} if env else {}
-    if domain_randomization:
-        changes["domain_randomization"] = domain_randomization
+    other = {name: value for name, value in other.items() if value}
+    trained = policy.config.model_dump()
+    if "env" in other:
+        trained |= {"env_options": {}, "domain_randomization": None}
     if seen := policy.spaces.get("views"):  # what the critics saw is not wanted
         fields = ("actor_observation", "critic_observation")
-        changes |= dict.fromkeys(fields, seen["actor_observation"])
-    config = build(type(policy.config), {**policy.config.model_dump(), **changes})
+        trained |= dict.fromkeys(fields, seen["actor_observation"])
+    config = build(type(policy.config), layered(trained, other))
     environment = envs.make(config.env, config)
-    here, trained = ((x.observation_size, x.action_size) for x in (environment, policy))
-    if here != trained:
+    here, there = ((x.observation_size, x.action_size) for x in (environment, policy))
+    if here != there:
         raise UsageError(
             f"env = {config.env!r}: an observation has {here[0]} numbers and an action {here[1]}, "
-            f"the policy was trained with {trained[0]} and {trained[1]}: choose another --env of "
+            f"the policy was trained with {there[0]} and {there[1]}: choose another --env of "
             f"the same task"
         )
     return dataclasses.replace(policy, config=config, spaces=spaces_of(environment)), environment

@@ -37,11 +37,10 @@ def record(
     policy: Policy,
     out: str | pathlib.Path,
     *,
-    env: str | None = None,
-    backend: str | None = None,
     episodes: int = 1,
     seconds: float = 10.0,
     camera: str | None = None,
+    **other: Any,
 ) -> list[Episode]:
     """Play the deterministic policy and write what happens to `out`, at its own speed.
 
@@ -49,11 +48,10 @@ def record(
       policy: see `load_policy`.
       out: ends in .mp4, .gif or .html; for the last nothing is drawn here. `opengl.choose()`,
         before anything imports MuJoCo, finds what the others need.
-      env: another environment of the same sizes.
-      backend: another physics engine.
       episodes: how many, one after the other, each from another initial state.
       seconds: of each episode at most.
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
+      other: see `evaluate_policies`.
 
     Raises:
       UsageError: the environment has other sizes or cannot be drawn, an extra is not installed, or
@@ -62,7 +60,7 @@ def record(
     out = absolute(out)
     video.check(out)
     surroundings.seed_generators(0)
-    policy, environment = place(policy, env, backend)
+    policy, environment = place(policy, other)
     kind = _HostScene if isinstance(environment, GymnasiumEnvironment) else _DeviceScene
     scene = kind(policy, environment, camera, draw=out.suffix != ".html")
     limit = episode_length(environment, policy.config)

@@ -94,6 +94,13 @@ def test_another_environment_prints_json_only(capsys, saved):
     assert result["length"]["mean"] == pytest.approx(5 - 2 * share)
 
 
+def test_another_environment_may_have_options(capsys, saved):
+    flags = ("--env", "helpers.envs:Counter", "--env_option", "ends_at=3", "--json")
+    code, out, _ = run(capsys, "eval", saved, *flags)
+    result = json.loads(out)
+    assert (code, result["length"]["max"], result["terminated"]) == (0, 3, 1.0)
+
+
 def test_what_an_environment_prints_is_not_in_the_json(capsys, saved):
     code, out, err = run(capsys, "eval", saved, "--env", "noisy", "--episodes", "18", "--json")
     result = json.loads(out)
@@ -111,6 +118,7 @@ def test_what_an_environment_prints_is_not_in_the_json(capsys, saved):
         ("--backend", "x", "backend = 'x'"),
         ("--step", "64", "there are 32"),
         ("--seed_index", "1", "holds one agent"),
+        ("--env_option", "size", "write key=value"),
     ],
 )
 def test_bad_input_is_refused(capsys, saved, flag, value, words):

@@ -66,10 +66,11 @@ def test_factories_take_options_as_arguments():
     envs.register("optional", Counter)
     assert make("optional", ends_at=7).ends_at == 7
     assert make("helpers.envs:Counter", ends_at=7, breaks_at=9).breaks_at == 9
-    with pytest.raises(UsageError) as error:
-        make("optional", end_at=7)
-    words = "env_option = 'end_at': optional takes no such argument; did you mean ends_at?"
-    assert str(error.value) == words
+    for env in ("optional", "helpers.envs:Counter"):
+        with pytest.raises(UsageError) as error:
+            make(env, end_at=7)
+        words = f"env_option = 'end_at': {env} takes no such argument; did you mean ends_at?"
+        assert str(error.value) == words
     config = make_config(env_options={"ends_at": 5})
     assert envs.adapt(Counter, config).ends_at == 5
     with pytest.raises(UsageError, match="'ends_at': Counter is made already"):

@@ -20,7 +20,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from helpers.algorithms import TINY  # noqa: E402
-from helpers.envs import Counter  # noqa: E402
+from helpers.envs import Counter, Heavy  # noqa: E402
 from helpers.runs import make_config, make_experiment  # noqa: E402
 
 if CACHE:
@@ -51,9 +51,9 @@ def difference(a, b) -> float:
     return max(float(np.max(x, initial=0)) for x in apart)
 
 
-def train(logdir, num_devices=None, **changes):
+def train(logdir, num_devices=None, env=Counter, **changes):
     config = make_config(**{**RUN, **changes}, logdir=str(logdir), num_devices=num_devices)
-    return train_lib.train(config, env=Counter())
+    return train_lib.train(config, env=env())
 
 
 def measured(metrics) -> dict:
@@ -102,6 +102,21 @@ def flashsac(directory: pathlib.Path) -> dict:
     }
 
 
+def randomized(directory: pathlib.Path) -> dict:
+    """How far two devices are from one where models differ, and which masses environments saw."""
+    settings = {"domain_randomization": "default", "episode_length": 3, "reset_pool_size": 16}
+    one, two = (
+        train(directory / f"randomized_{n}", n, Heavy, **settings).state for n in (None, 2)
+    )
+    masses, seen = two.episodes.model["mass"], two.replay.observation[:, :, 0].T
+    return {
+        "devices": len(masses.sharding.device_set),
+        "apart": difference(one, two),
+        "masses": masses.tolist(),
+        "seen": [sorted({*mine} - {0.0}) for mine in seen.tolist()],  # 0 where no row is yet
+    }
+
+
 def main(directory: pathlib.Path) -> dict:
     """All answers."""
     one, eight = train(directory / "one"), train(directory / "eight", 8)
@@ -124,6 +139,7 @@ def main(directory: pathlib.Path) -> dict:
         "up": difference(one.state, up.state),
         "seeds": difference(alone.state, shared.state),
         "flashsac": flashsac(directory),
+        "randomized": randomized(directory),
         "epoch": split(8),
         "seeds_epoch": split(4, num_seeds=4),
     }

@@ -5,7 +5,7 @@ import pytest
 from helpers.envs import Counter
 from helpers.gymnasium_envs import Walk
 from helpers.policies import constant
-from helpers.runs import make_policy
+from helpers.runs import make_config, make_policy
 
 import mjx_sac
 from mjx_sac import envs
@@ -83,6 +83,22 @@ def test_actions_are_sampled_on_demand():
         for deterministic in (False, True)
     )
     assert (np.abs(drawn - mode) > 0.1).all()
+
+
+def test_options_are_those_of_training_or_others_but_not_another_environments():
+    policy, counter = make_policy(Counter()), "helpers.envs:Counter"
+    policy.config = make_config(env=counter, env_options={"ends_at": 4})
+    for how, length in (
+        ({"env": None}, 4),
+        ({"env": None, "env_options": ["ends_at=3"]}, 3),
+        ({"env": counter}, 5),
+        ({"env": counter, "env_options": ["ends_at=2"]}, 2),
+    ):
+        assert (evaluate(policy=policy, **how)["length"] == length).all()
+    with pytest.raises(UsageError, match="'end_at': .* did you mean ends_at"):
+        evaluate(None, policy=policy, env_options=["end_at=3"])
+    with pytest.raises(UsageError, match="epsiodes: no such"):
+        evaluate(None, policy=policy, epsiodes=3)
 
 
 def test_an_environment_of_other_sizes_is_refused():

@@ -51,6 +51,15 @@ def test_a_checkpoint_resumes_with_fewer_and_with_more_devices(answers):
     assert answers["up"] < 1e-5
 
 
+def test_environments_keep_their_models_on_several_devices(answers):
+    """Domain randomisation: each mass is one environment's, in every row of its episodes."""
+    randomized = answers["randomized"]
+    assert randomized["devices"] == 2
+    assert randomized["apart"] < 1e-5
+    assert len(set(randomized["masses"])) == 8
+    assert randomized["seen"] == [[mass] for mass in randomized["masses"]]
+
+
 def test_devices_share_batch_statistics_and_scaled_rewards(answers):
     """FlashSAC's: of whole batches, and of the returns of all eight environments."""
     apart = answers["flashsac"]
