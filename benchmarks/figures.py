@@ -302,7 +302,33 @@ def tasks() -> str:
     return table(head, *lines)
 
 
+def fidelity() -> str:
+    """Return how far the tasks of `mjx/` are from C, and their speed."""
+    head = [
+        "task",
+        "1 step",
+        "1 step, float32",
+        "10 steps",
+        "100 steps",
+        "C, moved by 1e-14, 100 steps",
+        "steps/s",
+        "`solver=fast`",
+    ]
+    rows = []
+    for name, task in json.loads((RESULTS / "mjx_tasks.json").read_text())["tasks"].items():
+        newton = "float64_against_c_newton" in task
+        exact = task["float64_against_c_newton" if newton else "float64"]
+        moved = task["c_moved_by_1e-14"]["100"]
+        seen = [exact["one_step"], task["float32"]["one_step"]]
+        seen += [exact["after"]["10"], exact["after"]["100"], moved]
+        cells = [" / ".join(f"{x:.1g}" for x in each["observation"]) for each in seen]
+        speeds = [task[solver]["steps_per_second"] for solver in ("float32", "fast")]
+        rows.append([f"`{name}`", *cells, *(f"{x:,.0f}" for x in speeds)])
+    return table(head, *rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "fidelity": fidelity,
     "tasks": tasks,
     "learning": lambda: figures(LEARNING),
     "speed": lambda: figures(SPEED),

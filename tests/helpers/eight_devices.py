@@ -105,9 +105,7 @@ def flashsac(directory: pathlib.Path) -> dict:
 def randomized(directory: pathlib.Path) -> dict:
     """How far two devices are from one where models differ, and which masses environments saw."""
     settings = {"domain_randomization": "default", "episode_length": 3, "reset_pool_size": 16}
-    one, two = (
-        train(directory / f"randomized_{n}", n, Heavy, **settings).state for n in (None, 2)
-    )
+    one, two = (train(directory / f"randomized_{n}", n, Heavy, **settings).state for n in (None, 2))
     masses, seen = two.episodes.model["mass"], two.replay.observation[:, :, 0].T
     return {
         "devices": len(masses.sharding.device_set),
