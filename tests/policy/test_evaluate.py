@@ -95,7 +95,7 @@ def test_options_are_those_of_training_or_others_but_not_another_environments():
         ({"env": counter, "env_options": ["ends_at=2"]}, 2),
     ):
         assert (evaluate(policy=policy, **how)["length"] == length).all()
-    with pytest.raises(UsageError, match="'end_at': .* did you mean ends_at"):
+    with pytest.raises(UsageError, match=r"'end_at': .* did you mean ends_at"):
         evaluate(None, policy=policy, env_options=["end_at=3"])
     with pytest.raises(UsageError, match="epsiodes: no such"):
         evaluate(None, policy=policy, epsiodes=3)
