@@ -12,8 +12,11 @@ import argparse
 import functools
 import pathlib
 import time
+from typing import Any
 
 import common
+
+from mjx_sac.config import Config, build
 
 STARTED = time.perf_counter()
 
@@ -33,44 +36,50 @@ def patch() -> None:
     jax.device_put_replicated = device_put_replicated
 
 
+def environment(name: str) -> dict[str, Any]:
+    """Return arguments of `sac.train`: a `playground/` environment, or Brax's own on MJX."""
+    if name.startswith("playground/"):
+        from mujoco_playground import registry, wrapper
+
+        found = registry.load(name.removeprefix("playground/"), config_overrides={"impl": "jax"})
+        return {"environment": found, "wrap_env_fn": wrapper.wrap_for_brax_training}
+    import brax.envs
+
+    return {"environment": brax.envs.get_environment(name, backend="mjx")}
+
+
 def run_sac(
-    env: str,
-    seed: int,
-    total: int,
-    num_envs: int,
-    epochs: int,
-    episodes: int,
-    progress,
-    prefill: int = 10_000,
+    config: Config, total: int, epochs: int, episodes: int, progress: Any, prefill: int = 10_000
 ) -> None:
-    """Run Brax's `sac.train` at our hyperparameters.
+    """Run Brax's `sac.train` at the hyperparameters of `config` that it has.
 
     It calls `progress(iterations, metrics)` after each of `epochs` epochs.
     """
     patch()
-    import brax.envs
     from brax.training.agents.sac import networks
     from brax.training.agents.sac import train as sac
 
     sac.train(
-        brax.envs.get_environment(env, backend="mjx"),
+        **environment(config.env),
         num_timesteps=total,
         episode_length=1000,
-        num_envs=num_envs,
-        grad_updates_per_step=num_envs,  # one update per iteration
+        num_envs=config.num_envs,
+        grad_updates_per_step=config.updates_per_vector_step,
         num_eval_envs=episodes,
-        learning_rate=3e-4,
-        discounting=0.99,
-        seed=seed,
-        batch_size=256,
+        learning_rate=config.q_lr,
+        discounting=config.discount,
+        seed=config.seed,
+        batch_size=config.batch_size,
         num_evals=epochs + 1,
         normalize_observations=True,
-        tau=0.005,
+        tau=config.tau,
         min_replay_size=prefill,
-        max_replay_size=1_000_000,
+        max_replay_size=config.buffer_size,
         deterministic_eval=True,
         network_factory=functools.partial(
-            networks.make_sac_networks, hidden_layer_sizes=(256, 256)
+            networks.make_sac_networks,
+            hidden_layer_sizes=config.hidden_sizes,
+            q_network_layer_norm=config.critic_layer_norm,
         ),
         progress_fn=progress,
     )
@@ -94,7 +103,8 @@ def train(
         )
         print(rows[-1], flush=True)
 
-    run_sac(env, seed, iterations, num_envs, iterations // interval, episodes, progress)
+    config = build(Config, {"env": env, "seed": seed, "num_envs": num_envs})
+    run_sac(config, iterations, iterations // interval, episodes, progress)
     return rows
 
 

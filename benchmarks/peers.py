@@ -35,7 +35,7 @@ def load(names: list[str], config: Config, repeats: int, python: str | None) -> 
         return {name: ("epoch", Stage("iterations", iterations, turn))}
 
     makers: dict[str, Callable[[], Peers]] = {
-        "brax": lambda: trainer("brax", brax(env, num_envs, iterations, repeats)),
+        "brax": lambda: trainer("brax", brax(config, repeats)),
         "sbx": lambda: trainer("sbx", sbx(python or sys.executable, env, num_envs, iterations)[0]),
         "flashbax": lambda: flashbax(config),
     }
@@ -48,7 +48,7 @@ def load(names: list[str], config: Config, repeats: int, python: str | None) -> 
     return {stage: pair for name in names for stage, pair in makers[name]().items()}
 
 
-def brax(env: str, num_envs: int, iterations: int, repeats: int) -> Callable[[], float]:
+def brax(config: Config, repeats: int) -> Callable[[], float]:
     """Return what runs an epoch of Brax's SAC and returns iterations/s.
 
     Its trainer runs in a thread and waits in its progress callback while it is not its turn.
@@ -57,7 +57,7 @@ def brax(env: str, num_envs: int, iterations: int, repeats: int) -> Callable[[],
 
     go, done = threading.Semaphore(0), threading.Semaphore(0)
     rates = [0.0]
-    turns = repeats + 4
+    turns, iterations = repeats + 4, config.epoch_iterations
 
     def progress(_: int, metrics: dict[str, Any]) -> None:
         # The training epoch's, without the evaluation.
@@ -67,8 +67,7 @@ def brax(env: str, num_envs: int, iterations: int, repeats: int) -> Callable[[],
 
     def train() -> None:
         go.acquire()
-        total = iterations * turns
-        brax_sac.run_sac(env, 0, total, num_envs, turns - 1, 1, progress, prefill=iterations)
+        brax_sac.run_sac(config, iterations * turns, turns - 1, 1, progress, prefill=iterations)
 
     threading.Thread(target=train, daemon=True).start()
 

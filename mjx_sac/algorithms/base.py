@@ -150,15 +150,14 @@ def update(
     step = partial(_step, batch=batch, project=algorithm.project, **static)
 
     def critics(state: TrainState) -> tuple[TrainState, Metrics]:
-        return step(state, "critic", losses.critic, optimizers.critic, critic_key)
+        moved, metrics = step(state, "critic", losses.critic, optimizers.critic, critic_key)
+        return state.replace(**moved), metrics
 
     def actor(state: TrainState) -> tuple[TrainState, Metrics]:
         # The temperature's loss is that of the actor which has acted, not of the one that moved.
-        args = ("alpha", losses.temperature, optimizers.alpha, actor_key)
-        with_alpha, alpha_metrics = step(state, *args)
-        state, metrics = step(state, "actor", losses.actor, optimizers.actor, actor_key)
-        moved = {k: getattr(with_alpha, k) for k in ("log_alpha", "alpha_optimizer")}
-        return state.replace(**moved), {**metrics, **alpha_metrics}
+        alpha, of_alpha = step(state, "alpha", losses.temperature, optimizers.alpha, actor_key)
+        moved, metrics = step(state, "actor", losses.actor, optimizers.actor, actor_key)
+        return state.replace(**{**alpha, **moved}), {**metrics, **of_alpha}
 
     moving = _moving(actor, config, losses.actor_first, actor_moves)
     if losses.actor_first:
@@ -200,8 +199,12 @@ def _step(
     project: Callable[[Params], Params] | None,
     networks: Networks,
     config: Config,
-) -> tuple[TrainState, Metrics]:
-    """Move the parameters called `name` once along the gradient of their loss."""
+) -> tuple[dict[str, Any], Metrics]:
+    """Move the parameters called `name` once along the gradient of their loss.
+
+    Returns:
+      The fields of the state that have moved, and the metrics of the loss.
+    """
     field = "log_alpha" if name == "alpha" else f"{name}_params"
 
     def aux_loss(params: Params) -> tuple[Scalar, tuple[Metrics, Any]]:
@@ -222,7 +225,7 @@ def _step(
     for own in variables:
         named = own._asdict().items()
         moved |= {f"{network}_variables": x for network, x in named if x is not None}
-    return state.replace(**moved), metrics
+    return moved, metrics
 
 
 def _moving(

@@ -97,12 +97,16 @@ def test_a_delayed_actor_moves_with_its_target_and_optimizer():
 
 @pytest.mark.parametrize(("since", "moves"), [(0, None), (1, None), (0, True), (0, False)])
 def test_variables_of_a_loss_are_kept_where_it_counts(since, moves):
-    # The actor's loss counts in the critics' variables, on the last of two steps.
+    # On the last of two steps the actor's loss counts in the critics' variables, the temperature's
+    # in the actor's.
     def actor(params, state, *_, **__):
         return params, {}, Variables(critic=state.critic_variables + 1)
 
+    def temperature(params, state, *_, **__):
+        return params, {}, Variables(actor=state.actor_variables + 1)
+
     flat = lambda params, *_, **__: (jnp.sum(params), {})  # noqa: E731
-    algorithm = base.Algorithm(Losses(flat, actor, flat))
+    algorithm = base.Algorithm(Losses(flat, actor, temperature))
     config = make_config(policy_delay=2)
     start = state()
     optimizers = {
@@ -113,9 +117,11 @@ def test_variables_of_a_loss_are_kept_where_it_counts(since, moves):
             ("alpha", start.log_alpha),
         )
     }
-    counted = {"critic_variables": jnp.float32(0), "since_actor_update": jnp.int32(since)}
+    counted = {name: jnp.float32(0) for name in ("critic_variables", "actor_variables")}
+    counted["since_actor_update"] = jnp.int32(since)
     static = {"networks": NETWORKS, "config": config, "algorithm": algorithm}
     keys = jax.random.split(jax.random.PRNGKey(0))
     start = start.replace(**optimizers, **counted)
     after, _ = base.update(start, batch(), keys, actor_moves=moves, **static)
-    assert float(after.critic_variables) == (since if moves is None else moves)
+    for variables in (after.critic_variables, after.actor_variables):
+        assert float(variables) == (since if moves is None else moves)
