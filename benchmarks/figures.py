@@ -192,7 +192,13 @@ COST = [
         number("{:.2f} times", "ratio"),
         "0.6 times",
         "replay_memory_ant.json",
-        "replay memory for 1,000,000 transitions of `ant` beside Brax's",
+    ),
+    Row(
+        "the same for Playground's G1, whose critics see 216 numbers and its actor 103 of them",
+        number("{:.2f} times", "ratio"),
+        "0.4 times",
+        "replay_memory_g1.json",
+        "replay memory for G1 beside a table of (s, p, a, r, s', p')",
     ),
     Row(
         "`ant`: training waits for a checkpoint, at the default interval",

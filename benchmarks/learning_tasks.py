@@ -8,6 +8,9 @@ done in parts; with `--only_read` nothing is trained. `--speed N` measures itera
 first: N short trainings of each algorithm in turn, so that whatever else the machine does hits all
 alike. Do that on a machine that does nothing else.
 
+`--algorithms csac "n1=csac --n_step 1"` tries one change, which is called `n1`. `--flags` are of
+all trainings.
+
 An algorithm's score is its return divided by the first algorithm's, a mean over seeds, then over
 tasks. Its interval is of 95 %, by drawing seeds again.
 """
@@ -36,34 +39,46 @@ FLAGS = "--num_envs 1 --eval_interval 1"
 SHORT = "--iterations 10000 --warm_up_steps 4000 --log_interval 2000 --episodes_per_eval 0"
 
 
+def named(algorithm: str) -> str:
+    """Return what an algorithm is called: `n1` of "n1=csac --n_step 1"."""
+    return algorithm.partition("=")[0]
+
+
+def directory(args: argparse.Namespace, algorithm: str, task: str, seed: int) -> pathlib.Path:
+    """Return where a run is."""
+    return args.runs / f"{named(algorithm)}-{task.replace('/', '-')}-{seed}"
+
+
 def train(algorithm: str, task: str, seed: int, where: pathlib.Path, flags: str) -> None:
     """Train, or resume."""
-    same = f"--algorithm {algorithm} --env {task} --seed {seed} --logdir {where} {flags}"
+    name, _, given = algorithm.partition("=")
+    same = f"--env {task} --seed {seed} --logdir {where} {flags} --algorithm {given or name}"
     command = [sys.executable, "-m", "mjx_sac", "train", *same.split()]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 def speed(algorithms: list[str], task: str, repeats: int) -> dict[str, list[float]]:
     """Return iterations per second of each algorithm, each repeat once all have had their turn."""
-    rates: dict[str, list[float]] = {name: [] for name in algorithms}
+    rates: dict[str, list[float]] = {named(algorithm): [] for algorithm in algorithms}
     for _ in range(repeats):
-        for name in algorithms:
-            with tempfile.TemporaryDirectory() as directory:
-                where = pathlib.Path(directory) / "run"
-                train(name, task, 0, where, f"--num_envs 1 {SHORT}")
+        for algorithm in algorithms:
+            with tempfile.TemporaryDirectory() as temporary:
+                where = pathlib.Path(temporary) / "run"
+                train(algorithm, task, 0, where, f"--num_envs 1 {SHORT}")
                 epochs = event_files.read(where)["time/iterations_per_second"].values()
-                rates[name].append(statistics.median([*epochs][2:]))  # after warm-up
+                rates[named(algorithm)].append(statistics.median([*epochs][2:]))  # after warm-up
     return rates
 
 
 def read(args: argparse.Namespace) -> Curves:
     """Return the curves of all runs that have got far enough to count."""
     found: dict[str, dict[str, dict[int, Curve]]] = {}
-    for name in args.algorithms:
+    for algorithm in args.algorithms:
+        name = named(algorithm)
         found[name] = {task: {} for task in args.tasks}
         for task in args.tasks:
             for seed in args.seeds:
-                where = args.runs / f"{name}-{task}-{seed}"
+                where = directory(args, algorithm, task, seed)
                 scalars = event_files.read(where) if where.is_dir() else {}
                 curve = sorted(scalars.get("eval/mean_reward", {}).items())
                 if curve and curve[-1][0] >= args.iterations:
@@ -126,6 +141,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=tasks)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--iterations", type=int, default=100_000)
+    parser.add_argument("--flags", default=FLAGS, help="of every training")
     parser.add_argument("--runs", type=pathlib.Path, required=True)
     parser.add_argument("--only_read", action="store_true")
     parser.add_argument("--speed", type=int, default=0, help="short trainings of each")
@@ -140,19 +156,22 @@ def main() -> None:
     if not args.only_read:
         for seed in args.seeds:
             for task in args.tasks:
-                for name in args.algorithms:
-                    where = args.runs / f"{name}-{task}-{seed}"
-                    train(name, task, seed, where, f"{FLAGS} --iterations {args.iterations}")
+                for algorithm in args.algorithms:
+                    where = directory(args, algorithm, task, seed)
+                    flags = f"{args.flags} --iterations {args.iterations}"
+                    train(algorithm, task, seed, where, flags)
     write(args, read(args), rates)
 
 
 def write(args: argparse.Namespace, curves: Curves, rates: Mapping[str, list[float]]) -> None:
     """Judge, print and draw."""
-    base, others = args.algorithms[0], args.algorithms[1:]
+    base, *others = names = [named(algorithm) for algorithm in args.algorithms]
     counts = [round(args.iterations * share / 10) for share in range(2, 11)]
-    same = dict.fromkeys(args.algorithms, 1.0)
+    same = dict.fromkeys(names, 1.0)
     result: dict[str, Any] = {
         "benchmark": "learning_tasks",
+        "algorithms": args.algorithms,
+        "flags": args.flags,
         "table": tabulate(curves, counts),
         "scores": {
             name: {count: score(curves, name, base, count, same) for count in counts}
@@ -173,7 +192,7 @@ def write(args: argparse.Namespace, curves: Curves, rates: Mapping[str, list[flo
     result["curves"] = curves
     for task in args.tasks if args.png else ():
         labelled = {name: [*tasks[task].values()] for name, tasks in curves.items() if tasks[task]}
-        png = args.png.with_stem(f"{args.png.stem}_{task}")
+        png = args.png.with_stem(f"{args.png.stem}_{pathlib.Path(task).name}")
         if labelled:
             plot.draw(labelled, png, title=f"{task}: deterministic evaluation")
     common.write(result, args.json)

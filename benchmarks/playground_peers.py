@@ -27,6 +27,8 @@ from typing import Any
 
 import common
 
+from mjx_sac.bench import stages
+
 SCRIPTS = pathlib.Path(__file__).parent
 EPOCHS = 6
 LAYERS = (512, 256, 128)
@@ -123,10 +125,7 @@ def main() -> None:
         "settings": {k: v for k, v in settings(args).items() if k != "updates_per_iteration"},
         "updates_per_vector_step": 1,
         "iterations_per_second": {k: [round(x, 1) for x in v] for k, v in medians.items()},
-        "ratios": {
-            name: [round(x / y, 3) for x, y in zip(medians["ours"], medians[name], strict=True)]
-            for name in names[1:]
-        },
+        "ratios": {name: stages.ratio(medians["ours"], medians[name]) for name in names[1:]},
         "peak_bytes": {k: max(x["peak_bytes"] for x in v) for k, v in found.items()},
     }
     common.write(result, args.json)
