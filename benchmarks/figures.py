@@ -161,7 +161,19 @@ SPEED = [
         ratio("ratios", "epoch_to_brax"),
         "1.3 times",
         "bench_ant_128.json",
-        "`ant`, 128 environments: iterations/s beside Brax's SAC",
+    ),
+    Row(
+        "CheetahRun, 128 environments, an update of 512 per vector step: beside Brax's SAC",
+        ratio("ratios", "brax"),
+        "1.3 times",
+        "playground_peers.json",
+        "CheetahRun, 128 environments: iterations/s beside Brax's SAC",
+    ),
+    Row(
+        "the same beside RL-X's SAC, compiled as a whole",
+        ratio("ratios", "rlx"),
+        "1.3 times",
+        "playground_peers.json",
     ),
     Row(
         "`Ant-v5`, 1 environment: iterations/s beside SBX's SAC",
@@ -238,6 +250,12 @@ COST = [
         "0.4 times",
         "replay_memory_g1.json",
         "replay memory for G1 beside a table of (s, p, a, r, s', p')",
+    ),
+    Row(
+        "CheetahRun with 4,194,304 rows: most memory of the process, Brax's, RL-X's",
+        lambda r: ", ".join(f"{x / 1e9:.1f} GB" for x in r["peak_bytes"].values()),
+        "",
+        "playground_peers.json",
     ),
     Row(
         "`ant`: training waits for a checkpoint, at the default interval",
