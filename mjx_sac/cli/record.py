@@ -67,7 +67,7 @@ def record(
     print_line(f"playing {where} as trained for {policy.iterations:,} iterations{slow}")
     started = time.perf_counter()
     how: Any = {"episodes": episodes, "seconds": seconds, "camera": camera}
-    other = {"env": env, "env_options": env_option, "backend": backend}
+    other: Any = {"env": env, "env_options": env_option, "backend": backend}
     played = record.record(policy, target, **how, **other)
     for i, episode in enumerate(played, 1):
         end = f"{'ended' if episode.ended else 'cut off'} after {episode.length:,} steps"

@@ -15,11 +15,12 @@ from helpers import benchmarks
 from mjx_sac import networks
 from mjx_sac.config import Config, UsageError
 
-NEEDS_TORCH = "sbx_sac.py"
+OTHER_PYTHON = {"sbx_sac.py", "rlx_sac.py"}
+"""Those that are run where the peer is installed."""
 SCRIPTS = {p.name for p in benchmarks.DIRECTORY.glob("*.py") if "__main__" in p.read_text()}
 
 
-@pytest.mark.parametrize("name", sorted(SCRIPTS - {NEEDS_TORCH}))
+@pytest.mark.parametrize("name", sorted(SCRIPTS - OTHER_PYTHON))
 def test_help(name, monkeypatch, capsys):
     monkeypatch.syspath_prepend(benchmarks.DIRECTORY)
     monkeypatch.setattr(sys, "argv", [name, "--help"])
