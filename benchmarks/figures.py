@@ -389,7 +389,22 @@ def fidelity() -> str:
     return table(head, *rows)
 
 
+def playground() -> str:
+    """Return what runs reach on Playground's tasks, one seed each, at some iterations."""
+    counts, nan = (102_400, 204_800, 307_200, 512_000), float("nan")
+    runs = json.loads((RESULTS / "learning_playground.json").read_text())["curves"]
+    rows = [
+        [f"`{task}`", f"`{name}`", *(f"{dict(map(tuple, curve)).get(n, nan):.0f}" for n in counts)]
+        for name, tasks in runs.items()
+        for task, seeds in tasks.items()
+        for curve in seeds.values()
+    ]
+    head = ["task", "algorithm", *(f"{n:,}" for n in counts)]
+    return table(head, *rows).replace("nan", "not run")
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "playground": playground,
     "fidelity": fidelity,
     "tasks": tasks,
     "learning": lambda: figures(LEARNING),
