@@ -2,14 +2,13 @@ r"""Train over seeds, beside a peer, what is missing; write a table, the curves 
 
     python benchmarks/learning.py --env ant --iterations 200000 --peer brax \
         --flags "--num_envs 16" --json ant.json --png ant.png
-    python benchmarks/learning.py --env Hopper-v5 --iterations 100000 --peer sbx \
+    python benchmarks/learning.py --env HalfCheetah-v5 --iterations 100000 --peer sbx \
         --peer_python sbx/bin/python --flags "--num_envs 1 --no_normalize_observations" \
-        --published returns.csv --task Hopper-v4 --json h.json --png h.png
+        --published benchmarks/published.csv --task HalfCheetah-v4 --json h.json --png h.png
 
 `--flags` are ours, to be as the peer's hyperparameters are. A run that is finished is not repeated
 and one that was interrupted is resumed, so the whole may be done in parts; with `--only_read`
-nothing is trained. `--published` is a table of others' returns with the columns method, task,
-env_steps, mean_return, seeds, source.
+nothing is trained. `--published` is a table of others' returns, like `published.csv`.
 """
 
 import argparse
@@ -82,14 +81,18 @@ def _theirs(args: argparse.Namespace, seed: int) -> pathlib.Path:
 
 
 def published(path: pathlib.Path, task: str, most: int) -> dict[str, dict[str, object]]:
-    """Return others' mean returns on `task` up to `most` steps, and their sources, by method."""
+    """Return by method what others reached on `task` in up to `most` steps, and who says so.
+
+    Points are (steps, mean, standard deviation over seeds).
+    """
     found: dict[str, dict[str, object]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["task"] == task and int(row["env_steps"]) <= most:
                 entry = {"source": row["source"], "seeds": int(row["seeds"]), "points": []}
                 entry = found.setdefault(row["method"], entry)
-                entry["points"].append((int(row["env_steps"]), float(row["mean_return"])))
+                point = row["env_steps"], row["mean_return"], row["std_return"]
+                entry["points"].append([float(x) for x in point])
     return found
 
 

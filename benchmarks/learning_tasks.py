@@ -8,8 +8,9 @@ done in parts; with `--only_read` nothing is trained. `--speed N` measures itera
 first: N short trainings of each algorithm in turn, so that whatever else the machine does hits all
 alike. Do that on a machine that does nothing else.
 
-`--algorithms csac "n1=csac --n_step 1"` tries one change, which is called `n1`. `--flags` are of
-all trainings.
+`--published benchmarks/published.csv` shows what others reached with the same algorithms on the
+same tasks. `--algorithms csac "n1=csac --n_step 1"` tries one change, which is called `n1`.
+`--flags` are of all trainings.
 
 An algorithm's score is its return divided by the first algorithm's, a mean over seeds, then over
 tasks. Its interval is of 95 %, by drawing seeds again.
@@ -27,7 +28,7 @@ from typing import Any
 
 import common
 import numpy as np
-from learning import at
+from learning import at, published
 
 from mjx_sac.runs import event_files, plot
 
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=100_000)
     parser.add_argument("--flags", default=FLAGS, help="of every training")
     parser.add_argument("--runs", type=pathlib.Path, required=True)
+    parser.add_argument("--published", type=pathlib.Path)
     parser.add_argument("--only_read", action="store_true")
     parser.add_argument("--speed", type=int, default=0, help="short trainings of each")
     parser.add_argument("--json", type=pathlib.Path)
@@ -190,12 +192,26 @@ def write(args: argparse.Namespace, curves: Curves, rates: Mapping[str, list[flo
             for name in others
         }
     result["curves"] = curves
+    if args.published:
+        result["published"] = {
+            task: published(args.published, task, args.iterations) for task in args.tasks
+        }
     for task in args.tasks if args.png else ():
-        labelled = {name: [*tasks[task].values()] for name, tasks in curves.items() if tasks[task]}
-        png = args.png.with_stem(f"{args.png.stem}_{pathlib.Path(task).name}")
-        if labelled:
-            plot.draw(labelled, png, title=f"{task}: deterministic evaluation")
+        draw(task, result, args.png.with_stem(f"{args.png.stem}_{pathlib.Path(task).name}"))
     common.write(result, args.json)
+
+
+def draw(task: str, result: Mapping[str, Any], png: pathlib.Path) -> None:
+    """Draw the curves on a task, beside what others reached with the same algorithms."""
+    curves = result["curves"]
+    labelled = {name: [*tasks[task].values()] for name, tasks in curves.items() if tasks[task]}
+    points = {
+        f"{name} as published: mean and deviation of {entry['seeds']} seeds": entry["points"]
+        for name, entry in result.get("published", {}).get(task, {}).items()
+        if name in labelled
+    }
+    if labelled:
+        plot.draw(labelled, png, title=f"{task}: deterministic evaluation", points=points)
 
 
 if __name__ == "__main__":

@@ -84,12 +84,13 @@ def draw(
     *,
     title: str = "",
     y_label: str = "return",
-    points: Mapping[str, Curve] | None = None,
+    points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
     """Draw the mean and interval of each group, and every run as a thin line.
 
     `curves` are runs by the name of their group, in the order of the legend; `points` are others'
-    figures to show beside them, by name. The suffix of `out` says the format.
+    figures to show beside them, by name: (x, y) or (x, y, deviation). The suffix of `out` says the
+    format.
     """
     from matplotlib.figure import Figure  # pyplot would open windows and takes twice the time
     from matplotlib.ticker import EngFormatter
@@ -103,8 +104,9 @@ def draw(
         again, color = divmod(i, len(_COLORS))
         _draw_group(axes, name, runs, _COLORS[color], ("-", "--", ":")[again % 3])
     for i, (name, curve) in enumerate(points.items()):
-        x, y = zip(*curve, strict=True)
-        axes.plot(x, y, "osD^vPX*"[i % 8], color="0.25", markerfacecolor="none", label=name)
+        columns, marker = zip(*curve, strict=True), "osD^vPX*"[i % 8]
+        look = {"color": "0.25", "markerfacecolor": "none", "capsize": 3}
+        axes.errorbar(*columns, fmt=marker, label=name, **look)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3)
