@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mjx_sac.config import UsageError
-from mjx_sac.envs import registry, tasks
+from mjx_sac.envs import mjx, registry, tasks
 
 FEW = 5
 """Sizes of Brax's and Playground's are given for at most so many: each takes seconds to build."""
@@ -56,6 +56,7 @@ def _playground() -> list[Row]:
     engine = "MuJoCo MJX (Playground), on the device"
     if importlib.util.find_spec("mujoco_playground") is None:
         return [Row("playground/<Name>", engine, missing="mjx-sac[playground]")]
+    mjx.load("jax")
     with _quiet():
         from mujoco_playground import registry as playground  # pyright: ignore[reportMissingImports]
 

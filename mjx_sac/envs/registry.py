@@ -1,16 +1,14 @@
 """Environments by name: the registry and the way to each adapter. Importing it imports no JAX."""
 
-import contextlib
 import importlib
 import importlib.util
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError, import_from_here, nearest, with_line
-from mjx_sac.envs import options, tasks
+from mjx_sac.envs import mjx, options, tasks
 
 if TYPE_CHECKING:
     from mjx_sac.envs.base import Environment
@@ -161,6 +159,8 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
     check(name, config.impl if name.startswith(ON_MJX) else "jax")
     if name in _registry:
         return _adapt(name, _registry[name], config)
+    if by_brax(name):
+        mjx.load(config.impl)
     if name.startswith(ON_MJX):
         from mjx_sac.envs import checked
 
@@ -183,8 +183,7 @@ def _make_on_mjx(name: str, config: Config) -> Any:
     # Evaluation has as many at once, see `training.compiled.evaluate`.
     copies = max(config.num_envs, config.reset_pool_size, 128)
     if family == "mjx":
-        with contextlib.redirect_stdout(io.StringIO()):  # MJX prints that it found no `warp`
-            from mjx_sac.envs.tasks import environment
+        from mjx_sac.envs.tasks import environment
 
         return environment.make(task, config.impl, config.env_options, copies)
     from mjx_sac.envs import playground
