@@ -109,17 +109,17 @@ def temperature_loss(
     return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
 
 
-def target_entropy(config: Config, action_size: int) -> float | Scalar:
+def target_entropy(config: Config, action_size: int, per_action: float = -1.0) -> float | Scalar:
     """Return the entropy, in nats, that the temperature aims at.
 
-    Without any in `config` it is minus the action size (section 5, table 1); from a deviation it is
+    Without any in `config` it is so much `per_action` (section 5, table 1); from a deviation it is
     that of a Gaussian before the tanh, |A| / 2 log(2 pi e sigma^2) (FlashSAC, 2026).
     """
     if config.target_entropy is not None:
         return config.target_entropy
     if config.target_std is not None:
         return 0.5 * action_size * jnp.log(2 * math.pi * math.e * config.target_std**2)
-    return -float(action_size)
+    return per_action * float(action_size)
 
 
 class Losses(NamedTuple):
@@ -131,6 +131,7 @@ class Losses(NamedTuple):
       temperature: of log alpha.
       target_actor: keep `state.target_actor_params`, a slow copy that moves with the target
         critics, for losses that bootstrap from it.
+      target_critics: keep `state.target_critic_params`, for losses that bootstrap from them.
       actor_first: actor and temperature move before the critics, on the first of `policy_delay`
         gradient steps; otherwise after them, on the last.
     """
@@ -139,4 +140,5 @@ class Losses(NamedTuple):
     actor: Loss = actor_loss
     temperature: Loss = temperature_loss
     target_actor: bool = False
+    target_critics: bool = True
     actor_first: bool = False

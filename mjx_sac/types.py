@@ -82,7 +82,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       actor_params: of the policy.
       critic_params: of all critics, stacked on the first axis of every leaf.
-      target_critic_params: their slow copy.
+      target_critic_params: their slow copy; None where the losses do without.
       log_alpha: logarithm of the temperature.
       actor_optimizer: state of the actor's optimizer; likewise for the other two.
       since_target_update: gradient steps since the target critics moved. Not a running count, so
@@ -95,7 +95,7 @@ class TrainState(struct.PyTreeNode):
 
     actor_params: Params
     critic_params: Params
-    target_critic_params: Params
+    target_critic_params: Any
     log_alpha: Scalar
     actor_optimizer: Any
     critic_optimizer: Any

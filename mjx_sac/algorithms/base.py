@@ -95,7 +95,7 @@ def init(
     return TrainState(
         actor_params=actor_params,
         critic_params=critic_params,
-        target_critic_params=copy(critic_params),
+        target_critic_params=copy(critic_params) if algorithm.losses.target_critics else None,
         log_alpha=log_alpha,
         actor_optimizer=optimizers.actor.init(actor_params),
         critic_optimizer=optimizers.critic.init(critic_params),
@@ -285,5 +285,7 @@ def _update_targets(state: TrainState, config: Config) -> TrainState:
     if state.target_actor_params is not None:
         target = optax.incremental_update(state.actor_params, state.target_actor_params, tau)
         state = state.replace(target_actor_params=target)
-    target = optax.incremental_update(state.critic_params, state.target_critic_params, tau)
-    return state.replace(target_critic_params=target, since_target_update=since)
+    if state.target_critic_params is not None:
+        target = optax.incremental_update(state.critic_params, state.target_critic_params, tau)
+        state = state.replace(target_critic_params=target)
+    return state.replace(since_target_update=since)

@@ -5,15 +5,19 @@ statistics, in the collection "batch_stats", where that is mutable) or by its ru
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mjx_sac.types import Key, Operation, Params
+from mjx_sac.algorithms.base import Optimizers
+from mjx_sac.networks import MLP, copies
+from mjx_sac.types import Key, Operation, Params, Scalar
 
 
 def _orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -39,12 +43,16 @@ class BatchNorm(nn.Module):
       momentum: share of the running statistics that a batch leaves.
       epsilon: added to the variance.
       unbiased: keep the variance of n - 1 degrees of freedom, as PyTorch does.
+      renorm_after: batches after which it is BatchRenorm (Ioffe, 2017, arXiv:1702.03275), whose
+        gradients are those of a batch and whose output is, within bounds, that of the running
+        statistics; None for never.
     """
 
     train: bool
     momentum: float = 0.99
     epsilon: float = 1e-5
     unbiased: bool = True
+    renorm_after: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
@@ -53,15 +61,41 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        mean, var = running_mean.value, running_var.value
-        if self.train:
-            mean, rows = jnp.mean(x, axis=0), len(x)
-            var = jnp.mean(jnp.square(x - mean), axis=0)
-            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                seen = var * (rows / (rows - 1)) if self.unbiased else var
-                for running, new in ((running_mean, mean), (running_var, seen)):
-                    running.value = self.momentum * running.value + (1 - self.momentum) * new
+        batches = self._batches() if self.renorm_after is not None else None
+        known = running_mean.value, running_var.value
+        if not self.train:
+            return self._normalize(x, known, scale, bias)
+        mean, rows = jnp.mean(x, axis=0), len(x)
+        var = jnp.mean(jnp.square(x - mean), axis=0)
+        used = (mean, var)
+        if batches is not None:
+            late, renormed = batches.value >= self.renorm_after, self._renormed(*used, *known)
+            used = jax.tree.map(partial(jnp.where, late), renormed, used)
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            seen = var * (rows / (rows - 1)) if self.unbiased else var
+            for running, new in ((running_mean, mean), (running_var, seen)):
+                running.value = self.momentum * running.value + (1 - self.momentum) * new
+            if batches is not None:
+                batches.value += 1
+        return self._normalize(x, used, scale, bias)
+
+    def _batches(self) -> Any:
+        return self.variable("batch_stats", "batches", jnp.zeros, (), jnp.int32)
+
+    def _normalize(self, x: Array, stats: Any, scale: Array, bias: Array) -> Array:
+        mean, var = stats
         return (x - mean) * (scale / jnp.sqrt(var + self.epsilon)) + bias
+
+    def _renormed(
+        self, mean: Array, var: Array, known_mean: Array, known_var: Array
+    ) -> tuple[Array, Array]:
+        """Return mean and variance by which BatchRenorm normalises: algorithm 1, r and d bounded by
+        3 and 5.
+        """
+        std, known_std = (jnp.sqrt(x + self.epsilon) for x in (var, known_var))
+        r = jnp.clip(jax.lax.stop_gradient(std / known_std), 1 / 3, 3)
+        d = jnp.clip(jax.lax.stop_gradient((mean - known_mean) / known_std), -5, 5)
+        return mean - d * jnp.sqrt(var) / r, var / jnp.square(r)
 
 
 class RMSNorm(nn.Module):
@@ -92,6 +126,24 @@ def ensemble(module: Any, size: int) -> Any:
     """Return a class of `size` independent modules as one, on `networks.copies` of an input."""
     axes: Any = {"params": 0, "batch_stats": 0}
     return nn.vmap(module, axes, {"params": True}, axis_size=size)
+
+
+class Critics(nn.Module):
+    """Independent critics as one batched module: (observation, action) -> `outputs` of each."""
+
+    num_critics: int
+    hidden_sizes: tuple[int, ...]
+    outputs: int
+    activation: str
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(
+        self, observation: Float[Array, "*batch observation"], action: Float[Array, "*batch action"]
+    ) -> Float[Array, "critics *batch outputs"]:
+        layers = self.hidden_sizes, self.outputs, self.activation, self.layer_norm
+        critics = ensemble(MLP, self.num_critics)(*layers)
+        return critics(*copies(self.num_critics, observation, action))
 
 
 def unit_kernels(params: Params) -> Params:
@@ -134,3 +186,17 @@ def norm_operation(params: Any, stats: Any, epsilon: float = 1e-5) -> Operation:
         np.asarray(x) for x in (stats["mean"], stats["var"], params["scale"], params["bias"])
     )
     return Operation("scale", center=mean, factor=scale / np.sqrt(var + epsilon), offset=bias)
+
+
+def linear_decay(config: Any) -> Optimizers:
+    """Return Adam at learning rates that fall in a line to their `final_lr`, a share, over all
+    updates of the schedule.
+
+    Each optimizer counts its own steps: that of an actor which waits comes less far.
+    """
+
+    def adam(lr: float | Scalar) -> optax.GradientTransformation:
+        end: Any = lr * config.final_lr
+        return optax.adam(optax.linear_schedule(lr, end, config.schedule_updates))
+
+    return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))

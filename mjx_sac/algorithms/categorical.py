@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from mjx_sac import config as config_lib
-from mjx_sac import losses as sac
+from mjx_sac.algorithms import batch_norm
 from mjx_sac.algorithms.blocks import UnitDense, ensemble
 from mjx_sac.config.fields import Int
 from mjx_sac.networks import Networks, copies
@@ -166,64 +166,6 @@ def critic_loss(
     return loss, metrics, Variables(critic=variables)
 
 
-def actor_loss(
-    params: Params,
-    state: TrainState,
-    batch: Batch,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
-    joint: bool = False,
-) -> tuple[Scalar, Metrics, Variables]:
-    """Return alpha log pi(a|s) - min_i Q_i(s, a); see `act` for `joint`."""
-    action, log_prob, variables = act(params, state, batch, key, networks, joint)
-    critics = {**state.critic_params, **(state.critic_variables or {})}
-    q = jnp.min(mean(networks.critic.apply(critics, batch.observation, action), config), axis=0)
-    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
-    metrics = {
-        "train/actor_loss": loss,
-        "diagnostics/log_prob": log_prob,
-        "diagnostics/action": action,
-    }
-    return loss, metrics, Variables(actor=variables)
-
-
-def temperature_loss(
-    params: Params,
-    state: TrainState,
-    batch: Batch,
-    key: Key,
-    *,
-    networks: Networks,
-    config: Config,
-    joint: bool = False,
-) -> tuple[Scalar, Metrics]:
-    """Return alpha (entropy - target entropy), where `params` is log alpha.
-
-    Key and actor are those of `actor_loss`, so the compiler computes that forward pass once.
-    """
-    log_prob = act(state.actor_params, state, batch, key, networks, joint)[1]
-    excess = -jnp.mean(log_prob) - sac.target_entropy(config, batch.action.shape[-1])
-    loss = jnp.exp(params) * jax.lax.stop_gradient(excess)
-    return loss, {"train/ent_coef_loss": loss, "train/ent_coef": jnp.exp(params)}
-
-
-def act(
-    params: Params, state: TrainState, batch: Batch, key: Key, networks: Networks, joint: bool
-) -> tuple[Float[Array, "batch action"], Float[Array, " batch"], Any]:
-    """Return actions at s, their log-probabilities, and the actor's variables after it.
-
-    An actor with BatchNorm normalises by this batch: `joint`ly of s and s'.
-    """
-    observation, n = batch.observation, len(batch.reward)
-    if joint:
-        observation = jnp.concatenate([observation, batch.next_observation])
-    if state.actor_variables is None:
-        policy, variables = networks.actor.apply(params, observation), None
-    else:
-        policy, variables = networks.actor.apply(
-            {**params, **state.actor_variables}, observation, train=True, mutable=["batch_stats"]
-        )
-    action, log_prob = policy.sample(key)
-    return action[:n], log_prob[:n], variables
+def actor_loss(*args: Any, **static: Any) -> tuple[Scalar, Metrics, Variables]:
+    """Return alpha log pi(a|s) - min_i Q_i(s, a), see `batch_norm.actor_loss`."""
+    return batch_norm.actor_loss(*args, values=mean, **static)

@@ -14,14 +14,11 @@ References:
   Kim et al., 2026, FlashSAC (code: Holiday-Robot/FlashSAC): scaled rewards, the target entropy.
 """
 
-from flax import linen as nn
-from jaxtyping import Array, Float
-
 from mjx_sac.algorithms import categorical
-from mjx_sac.algorithms.blocks import ensemble
+from mjx_sac.algorithms.blocks import Critics
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
-from mjx_sac.networks import MLP, Actor, Networks, copies
+from mjx_sac.networks import Actor, Networks
 
 
 class Config(categorical.Config):
@@ -41,25 +38,11 @@ class Config(categorical.Config):
     critic_layer_norm: bool = True
 
 
-class Critic(nn.Module):
-    """All critics: (observation, action) -> logits of the atoms."""
-
-    config: Config
-
-    @nn.compact
-    def __call__(
-        self, observation: Float[Array, "*batch observation"], action: Float[Array, "*batch action"]
-    ) -> Float[Array, "critics *batch atoms"]:
-        config = self.config
-        values = ensemble(MLP, config.num_critics)
-        layers = config.hidden_sizes, config.atoms, config.activation, config.critic_layer_norm
-        return values(*layers)(*copies(config.num_critics, observation, action))
-
-
 def networks(config: Config, action_size: int) -> Networks:
     """Return soft actor-critic's actor, and critics of distributions."""
     actor = Actor(action_size, config.hidden_sizes, config.activation)
-    return Networks(actor, Critic(config))
+    layers = config.hidden_sizes, config.atoms, config.activation, config.critic_layer_norm
+    return Networks(actor, Critics(config.num_critics, *layers))
 
 
-losses = Losses(categorical.critic_loss, categorical.actor_loss, categorical.temperature_loss)
+losses = Losses(categorical.critic_loss, categorical.actor_loss)

@@ -22,7 +22,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int32
 from pydantic import Field
 
-from mjx_sac.algorithms import categorical
+from mjx_sac.algorithms import batch_norm, categorical
 from mjx_sac.algorithms.base import Exploration, Optimizers
 from mjx_sac.algorithms.blocks import (
     BatchNorm,
@@ -137,7 +137,7 @@ def optimizers(config: Config) -> Optimizers:
 losses = Losses(
     categorical.critic_loss,
     partial(categorical.actor_loss, joint=True),
-    partial(categorical.temperature_loss, joint=True),
+    partial(batch_norm.temperature_loss, joint=True),
     actor_first=True,
 )
 

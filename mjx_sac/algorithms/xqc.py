@@ -15,19 +15,24 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from mjx_sac.algorithms import categorical
-from mjx_sac.algorithms.base import Optimizers
-from mjx_sac.algorithms.blocks import BatchNorm, UnitDense, norm_operation, unit_kernels
+from mjx_sac.algorithms import batch_norm, categorical
+from mjx_sac.algorithms.blocks import (
+    BatchNorm,
+    UnitDense,
+    linear_decay,
+    norm_operation,
+    unit_kernels,
+)
 from mjx_sac.config.fields import Int, Widths
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian
 from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
 
+optimizers = linear_decay
 project = unit_kernels
 
 _EPSILON = 1e-3
@@ -104,19 +109,6 @@ def networks(config: Config, action_size: int) -> Networks:
     return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
 
 
-def optimizers(config: Config) -> Optimizers:
-    """Return Adam at learning rates that fall in a line over all updates of the schedule.
-
-    As released, each optimizer counts its own steps: a delayed actor comes a third as far.
-    """
-
-    def adam(lr: float | Scalar) -> optax.GradientTransformation:
-        end: Any = lr * config.final_lr
-        return optax.adam(optax.linear_schedule(lr, end, config.schedule_updates))
-
-    return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))
-
-
 def critic(
     params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
 ) -> tuple[Scalar, Metrics, Variables]:
@@ -128,7 +120,7 @@ def critic(
         params, state, batch, key, networks=networks, config=config
     )
     loss = config.num_critics * loss
-    seen = categorical.act(state.actor_params, state, batch, key, networks, joint=False)[2]
+    seen = batch_norm.act(state.actor_params, state, batch, key, networks, joint=False)[2]
     return loss, {**metrics, "train/critic_loss": loss}, variables._replace(actor=seen)
 
 
@@ -138,13 +130,4 @@ def actor(*args: Any, **static: Any) -> tuple[Scalar, Metrics]:
     return loss, metrics
 
 
-def temperature(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics]:
-    """Return alpha (entropy - target entropy): minus half the action size where that is auto."""
-    if config.target_entropy is None and config.target_std is None:
-        config = config.model_copy(update={"target_entropy": -0.5 * batch.action.shape[-1]})
-    return categorical.temperature_loss(params, state, batch, key, networks=networks, config=config)
-
-
-losses = Losses(critic, actor, temperature)
+losses = Losses(critic, actor, partial(batch_norm.temperature_loss, per_action=-0.5))

@@ -50,11 +50,11 @@ from functools import partial
 import jax, jax.numpy as jnp, optax
 import mjx_sac
 from mjx_sac import networks as parts
-from mjx_sac.algorithms import base, categorical
+from mjx_sac.algorithms import base, batch_norm, categorical
 
 Config = categorical.Config
 losses = mjx_sac.Losses(*(lambda *args, loss=loss, **static: loss(*args, **static)[:2] for loss in (
-    categorical.critic_loss, categorical.actor_loss, categorical.temperature_loss)))
+    categorical.critic_loss, categorical.actor_loss, batch_norm.temperature_loss)))
 """
 PLAIN = """
 import jax, jax.numpy as jnp, optax

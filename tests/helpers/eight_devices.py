@@ -10,7 +10,8 @@ import sys
 
 # Eight devices on a few busy cores wait for each other longer than XLA thinks right.
 os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 --xla_cpu_collective_timeout_seconds=600 "
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 "
+    "--xla_cpu_collective_timeout_seconds=600 "
     "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 )
 CACHE = os.environ.get("XDG_CACHE_HOME")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from helpers.runs import make_experiment
-from mjx_sac.algorithms import categorical, loader
+from mjx_sac.algorithms import categorical, loader, tqc
 from mjx_sac.envs.base import State
 from mjx_sac.training.compiled import acting, epoch, reward_scaler
 from mjx_sac.types import Step
@@ -67,6 +67,8 @@ def trained(env, **overrides):
         values = experiment.networks.critic.apply(critics, *args)
         if isinstance(config, categorical.Config):
             values = categorical.mean(values, config)
+        if isinstance(config, tqc.Config):
+            values = jnp.mean(values, axis=-1)
         if config.normalize_rewards:
             values *= reward_scaler.divisor(state.reward_scaler, config.max_return)
         return float(jnp.min(values))

@@ -68,6 +68,7 @@ def test_a_time_limit_bootstraps_from_the_final_observation():
 SHAPES = {
     "flashsac": {"num_blocks": 1, "actor_width": 8, "critic_width": 16},
     "xqc": {"actor_widths": (16,), "critic_widths": (32, 32)},
+    "simbav2": {"actor_width": 8, "critic_width": 16, "critic_blocks": 1},
     "csac": {"hidden_sizes": (32, 32), "n_step": 1},
 }
 
