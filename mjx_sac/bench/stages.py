@@ -146,7 +146,8 @@ def compile_epoch(experiment: Experiment, state: RunState) -> tuple[Any, dict[st
             started = time.perf_counter()
             lowered = jax.jit(partial(epoch_lib.epoch, experiment), donate_argnums=0).lower(state)
             seconds[f"trace_{kind}"] = time.perf_counter() - started
-            compiled = lowered.compile(compile.options())
+            how = compile.options(calls_host=experiment.episodes.on_host)
+            compiled = lowered.compile(how)
             seconds[f"total_{kind}"] = time.perf_counter() - started
         jax.config.update("jax_compilation_cache_dir", before)
         compilation_cache.reset_cache()

@@ -2,7 +2,7 @@
 
     manifest.json   a09f3c...   7be1d2...
 
-No JAX, no Orbax, no pickle. Small arrays share one file. A large one is cut along its first axis
+No JAX, no pickle. Small arrays share one file. A large one is cut along its first axis
 into pieces of a mebibyte; a piece of zeros, such as the part of a replay buffer that is not filled
 yet, needs no file. A file that an older snapshot has too is linked instead of written: for a ring
 buffer that is all but what was collected since. Yet every snapshot is complete, and can be deleted

@@ -1,24 +1,22 @@
-"""Write and restore checkpoints: Orbax commits them, `array_store` holds them; no pickles.
+"""Write and restore checkpoints, in the background; `array_store` holds them.
 
 A checkpoint is a directory named by iterations, with two parts: `state`, all that a run needs to
-resume, and `policy`, what acting needs.
+resume, and `policy`, what acting needs. It is written under another name and renamed when all of it
+is on the disk.
 """
 
 # pyright: basic
 import contextlib
-import dataclasses
-import logging
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from mjx_sac.config import TrainingError, UsageError
 from mjx_sac.runs import array_store, resolve
@@ -26,47 +24,11 @@ from mjx_sac.runs.directory import ITEMS, OTHERWISE, checkpoint_path, steps
 from mjx_sac.runs.resolve import Run
 from mjx_sac.types import named_leaves
 
-_DELETING = "deleting-"
-
-_log = logging.getLogger("absl")
+_DELETING, _WRITING = "deleting-", "writing-"
+_LEFT = (f"{_DELETING}*", f"{_WRITING}*", "*.orbax-checkpoint-tmp*")
+"""What a killed process leaves; the last of older versions."""
 
 Arrays = dict[str, np.ndarray]
-
-
-class _Handler(ocp.AsyncCheckpointHandler):
-    """Writes one part of a checkpoint in the background; `written`: sizes and seconds."""
-
-    def __init__(self) -> None:
-        self.written: tuple[array_store.Written, float] | None = None
-        self._pool = ThreadPoolExecutor(1)
-
-    async def async_save(self, directory: Any, args: "_Save") -> list[Any]:
-        return [self._pool.submit(self.save, directory, args)]
-
-    def save(self, directory: Any, args: "_Save") -> None:
-        started = time.perf_counter()
-        written = array_store.write(Path(directory), args.arrays, args.header, args.older)
-        self.written = (written, time.perf_counter() - started)
-
-    def restore(self, directory: Any, args: Any = None) -> Arrays:
-        return dict(array_store.read(Path(directory)))
-
-    def close(self) -> None:
-        self._pool.shutdown()
-
-
-@ocp.args.register_with_handler(_Handler, for_save=True)
-@dataclasses.dataclass
-class _Save(ocp.args.CheckpointArgs):
-    arrays: Arrays
-    header: dict[str, Any]
-    older: Path | None  # an older checkpoint's part, to link unchanged files from
-
-
-@ocp.args.register_with_handler(_Handler, for_restore=True)
-@dataclasses.dataclass
-class _Restore(ocp.args.CheckpointArgs):
-    """Orbax wants one for every handler."""
 
 
 class Checkpoints:
@@ -88,26 +50,13 @@ class Checkpoints:
         """
         self._directory, self._path = directory, (directory / "checkpoints").absolute()
         self._max_to_keep, self._header, self._fetch = max_to_keep, header, fetch
-        self._handlers = {name: _Handler() for name in ITEMS}
-        self._stalled = 0.0
-        self._log_level = _log.level
-        self._manager = self._make_manager() if writes else None
-
-    def _make_manager(self) -> ocp.CheckpointManager:
-        self._path.mkdir(parents=True, exist_ok=True)
-        _log.setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what we report
-        first_only = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
-        options = ocp.CheckpointManagerOptions(
-            create=False,
-            cleanup_tmp_directories=True,
-            lightweight_initialize=True,
-            # Otherwise our handler would have to wait for the directory it writes into.
-            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-            multiprocessing_options=first_only,
-        )
-        for left in self._path.glob(f"{_DELETING}*"):  # by a process killed while deleting
-            shutil.rmtree(left, ignore_errors=True)
-        return ocp.CheckpointManager(self._path, options=options, item_handlers={**self._handlers})
+        self._cost: dict[str, float] = {}
+        self._writing: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(1) if writes else None
+        if writes:
+            self._path.mkdir(parents=True, exist_ok=True)
+            for left in (path for pattern in _LEFT for path in self._path.glob(pattern)):
+                shutil.rmtree(left, ignore_errors=True)
 
     def save(
         self, iterations: int, items: dict[str, Any], progress: Mapping[str, Any] | None = None
@@ -124,14 +73,42 @@ class Checkpoints:
         self.wait()
         header = {"iterations": iterations, **(progress or {}), **self._header}
         arrays = {name: self._fetch(named_leaves(items[name])) for name in ITEMS}
-        if self._manager is None:
+        if self._pool is None:
             return
-        saves = {name: _Save(arrays[name], header, self._older(name)) for name in ITEMS}
-        with self._failing():
-            saved = self._manager.save(iterations, args=ocp.args.Composite(**saves))
-        if not saved:
+        if any(step >= iterations for step in steps(self._directory)):
             raise self._error(f"was not written at {iterations:,} iterations: a later one is there")
-        self._stalled = time.perf_counter() - started
+        older = {name: self._older(name) for name in ITEMS}
+        stalled = time.perf_counter() - started
+        self._writing = self._pool.submit(self._write, iterations, arrays, header, older, stalled)
+
+    def _write(
+        self,
+        iterations: int,
+        arrays: Mapping[str, Arrays],
+        header: Mapping[str, Any],
+        older: Mapping[str, Path | None],
+        stalled: float,
+    ) -> None:
+        started, unfinished = time.perf_counter(), self._path / f"{_WRITING}{iterations}"
+        shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that failed
+        written = []
+        try:
+            for name in ITEMS:
+                (unfinished / name).mkdir(parents=True)
+                stored = array_store.write(unfinished / name, arrays[name], header, older[name])
+                written.append(stored)
+        except OSError:  # a full disk has better use for the room
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        array_store.sync(unfinished)
+        unfinished.replace(self._path / str(iterations))
+        array_store.sync(self._path)
+        self._cost = {
+            "checkpoint/bytes": float(sum(sizes.total for sizes in written)),
+            "checkpoint/new_bytes": float(sum(sizes.new for sizes in written)),
+            "checkpoint/seconds": time.perf_counter() - started,
+            "checkpoint/stall_seconds": stalled,
+        }
 
     def _older(self, item: str) -> Path | None:
         """Return the checkpoint that the next one shares files with.
@@ -150,27 +127,18 @@ class Checkpoints:
         Bytes, bytes that no older one had, seconds of writing in the background, and seconds for
         which training stood still: for the copy to the host and the checkpoint before.
         """
-        written = [handler.written for handler in self._handlers.values() if handler.written]
-        if len(written) < len(self._handlers):
-            return {}
-        return {
-            "checkpoint/bytes": float(sum(sizes.total for sizes, _ in written)),
-            "checkpoint/new_bytes": float(sum(sizes.new for sizes, _ in written)),
-            "checkpoint/seconds": max(seconds for _, seconds in written),
-            "checkpoint/stall_seconds": self._stalled,
-        }
+        return self._cost
 
     def wait(self) -> None:
         """Return when all that was saved is on disk, or raise TrainingError."""
-        if self._manager is None:
+        if self._pool is None:
             return
+        writing, self._writing = self._writing, None
         with self._failing():
-            self._manager.wait_until_finished()
-        there = steps(self._directory)
-        for renamed in (*(self._path / str(step) for step in there[-1:]), self._path):
-            array_store.sync(renamed)
-        for step in there[: -self._max_to_keep]:
-            # Renamed first, as Orbax does not: a kill then leaves nothing like a checkpoint.
+            if writing:
+                writing.result()
+        for step in steps(self._directory)[: -self._max_to_keep]:
+            # Renamed first: a kill then leaves nothing like a checkpoint.
             leaving = self._path / f"{_DELETING}{step}"
             with contextlib.suppress(OSError):  # the next save tries again
                 (self._path / str(step)).replace(leaving)
@@ -179,7 +147,7 @@ class Checkpoints:
     def finish(self, iterations: int) -> None:
         """Return when all is on disk; TrainingError unless the newest is that of `iterations`."""
         self.wait()
-        if self._manager and iterations not in (0, *steps(self._directory)[-1:]):
+        if self._pool and iterations not in (0, *steps(self._directory)[-1:]):
             raise self._error(f"is not there any more: that of {iterations:,} iterations was saved")
 
     @contextlib.contextmanager
@@ -194,13 +162,9 @@ class Checkpoints:
         return TrainingError(f"checkpoint in {self._path} {problem}")
 
     def close(self) -> None:
-        """Stop background threads. Write errors were already raised by `save` or `wait`."""
-        with contextlib.suppress(OSError):
-            if self._manager:
-                self._manager.close()
-        for handler in self._handlers.values():
-            handler.close()
-        _log.setLevel(self._log_level)
+        """Stop the background thread. Write errors were already raised by `save` or `wait`."""
+        if self._pool:
+            self._pool.shutdown()
 
 
 def resume(

@@ -15,7 +15,7 @@ from mjx_sac.envs import views
 
 _PACKAGES = (
     *("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx"),
-    *("playground", "warp-lang", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("playground", "warp-lang", "flax", "optax", "numpy"),
 )
 
 

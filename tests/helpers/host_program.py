@@ -27,7 +27,6 @@ import gymnasium
 import jax
 import mujoco
 import numpy as np
-import orbax.checkpoint  # noqa: F401
 import tensorboardX  # noqa: F401
 
 CHANGED = {

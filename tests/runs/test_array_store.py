@@ -69,7 +69,7 @@ def test_names_are_on_the_disk_too(tmp_path, monkeypatch):
 
     def record(descriptor):
         path = pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        synced.append(str(path.relative_to(tmp_path)).replace(".orbax-checkpoint-tmp", ""))
+        synced.append(str(path.relative_to(tmp_path)).replace("writing-", ""))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)

@@ -68,8 +68,9 @@ def test_the_newest_must_be_the_one_that_was_saved(tmp_path):
     checkpoints.close()
 
 
-def test_what_a_killed_process_was_deleting_is_removed(tmp_path):
-    left = tmp_path / "checkpoints" / "deleting-32"
+@pytest.mark.parametrize("name", ["deleting-32", "writing-32", "32.orbax-checkpoint-tmp"])
+def test_what_a_killed_process_left_is_removed(tmp_path, name):
+    left = tmp_path / "checkpoints" / name
     left.mkdir(parents=True)
     save(tmp_path, (64,))
     assert not left.exists()

@@ -57,7 +57,7 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_only_complete_checkpoints_count(tmp_path):
-    for name in ("128", "32", "deleting-16", "damaged-64", "256.orbax-checkpoint-tmp"):
+    for name in ("128", "32", "deleting-16", "damaged-64", "writing-256"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert steps(tmp_path) == [32, 128]
 

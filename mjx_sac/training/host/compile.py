@@ -68,7 +68,8 @@ class Programs:
 
     def start(self) -> None:
         """Start to compile the epoch."""
-        self.epoch = _in_background(partial(self._lowered.compile, compiler_options=options()))
+        how = options(calls_host=self.experiment.episodes.on_host)
+        self.epoch = _in_background(partial(self._lowered.compile, compiler_options=how))
 
     def prepare_evaluation(self) -> Future[Any]:
         """Start to compile it once: when training begins, not to delay the first update."""
@@ -89,15 +90,17 @@ class Programs:
         return jax.device_get(program(*parts, self._keys, np.uint32(epoch % 2**32)))
 
 
-def options(platform: str | None = None) -> dict[str, str | bool]:
+def options(platform: str | None = None, calls_host: bool = False) -> dict[str, str | bool]:
     """Return XLA's compiler options for the epoch on `platform`, by default the one in use.
 
-    They avoid copies of what nobody reads any more: on a CPU of all parameters at every turn of
+    None where it `calls_host`: an observation that the host returned came a step late then, with
+    XLA's older way to compile fusions (`--xla_cpu_use_fusion_emitters=false`, jaxlib 0.10.2). They
+    avoid copies of what nobody reads any more: on a CPU of all parameters at every turn of
     the scan over updates, 5 % of its time; on a GPU of what leaves the branch on warm-up, 98
     launches per vector step of ant.
     """
     platform = platform or jax.default_backend()
-    if platform not in ("cpu", "gpu"):
+    if calls_host or platform not in ("cpu", "gpu"):
         return {}
     return {f"xla_{platform}_copy_insertion_use_region_analysis": True}
 
