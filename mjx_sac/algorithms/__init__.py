@@ -32,7 +32,7 @@ PACKAGED = {
     "cql": Packaged(9.3, "distrusts actions that the replay buffer does not hold"),
     "flashsac": Packaged(37.0, "high returns, where gradient steps are cheap: a GPU, slow steps"),
     "xqc": Packaged(27.0, "returns near flashsac's, with less arithmetic"),
-    "simbav2": Packaged(1.0, "returns near xqc's, without BatchNorm"),
+    "simbav2": Packaged(49.0, "returns near xqc's, without BatchNorm"),
     "crossq": Packaged(50.0, "high returns in few transitions, and no target critics"),
     "tqc": Packaged(15.0, "values that come out too high: one number holds them down"),
     "csac": Packaged(1.0, "a small machine: more return for sac's arithmetic"),
