@@ -1,6 +1,7 @@
 """What every test has: a CPU, a compilation cache of its own, and checked array shapes."""
 
 import importlib
+import importlib.metadata
 import inspect
 import os
 import tempfile
@@ -11,6 +12,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # with the user's.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mjx-sac-tests-")
+    # Most of their time is compilation, which takes a fourth of the time where programs need not be
+    # fast. Processes that tests start inherit this.
+    flags = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+    if importlib.metadata.version("jaxlib").startswith("0.10."):  # 0.12 does not know it
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
 
 import jax
 import pytest
