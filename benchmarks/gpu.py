@@ -30,7 +30,6 @@ from unittest import mock
 import common
 import jax
 import jax.numpy as jnp
-import mujoco.mjx  # noqa: F401 (with Warp, which the first environment would import it without)
 import numpy as np
 import pallas_mlp
 import peers
