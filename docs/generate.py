@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 import runpy
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ DOCS = pathlib.Path(__file__).parent
 ROOT = DOCS.parent
 BENCHMARKS = ROOT / "benchmarks"
 
+sys.path.append(str(BENCHMARKS))  # where `figures.py` finds its `rows.py`
 FIGURES = runpy.run_path(str(BENCHMARKS / "figures.py"))
 table: Callable[..., str] = FIGURES["table"]
 

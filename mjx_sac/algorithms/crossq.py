@@ -1,7 +1,7 @@
 """CrossQ: wide critics with BatchNorm and no target critics.
 
-The authors' code is followed to the digit. Its networks have BatchRenorm, which is BatchNorm for
-the first 100,000 gradient steps.
+The authors' code is followed, but for the log-probability of an action, which is ours. Its networks
+have BatchRenorm, which is BatchNorm for the first 100,000 gradient steps.
 
 References:
   Bhatt et al., 2024, CrossQ: Batch Normalization in Deep Reinforcement Learning for Greater Sample

@@ -19,8 +19,9 @@ ALGORITHM = Algorithm(crossq.losses, crossq.networks, crossq.optimizers)
 STATIC = {"networks": crossq.networks(CONFIG, 3), "config": CONFIG, "algorithm": ALGORITHM}
 
 THEIRS = dict(np.load(pathlib.Path(__file__).parent / "recorded/crossq.npz"))
-"""Ten gradient steps of adityab/CrossQ at a318a266, from perturbed weights and statistics; the
-critics' renormalisation begins with the sixth, the actor's with its second."""
+"""Ten gradient steps of adityab/CrossQ at a318a266, from perturbed weights and statistics; but
+for the distribution of actions, which was a stand-in for TensorFlow Probability's. The critics'
+renormalisation begins with the sixth, the actor's with its second."""
 
 
 OURS = "actor_params", "actor_variables", "critic_params", "critic_variables"
@@ -41,11 +42,7 @@ def their_path(network, path) -> str:
 
 def theirs(like, when, network):
     """Return what was recorded, in the layout of our variables."""
-    flat = {
-        path: jnp.asarray(THEIRS[f"{when}/{their_path(network, path)}"])
-        for path in traverse_util.flatten_dict(like)
-    }
-    return traverse_util.unflatten_dict(flat)
+    return recorded.laid_out(like, THEIRS, lambda path: f"{when}/{their_path(network, path)}")
 
 
 def trained(batches=None):

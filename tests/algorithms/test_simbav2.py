@@ -21,7 +21,8 @@ ALGORITHM = Algorithm(simbav2.losses, simbav2.networks, simbav2.optimizers, proj
 STATIC = {"networks": simbav2.networks(CONFIG, 3), "config": CONFIG, "algorithm": ALGORITHM}
 
 THEIRS = dict(np.load(pathlib.Path(__file__).parent / "recorded/simbav2.npz"))
-"""Ten gradient steps of DAVIAN-Robotics/SimbaV2 at 86899c27, from perturbed weights."""
+"""Ten gradient steps of DAVIAN-Robotics/SimbaV2 at 86899c27, from perturbed weights; but
+for the distribution of actions, which was a stand-in for TensorFlow Probability's."""
 
 
 def their_path(network, path) -> str:
@@ -51,12 +52,8 @@ def prefix(network) -> str:
 
 
 def theirs(like, when, network):
-    """Return what was recorded, in the layout of our parameters."""
-    flat = {
-        path: jnp.asarray(THEIRS[f"{when}/{their_path(network, path)}"])
-        for path in traverse_util.flatten_dict(like)
-    }
-    return traverse_util.unflatten_dict(flat)
+    """Return what was recorded, in the layout of our variables."""
+    return recorded.laid_out(like, THEIRS, lambda path: f"{when}/{their_path(network, path)}")
 
 
 def test_ten_gradient_steps_are_the_authors():

@@ -49,11 +49,8 @@ def their_path(network, path) -> str:
 
 def theirs(like, prefix, network):
     """Return what was recorded, in the layout of our variables."""
-    flat = {
-        path: jnp.asarray(THEIRS[f"{prefix}/{path[0]}/{their_path(network, path)}"])
-        for path in traverse_util.flatten_dict(like)
-    }
-    return traverse_util.unflatten_dict(flat)
+    name = lambda path: f"{prefix}/{path[0]}/{their_path(network, path)}"  # noqa: E731
+    return recorded.laid_out(like, THEIRS, name)
 
 
 def differences(ours, prefix, network) -> dict[str, float]:

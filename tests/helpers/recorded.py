@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from mjx_sac.algorithms import base
 from mjx_sac.types import Transition
@@ -16,6 +17,12 @@ def batches(arrays) -> Transition:
         np.where(arrays["terminated"] > 0, 0, 0.99).astype(np.float32),
         arrays["next_observation"],
     )
+
+
+def laid_out(like, arrays, name):
+    """Return a tree as `like` of recorded arrays; `name(path)` is what each is called there."""
+    flat = {path: jnp.asarray(arrays[name(path)]) for path in traverse_util.flatten_dict(like)}
+    return traverse_util.unflatten_dict(flat)
 
 
 def replayed(state, arrays, **static):
