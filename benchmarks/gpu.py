@@ -36,6 +36,7 @@ import peers
 
 from mjx_sac import networks
 from mjx_sac.bench import stages
+from mjx_sac.bench.spread import ratio
 from mjx_sac.config import Config, UsageError
 from mjx_sac.envs.warp import GRAPH_MODES
 from mjx_sac.training.compiled import epoch as epoch_lib
@@ -110,7 +111,7 @@ def with_pallas(config: Config, repeats: int) -> dict[str, Any]:
     rates = stages.measure(programs, repeats)
     return {
         "largest_difference": max(jax.tree.leaves(differences)),
-        "rate_to_ours": stages.ratio(rates["pallas"], rates["ours"]),
+        "rate_to_ours": ratio(rates["pallas"], rates["ours"]),
     }
 
 
@@ -126,8 +127,7 @@ def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
             result[name] = {"refused": str(error)}
     rates = stages.measure(programs, repeats)
     for name in [*programs][1:]:
-        ratio = stages.ratio(rates[name], rates["ours"])
-        result[name] = {**OPTIONS[name], "rate_to_ours": ratio}
+        result[name] = {**OPTIONS[name], "rate_to_ours": ratio(rates[name], rates["ours"])}
     return result
 
 
@@ -147,7 +147,7 @@ def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
     return {
         "same_state": same,
-        "rate_with_to_without": stages.ratio(rates["with"][1:], rates["without"][1:]),
+        "rate_with_to_without": ratio(rates["with"][1:], rates["without"][1:]),
     }
 
 
@@ -171,7 +171,7 @@ def with_warp(config: Config, repeats: int) -> dict[str, Any]:
     for name in programs:
         result[name] = {"iterations_per_second": rates[name][1:]}
         if name != "jax" and "jax" in programs:
-            result[name]["rate_to_jax"] = stages.ratio(rates[name][1:], rates["jax"][1:])
+            result[name]["rate_to_jax"] = ratio(rates[name][1:], rates["jax"][1:])
     return result
 
 

@@ -7,6 +7,8 @@ r"""Count what a GPU launches for one gradient update and one vector step, witho
         --algorithm flashsac --batch_size 2048 --updates_per_iteration 2/1024 \
         --buffer_size 10e6 --warm_up_steps 100e3 --iterations 50e6 \
         --json benchmarks/results/gpu_launches_flashsac.json
+    python benchmarks/gpu_launches.py --updates \
+        --json benchmarks/results/gpu_launches_updates.json
 
 XLA compiles for an H200 ahead of time, and `mjx_sac.training.host.hlo` counts. Kernels for matrix
 products are chosen by measuring on the chip, which cannot be done here, so which ones run is a
@@ -28,14 +30,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac import envs, networks
-from mjx_sac.algorithms import base, loader
+from mjx_sac.algorithms import PACKAGED, base, loader
 from mjx_sac.config import Config, build
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import experiment as experiment_lib
 from mjx_sac.training.compiled import population
 from mjx_sac.training.host import compile
-from mjx_sac.training.host.hlo import Launches, Loop, count_launches
+from mjx_sac.training.host.hlo import Launches, count_launches
 from mjx_sac.types import Transition
+
+ANT = 27, 8
+"""Sizes of its observations and actions."""
 
 
 def compile_for_gpu(
@@ -62,11 +67,6 @@ def make_experiment(config: Config) -> experiment_lib.Experiment:
     env, algorithm = envs.make(config.env, config), loader.load(config)
     nets = algorithm.networks(config, env.action_size)
     return experiment_lib.make_experiment(config, env, nets, algorithm)
-
-
-def per_update(loop: Loop, config: Config) -> float:
-    """Return the launches of one gradient update in the loop over them."""
-    return loop.launches / max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
 
 
 def updates(config: Config, sizes: tuple[int, int], n: int | None = None) -> Launches:
@@ -141,22 +141,35 @@ def count_scan(step: Any, state: Any) -> Launches:
     return count_launches(compile_for_gpu(steps, state, donate_argnums=(0,)).as_text())
 
 
-def of_pallas(config: Config, observation_size: int = 27, action_size: int = 8) -> dict[str, Any]:
+def an_update(config: Config, sizes: tuple[int, int] = ANT) -> float:
+    """Count a gradient update, in a loop of two turns at least: a single one is no loop."""
+    turn = max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
+    n = max(config.updates_per_vector_step, 2 * turn)
+    return updates(config, sizes, n).loops[0].launches / turn
+
+
+def of_all() -> dict[str, float]:
+    """Count an update of each packaged algorithm, with its defaults."""
+    configs = {name: build(loader.config_class(name), {}) for name in sorted(PACKAGED)}
+    return {name: an_update(config) for name, config in configs.items()}
+
+
+def of_pallas(config: Config) -> dict[str, Any]:
     """Count an update with the networks of `pallas_mlp.py`; try wider blocks of columns too."""
     import pallas_mlp
 
     networks.MLP, networks.Critic = pallas_mlp.MLP, pallas_mlp.Critic  # pyright: ignore[reportAttributeAccessIssue]
-    loop = updates(config, (observation_size, action_size)).loops[0]
+    update = an_update(config)
     compiler: dict[str, str] = {}
     for columns in (pallas_mlp.COLUMNS, 128, 256):
         pallas_mlp.COLUMNS = columns
         try:
-            updates(config, (observation_size, action_size))
+            updates(config, ANT)
             answer = "compiled"
         except jax.errors.JaxRuntimeError as error:
             answer = str(error)
         compiler[f"{columns} columns at a time"] = answer
-    return {"launches_per_update": per_update(loop, config), "compiler": compiler}
+    return {"launches_per_update": update, "compiler": compiler}
 
 
 def main() -> None:
@@ -167,6 +180,8 @@ def main() -> None:
     side_by_side = "agents side by side; an update is then one of each"
     parser.add_argument("--num_seeds", type=int, default=1, help=side_by_side)
     parser.add_argument("--algorithm", default="sac", help="others' hyperparameters may follow")
+    updates = "only an update, of ant's size, of every packaged algorithm"
+    parser.add_argument("--updates", action="store_true", help=updates)
     alone = "only an update, of ant's size, with the networks as Pallas kernels"
     parser.add_argument("--pallas", action="store_true", help=alone)
     parser.add_argument("--json", type=pathlib.Path)
@@ -176,7 +191,10 @@ def main() -> None:
     flags = zip(others[::2], others[1::2], strict=True)
     given |= {flag.removeprefix("--"): value for flag, value in flags}
     config = build(loader.config_class(args.algorithm), given)
-    if args.pallas:
+    if args.updates:
+        result = {"benchmark": "gpu_launches_updates", "launches_per_update": of_all()}
+        common.write(result, args.json)
+    elif args.pallas:
         common.write({"benchmark": "gpu_launches_pallas", **of_pallas(config)}, args.json)
     else:
         common.write({"benchmark": "gpu_launches", **given, **count(config)}, args.json)
@@ -186,11 +204,9 @@ def count(config: Config) -> dict[str, Any]:
     """Count the epoch and its parts."""
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
-    # Two turns at least: a single one is no loop.
     turn = max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
-    env = envs.make(config.env, config)
-    sizes, n = (env.observation_size, env.action_size), config.updates_per_vector_step
-    update = per_update(updates(config, sizes, max(n, 2 * turn)).loops[0], config)
+    env, n = envs.make(config.env, config), config.updates_per_vector_step
+    update = an_update(config, (env.observation_size, env.action_size))
     bare, whole_episodes = (
         next(loop for loop in found.loops if loop.trips == 10).launches
         for found in (physics(config), episodes(config))

@@ -1,11 +1,11 @@
-r"""Measure iterations/s on a Gymnasium environment beside SBX's SAC, and what the overlap is worth.
+r"""Measure iterations/s on a Gymnasium environment beside peers, and what the overlap is worth.
 
     python benchmarks/gymnasium_throughput.py --peer_python sbx/bin/python \
         --json benchmarks/results/throughput_Ant-v5_1.json
 
-Equal settings: environments, batch, networks, one update per iteration. How to make `sbx/`:
-`sbx_sac.py`. "serial" is our epoch with its order changed so that the device waits while the host
-steps. All take turns.
+The peers are SBX's SAC and Stable-Baselines3's, at equal settings: environments, batch, networks,
+one update per iteration. How to make `sbx/`: `sbx_sac.py`. "serial" is our epoch with its order
+changed so that the device waits while the host steps. All take turns.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import jax
 import peers
 
 from mjx_sac.bench import stages
+from mjx_sac.bench.spread import ratio
 from mjx_sac.config import Config
 from mjx_sac.training.compiled import epoch as epoch_lib
 
@@ -50,12 +51,14 @@ def main() -> None:
     parser.add_argument("--peer_python", required=True)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    peer, versions = peers.sbx(args.peer_python, args.env, args.num_envs, args.iterations)
     size = (args.env, args.num_envs, args.iterations)
+    sbx, versions = peers.stable_baselines("sbx", args.peer_python, *size)
+    sb3, _ = peers.stable_baselines("sb3", args.peer_python, *size)
     turns = {
         "mjx_sac": ours(*size, overlap=True),
         "mjx_sac_serial": ours(*size, overlap=False),
-        "sbx": peer,
+        "sbx": sbx,
+        "sb3": sb3,
     }
     rates: dict[str, list[float]] = {name: [] for name in turns}
     for run in turns.values():
@@ -66,8 +69,7 @@ def main() -> None:
         print({name: round(values[-1], 1) for name, values in rates.items()}, flush=True)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "peer_python")}
     ratios = {
-        f"to_{name}": stages.ratio(rates["mjx_sac"], rates[name])
-        for name in ("sbx", "mjx_sac_serial")
+        f"to_{name}": ratio(rates["mjx_sac"], rates[name]) for name in rates if name != "mjx_sac"
     }
     result = {
         **settings,

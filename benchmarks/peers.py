@@ -1,6 +1,6 @@
 """Other people's trainers and buffers, made to take turns with ours.
 
-`mjx-sac bench --peers brax,sbx,flashbax` calls `load`.
+`mjx-sac bench --peers brax,sbx,sb3,flashbax` calls `load`.
 """
 
 import json
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,16 +28,21 @@ def load(names: list[str], config: Config, repeats: int, python: str | None) -> 
       names: of peers.
       config: ours.
       repeats: how often each will be timed.
-      python: the interpreter that has SBX; None for this one.
+      python: the interpreter that has SBX and Stable-Baselines3; None for this one.
     """
     env, num_envs, iterations = config.env, config.num_envs, config.epoch_iterations
 
     def trainer(name: str, turn: Callable[[], float]) -> Peers:
         return {name: ("epoch", Stage("iterations", iterations, turn))}
 
+    def other_python(name: str) -> Peers:
+        turn, _ = stable_baselines(name, python or sys.executable, env, num_envs, iterations)
+        return trainer(name, turn)
+
     makers: dict[str, Callable[[], Peers]] = {
         "brax": lambda: trainer("brax", brax(config, repeats)),
-        "sbx": lambda: trainer("sbx", sbx(python or sys.executable, env, num_envs, iterations)[0]),
+        "sbx": partial(other_python, "sbx"),
+        "sb3": partial(other_python, "sb3"),
         "flashbax": lambda: flashbax(config),
     }
     for name in names:
@@ -81,15 +87,17 @@ def brax(config: Config, repeats: int) -> Callable[[], float]:
     return turn
 
 
-def sbx(
-    python: str, env: str, num_envs: int, iterations: int
+def stable_baselines(
+    name: str, python: str, env: str, num_envs: int, iterations: int
 ) -> tuple[Callable[[], float], dict[str, Any]]:
-    """Return what trains SBX's SAC and returns iterations/s, and the versions of its packages.
+    """Return what trains a peer's SAC and returns iterations/s, and the versions of its packages.
 
-    It needs torch, and so a process with another Python. It has warmed up when this returns.
+    The peer is SBX, or Stable-Baselines3 by the name `sb3`. It needs torch, and so a process with
+    another Python. It has warmed up when this returns.
     """
     script = pathlib.Path(__file__).parent / "sbx_sac.py"
     flags = f"--serve --env {env} --num_envs {num_envs} --warm_up_steps {iterations}"
+    flags += " --torch" * (name == "sb3")
     command = [python, str(script), *flags.split()]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -102,7 +110,7 @@ def sbx(
             return json.loads(process.stdout.readline())
         except (OSError, ValueError):
             raise UsageError(
-                f"peers = 'sbx': {python} cannot run it on {env!r} (its message is above): it "
+                f"peers = {name!r}: {python} cannot run it on {env!r} (its message is above): it "
                 f"wants a Gymnasium id such as Ant-v5, and --peer_python one that has sbx-rl; "
                 f"benchmarks/sbx_sac.py says how to make it"
             ) from None

@@ -27,7 +27,7 @@ from typing import Any
 
 import common
 
-from mjx_sac.bench import stages
+from mjx_sac.bench.spread import ratio
 
 SCRIPTS = pathlib.Path(__file__).parent
 EPOCHS = 6
@@ -125,7 +125,7 @@ def main() -> None:
         "settings": {k: v for k, v in settings(args).items() if k != "updates_per_iteration"},
         "updates_per_vector_step": 1,
         "iterations_per_second": {k: [round(x, 1) for x in v] for k, v in medians.items()},
-        "ratios": {name: stages.ratio(medians["ours"], medians[name]) for name in names[1:]},
+        "ratios": {name: ratio(medians["ours"], medians[name]) for name in names[1:]},
         "peak_bytes": {k: max(x["peak_bytes"] for x in v) for k, v in found.items()},
     }
     common.write(result, args.json)

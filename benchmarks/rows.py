@@ -124,7 +124,7 @@ OURS = [
         wins,
         "2 times",
         "learning_tasks.json",
-        "`csac` beside `sac`: return at 100,000 iterations, mean of three tasks",
+        "`csac` beside `sac`: return at 100,000, mean of three tasks",
     ),
     Row(
         "the same at every full minute from the second on",
@@ -139,7 +139,31 @@ OURS = [
         "learning_tasks.json",
     ),
 ]
+
+
+def _beside_stable_baselines(env: str, num_envs: int) -> list[Row]:
+    """Return iterations/s on a Gymnasium task beside SAC in PyTorch and SBX's in JAX."""
+    environments = f"{num_envs} environment{'s' * (num_envs > 1)}"
+    what, file = f"`{env}`, {environments}: iterations/s", f"throughput_{env}_{num_envs}.json"
+    sb3, sbx = "beside Stable-Baselines3's SAC", "beside SBX's"
+    short = f"`{env}`: iterations/s {sb3}" * ((env, num_envs) == ("HalfCheetah-v5", 1))
+    return [
+        Row(f"{what} {sb3}", ratio("ratio", "to_sb3"), "", file, short),
+        Row(f"the same {sbx}", ratio("ratio", "to_sbx"), "1.6 times", file),
+    ]
+
+
 SPEED = [
+    *_beside_stable_baselines("HalfCheetah-v5", 1),
+    *_beside_stable_baselines("HalfCheetah-v5", 8),
+    *_beside_stable_baselines("Ant-v5", 1),
+    *_beside_stable_baselines("Ant-v5", 8),
+    Row(
+        "the same beside mjx-sac without overlap of host and device",
+        ratio("ratio", "to_mjx_sac_serial"),
+        "",
+        "throughput_Ant-v5_8.json",
+    ),
     Row(
         "`ant`, 16 environments: iterations/s beside Brax's SAC",
         ratio("ratios", "epoch_to_brax"),
@@ -164,25 +188,6 @@ SPEED = [
         ratio("ratios", "rlx"),
         "1.3 times",
         "playground_peers.json",
-    ),
-    Row(
-        "`Ant-v5`, 1 environment: iterations/s beside SBX's SAC",
-        ratio("ratio", "to_sbx"),
-        "1.6 times",
-        "throughput_Ant-v5_1.json",
-        "`Ant-v5`, 1 environment: iterations/s beside SBX's SAC",
-    ),
-    Row(
-        "the same with 8 environments",
-        ratio("ratio", "to_sbx"),
-        "more than with 1",
-        "throughput_Ant-v5_8.json",
-    ),
-    Row(
-        "the same beside mjx-sac without overlap of host and device",
-        ratio("ratio", "to_mjx_sac_serial"),
-        "",
-        "throughput_Ant-v5_8.json",
     ),
     Row(
         "`inverted_pendulum`, small networks: 8 seeds side by side beside one after another",

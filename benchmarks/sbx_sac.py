@@ -1,12 +1,15 @@
-r"""Train SBX's SAC at our hyperparameters, as a peer. It needs torch, so it has its own Python.
+r"""Train SBX's or Stable-Baselines3's SAC at our hyperparameters, as a peer.
+
+Both need torch, and so a Python of their own, where the second comes with the first:
 
     python3.11 -m venv sbx && sbx/bin/pip install torch==2.13.0
     sbx/bin/pip install sbx-rl "gymnasium[mujoco]" mujoco==3.17.0
     sbx/bin/python benchmarks/sbx_sac.py --env Hopper-v5 --iterations 100_000 --seed 0 \
         --json hopper_sbx_0.json
 
-With `--serve` it trains as many steps as each line on standard input asks for and answers with
-seconds: `gymnasium_throughput.py` takes turns with it that way.
+SBX's runs in JAX, Stable-Baselines3's (`--torch`) in PyTorch. With `--serve` it trains as many
+steps as each line on standard input asks for and answers with seconds: `gymnasium_throughput.py`
+takes turns with it that way.
 """
 
 import argparse
@@ -15,17 +18,20 @@ import json
 import pathlib
 import sys
 import time
+from types import ModuleType
 
 import gymnasium
 import numpy as np
-from sbx import SAC
+import sbx
+import stable_baselines3
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 
-def make(env: str, seed: int, num_envs: int, warm_up: int) -> SAC:
-    """Return the trainer: one gradient step per transition, networks as wide as ours."""
-    return SAC(
+def make(library: ModuleType, env: str, seed: int, num_envs: int, warm_up: int) -> BaseAlgorithm:
+    """Return the library's SAC: one gradient step per transition, networks as wide as ours."""
+    return library.SAC(
         "MlpPolicy",
         make_vec_env(env, num_envs, seed=seed),
         learning_rate=3e-4,
@@ -79,9 +85,11 @@ def main() -> None:
     parser.add_argument("--interval", type=int, default=10_000)
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--torch", action="store_true", help="Stable-Baselines3's SAC")
     parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
-    model = make(args.env, args.seed, args.num_envs, args.warm_up_steps)
+    library = stable_baselines3 if args.torch else sbx
+    model = make(library, args.env, args.seed, args.num_envs, args.warm_up_steps)
     packages = ("sbx-rl", "stable-baselines3", "jax", "torch", "gymnasium")
     versions = {name: importlib.metadata.version(name) for name in packages}
     if args.serve:
@@ -94,7 +102,8 @@ def main() -> None:
     evaluate = Evaluate(args.env, args.interval, args.episodes)
     model.learn(args.iterations, callback=evaluate)
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "serve")}
-    result = {"peer": "SBX SAC", **settings, "versions": versions, "curve": evaluate.curve}
+    name = "Stable-Baselines3 SAC" if args.torch else "SBX SAC"
+    result = {"peer": name, **settings, "versions": versions, "curve": evaluate.curve}
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 

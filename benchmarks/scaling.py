@@ -16,6 +16,7 @@ import common
 import jax
 
 from mjx_sac.bench import stages
+from mjx_sac.bench.spread import spread
 from mjx_sac.config import Config
 from mjx_sac.training.compiled import epoch as epoch_lib
 
@@ -57,7 +58,7 @@ def main() -> None:
         curves[name] = []
         for value in VALUES[name]:
             found = rates(Config(**size, **{name: value}), args.repeats)
-            curves[name].append({"value": value, "iterations_per_second": stages.spread(found)})
+            curves[name].append({"value": value, "iterations_per_second": spread(found)})
             print(name, curves[name][-1], flush=True)
     result = {"benchmark": "scaling", **size, "repeats": args.repeats, "curves": curves}
     common.write(result, args.json)

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,16 +20,16 @@ from jaxtyping import Array
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
+from mjx_sac.bench import host
 from mjx_sac.bench.roofline import count_flops, roofline
+from mjx_sac.bench.spread import ratio, spread
 from mjx_sac.config import Config
-from mjx_sac.runs.checkpoint import Checkpoints, restore
-from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate as evaluate_lib
-from mjx_sac.training.compiled import replay, sharding
+from mjx_sac.training.compiled import replay
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.compiled.replay import ReplayState
-from mjx_sac.training.host import compile, hlo, monitor
+from mjx_sac.training.host import compile, hlo
 from mjx_sac.types import Params, Step, Transition
 
 SECONDS = 0.3
@@ -82,6 +81,7 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
     rates = measure(stages, repeats)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     flops = count_flops(experiment, state.train, *batches(experiment, state))
+    logging, saving = host.logging(config, state, epoch, repeats), host.checkpoint(state, repeats)
     replay_bytes = sum(x.nbytes for x in jax.tree.leaves(state.replay))
     result = {
         "settings": config.model_dump(mode="json"),
@@ -93,8 +93,9 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
         "roofline": roofline(flops, medians),
         "replay_bytes_per_transition": replay_bytes / config.buffer_size,
         "compile_seconds": compile_seconds,
-        "checkpoint": _checkpoint(state, repeats),
-        "host_seconds_per_epoch": _host_seconds(config, state, epoch, repeats),
+        "share_of_a_run": host.shares(config, medians, logging, saving),
+        "checkpoint": saving,
+        "host_seconds_per_epoch": logging,
         "peak_memory_bytes": _peak_memory(),
         "ratios": {
             f"{ours}_to_{name}": ratio(rates[ours], rates[name])
@@ -288,55 +289,8 @@ def _shares(config: Config, rates: Mapping[str, float]) -> dict[str, float]:
     return {**shares, "rest": 1.0 - sum(shares.values())}
 
 
-def _checkpoint(state: RunState, repeats: int) -> dict[str, Any]:
-    """Return size and seconds of a run's first checkpoint: later ones share files with it."""
-    saving, loading, size = [], [], 0.0
-    items = {"state": state, "policy": (state.train.actor, state.normalizer)}
-    shapes = jax.eval_shape(lambda: state)
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as name:
-            directory = Path(name)
-            checkpoints = Checkpoints(directory, 1, {}, fetch=sharding.fetch)
-            started = time.perf_counter()
-            checkpoints.save(1, items)
-            checkpoints.wait()
-            saved = time.perf_counter()
-            place = lambda _, x: sharding.place(x, None)  # noqa: E731
-            jax.block_until_ready(restore(directory, 1, shapes, place))
-            saving.append(saved - started)
-            loading.append(time.perf_counter() - saved)
-            size = checkpoints.cost["checkpoint/bytes"]
-            checkpoints.close()
-    return {"bytes": size, "save_seconds": spread(saving), "load_seconds": spread(loading)}
-
-
-def _host_seconds(config: Config, state: RunState, epoch: Any, repeats: int) -> dict[str, float]:
-    """Return what the host takes after an epoch, with the device waiting: to fetch, check, log."""
-    metrics = jax.block_until_ready(epoch(jax.tree.map(jnp.copy, state))[1])
-    seconds: list[float] = []
-    with tempfile.TemporaryDirectory() as directory:
-        writer = EventWriter(Path(directory), 0, print)
-        for i in range(repeats):
-            started = time.perf_counter()
-            raw = jax.device_get(metrics)
-            writer.log(i, monitor.scalars(raw, config, config.warm_up_steps, 1.0))
-            seconds.append(time.perf_counter() - started)
-        writer.close()
-    return spread(seconds)
-
-
 def _peak_memory() -> float:
     """Return bytes of the device's memory, or of the process where that is the same."""
     stats: Any = jax.devices()[0].memory_stats() or {}
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return float(stats.get("peak_bytes_in_use", process))
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, minimum and maximum."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Return the `spread` of ours / theirs, turn by turn."""
-    return spread([a / b for a, b in zip(ours, theirs, strict=True)])

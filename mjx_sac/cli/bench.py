@@ -33,8 +33,10 @@ def bench(
     iterations: Annotated[str, option("iterations per timed epoch")] = "1600",
     device: Annotated[str, _field("device")] = "auto",
     repeats: Annotated[int, option("timings of each stage", min=1)] = 5,
-    peers: Annotated[str, option("brax, sbx, flashbax: measured in turns with ours")] = "",
-    peer_python: Annotated[str | None, option("a Python that has sbx-rl", "--peer_python")] = None,
+    peers: Annotated[str, option("brax, sbx, sb3, flashbax: in turns with ours")] = "",
+    peer_python: Annotated[
+        str | None, option("a Python that has sbx-rl, for sbx and sb3", "--peer_python")
+    ] = None,
     out: Annotated[Path | None, option("write the figures there", "--json")] = None,
 ) -> None:
     """Measure every stage of training by itself, the whole, and others' trainers beside it.
@@ -84,7 +86,10 @@ def _report(result: dict[str, Any]) -> str:
         median, low, high = (number(row[key]) for key in ("median", "min", "max"))
         rows.append((name.replace("_", " "), median, low, high, row["unit"]))
     roofline, seconds, saved = (result[k] for k in ("roofline", "compile_seconds", "checkpoint"))
-    shares = [f"{name} {share:.1%}" for name, share in result["share_of_an_epoch"].items()]
+    inside, beside = (
+        ", ".join(f"{name} {share:.1%}" for name, share in result[key].items())
+        for key in ("share_of_an_epoch", "share_of_a_run")
+    )
     ratios = [
         f"{name.replace('_', ' ')}: {x['median']:.2f} times ({x['min']:.2f} to {x['max']:.2f})"
         for name, x in result["ratios"].items()
@@ -96,10 +101,12 @@ def _report(result: dict[str, Any]) -> str:
         f"{roofline['flops_per_update'] / 1e6:,.0f} MFLOP per update: "
         f"{roofline['fraction']:.0%} of the {roofline['updates_per_second_bound']:,.0f} updates/s "
         f"that dense products allow",
-        f"an epoch: {', '.join(shares)}",
+        f"an epoch: {inside}",
+        f"of a run at default intervals, beside epochs: {beside}",
         f"compiling the epoch: {seconds['total_cold']:.1f} s, {seconds['total_warm']:.1f} s with "
         f"a warm cache",
-        f"checkpoint: {size(saved['bytes'])}, saved in {saved['save_seconds']['median']:.2f} s, "
+        f"checkpoint: {size(saved['bytes'])}, saved in {saved['save_seconds']['median']:.2f} s "
+        f"({saved['stall_seconds']['median']:.3f} s of which training waits), "
         f"loaded in {saved['load_seconds']['median']:.2f} s",
         f"peak memory {size(result['peak_memory_bytes'])}; replay "
         f"{result['replay_bytes_per_transition']:.0f} bytes per transition",

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from mjx_sac.bench import stages
+from mjx_sac.bench import host, stages
+from mjx_sac.bench.spread import ratio, spread
+from mjx_sac.config import Config
 
 
 class Clock:
@@ -30,7 +32,7 @@ def test_rates_are_amounts_over_seconds():
     rates = stages.measure({"slow": stages.Stage("x", 5, call)}, repeats=2, clock=clock)
     assert len(calls) == 2 + 2 * 2
     assert rates["slow"] == [10 / 0.25, 10 / 0.5]
-    assert stages.spread(rates["slow"]) == {"median": 30.0, "min": 20.0, "max": 40.0}
+    assert spread(rates["slow"]) == {"median": 30.0, "min": 20.0, "max": 40.0}
 
 
 def test_stages_take_turns_and_peers_time_themselves():
@@ -46,7 +48,20 @@ def test_stages_take_turns_and_peers_time_themselves():
     rates = stages.measure({"a": stage("a", 2.0), "b": stage("b", 4.0)}, repeats=2)
     assert rates == {"a": [2.0, 2.0], "b": [4.0, 4.0]}
     assert "".join(order) == "aabb" + "ba" + "ab"
-    assert stages.ratio(rates["b"], rates["a"])["median"] == 2.0
+    assert ratio(rates["b"], rates["a"])["median"] == 2.0
+
+
+def test_shares_of_a_run():
+    # 100 epochs of 10,000 iterations in 100 s, 20 evaluations of 10 episodes.
+    config = Config(iterations=1_000_000, log_interval=64, num_envs=100)
+    rates, log, saved = {"epoch": 10_000.0, "evaluation": 20.0}, {"median": 0.1}, {"median": 0.3}
+    shares = host.shares(config, rates, log, {"stall_seconds": saved})
+    whole = 100 + 10 + 30 + 10
+    assert shares == pytest.approx(
+        {"logging": 10 / whole, "checkpoints": 30 / whole, "evaluation": 10 / whole}
+    )
+    del rates["evaluation"]
+    assert "evaluation" not in host.shares(config, rates, log, {"stall_seconds": saved})
 
 
 POINT = """\
@@ -87,6 +102,7 @@ def test_bench_of_a_small_environment(tmp_path):
     assert set(rows) == {*ours.split(), "matmul_of_a_layer"}
     assert all(0 < row["min"] <= row["median"] <= row["max"] for row in rows.values())
     assert sum(result["share_of_an_epoch"].values()) == pytest.approx(1.0)
+    assert set(result["share_of_a_run"]) == {"logging", "checkpoints", "evaluation"}
     assert result["checkpoint"]["bytes"] > 0
     assert 0 < result["roofline"]["fraction"] < 1
     assert "updates/s that dense products allow" in done.stdout
