@@ -29,12 +29,17 @@ class Exploration(NamedTuple):
 
     Attributes:
       init: `(key, num_envs, action_size, config) -> state`.
-      act: `(distribution, state, key, config) -> (action, state)` for the actor's distribution in
-        every environment. Outside training a policy samples or takes the mode as ever.
+      act: `(distribution, state, started, key, config) -> (action, state)` for the actor's
+        distribution in every environment; `started` says in which of them an episode has just
+        begun, in the first vector step in all. Outside training a policy samples or takes the mode
+        as ever.
     """
 
     init: Callable[[Key, int, int, Any], Any]
-    act: Callable[[Any, Any, Key, Any], tuple[Float[Array, "num_envs action"], Any]]
+    act: Callable[
+        [Any, Any, Bool[Array, " num_envs"], Key, Any],
+        tuple[Float[Array, "num_envs action"], Any],
+    ]
 
 
 def adam(config: Config) -> Optimizers:

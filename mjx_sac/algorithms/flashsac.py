@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 from pydantic import Field
 
 from mjx_sac.algorithms import batch_norm, categorical
@@ -155,12 +155,17 @@ class Noise(NamedTuple):
 
 
 def _hold(
-    distribution: TanhGaussian, noise: Noise, key: Key, config: Config
+    distribution: TanhGaussian,
+    noise: Noise,
+    started: Bool[Array, " num_envs"],
+    key: Key,
+    config: Config,
 ) -> tuple[Float[Array, "num_envs action"], Noise]:
     """Act with the noise, drawn afresh for n vector steps with P(n) ~ 1 / n^2 when it has run out.
 
-    All environments share n.
+    All environments share n, whenever their episodes begin.
     """
+    del started
     value_key, length_key = jax.random.split(key)
     odds = -config.noise_exponent * jnp.log(jnp.arange(1, config.noise_steps + 1))
     length = 1 + jax.random.categorical(length_key, odds).astype(jnp.int32)

@@ -69,7 +69,7 @@ NOISE = """
 def start(key, num_envs, action_size, config):
     return jnp.zeros((num_envs, action_size))
 
-def act(distribution, noise, key, config):
+def act(distribution, noise, started, key, config):
     return distribution.mode() + noise, noise
 
 explore = base.Exploration(start, act)

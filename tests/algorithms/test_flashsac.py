@@ -108,10 +108,11 @@ def test_ten_gradient_steps_are_the_authors():
 def held(**changes):
     """Return what was drawn in each of 20,000 vector steps of three environments."""
     config = CONFIG.model_copy(update=changes)
+    started = jnp.ones(3, bool)  # which makes no difference
     wide = TanhGaussian(jnp.full((3, 2), 0.5), jnp.full((3, 2), 0.25))
 
     def step(noise, key):
-        action, noise = flashsac.explore.act(wide, noise, key, config)
+        action, noise = flashsac.explore.act(wide, noise, started, key, config)
         return noise, (action, noise.value)
 
     start = flashsac.explore.init(jax.random.PRNGKey(0), 3, 2, config)

@@ -210,8 +210,8 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     acts = state.train.actor, stats, observation
     if explore := experiment.algorithm.explore:
         distribution = acting.distribution(*acts, **experiment.static)
-        noise = state.exploration
-        action, noise = explore.act(distribution, noise, policy_key, experiment.config)
+        given = distribution, state.exploration, started, policy_key
+        action, noise = explore.act(*given, experiment.config)
         state = state.replace(exploration=noise)
     else:
         action = acting.policy(*acts, policy_key, **experiment.static)

@@ -175,7 +175,8 @@ def _try_to_act(
     actions = [("the actor", acting.policy(*seen, draw, **static)) for draw in (key, None)]
     if explore := algorithm.explore:
         noise, chosen = explore.init(key, *wanted, config), acting.distribution(*seen, **static)
-        action, after = explore.act(chosen, noise, key, config)
+        started = jnp.zeros(config.num_envs, bool)
+        action, after = explore.act(chosen, noise, started, key, config)
         _unchanged("explore", noise, after)
         actions.append(("explore", action))
     for which, action in actions:
