@@ -56,6 +56,7 @@ class TanhGaussian(NamedTuple):
 
 
 _INIT = nn.initializers.lecun_uniform()
+_HEAD_INIT = nn.initializers.lecun_uniform(in_axis=-1, out_axis=-2)
 
 
 @jax.custom_vjp
@@ -111,11 +112,11 @@ class Head(nn.Module):
     """
 
     width: int
+    kernel_init: Any = _HEAD_INIT
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch width"]:
-        init = nn.initializers.lecun_uniform(in_axis=-1, out_axis=-2)
-        kernel = self.param("kernel", init, (self.width, x.shape[-1]))
+        kernel = self.param("kernel", self.kernel_init, (self.width, x.shape[-1]))
         return _add_bias(self, jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ()))))
 
 
@@ -128,12 +129,14 @@ class MLP(nn.Module):
       activation: a name in `jax.nn` or `jax.numpy`.
       layer_norm: normalise every hidden layer before its activation, as in DroQ (Hiraoka et al.,
         2021, arXiv:2110.02034).
+      head_init: initializer of the output's kernel [output, features].
     """
 
     hidden_sizes: tuple[int, ...]
     output_size: int
     activation: str = "relu"
     layer_norm: bool = False
+    head_init: Any = _HEAD_INIT
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch output"]:
@@ -146,7 +149,7 @@ class MLP(nn.Module):
         for width in others:
             x = nn.Dense(width, kernel_init=_INIT)(x)
             x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
-        return Head(self.output_size)(x)
+        return Head(self.output_size, self.head_init)(x)
 
 
 def mlp_operations(params: Params, activation: str, outputs: int) -> list[Operation]:

@@ -98,10 +98,22 @@ def soft_target(
     `losses.soft_bellman_target`.
     """
     smallest = jnp.argmin(mean(next_logits, config), axis=0)
-    logits = jnp.take_along_axis(next_logits, smallest[None, :, None], axis=0)[0]
+    logits = jnp.take_along_axis(next_logits, smallest[None, :, None], axis=0)
+    return own_soft_targets(reward, discount, logits, next_log_prob, alpha, config)[0]
+
+
+def own_soft_targets(
+    reward: Float[Array, " batch"],
+    discount: Float[Array, " batch"],
+    next_logits: Float[Array, "critics batch atoms"],
+    next_log_prob: Float[Array, " batch"],
+    alpha: Scalar,
+    config: Config,
+) -> Float[Array, "critics batch atoms"]:
+    """Return what `soft_target` is for each critic alone, which so bootstraps from its own."""
     entropy_bonus = (alpha * next_log_prob)[:, None]
     returns = reward[:, None] + discount[:, None] * (support(config) - entropy_bonus)
-    return project(jax.nn.softmax(logits), returns, config)
+    return jnp.stack([project(row, returns, config) for row in jax.nn.softmax(next_logits)])
 
 
 def project(
@@ -126,16 +138,42 @@ def project(
 
 
 def cross_entropy(
-    logits: Float[Array, "critics batch atoms"], target: Float[Array, "batch atoms"]
+    logits: Float[Array, "critics batch atoms"], target: Float[Array, "*#critics batch atoms"]
 ) -> Float[Array, "critics batch"]:
-    """Return the cross-entropy of each critic's prediction to the target."""
+    """Return the cross-entropy of each critic's prediction to the target, or to its own."""
     return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
 
 
+def fit(
+    logits: Float[Array, "critics batch atoms"],
+    target: Float[Array, "*#critics batch atoms"],
+    batch: Batch,
+    config: Config,
+    *,
+    total: bool = False,
+) -> tuple[Scalar, Metrics]:
+    """Return the cross-entropy, a mean over batch and critics, or a `total` of these; metrics."""
+    loss = (config.num_critics if total else 1) * jnp.mean(cross_entropy(logits, target))
+    return loss, {
+        "train/critic_loss": loss,
+        "diagnostics/q": mean(logits, config).T,
+        "diagnostics/target": (target @ support(config)).T,
+        "diagnostics/reward": batch.reward,
+    }
+
+
 def critic_loss(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
+    params: Params,
+    state: TrainState,
+    batch: Batch,
+    key: Key,
+    *,
+    networks: Networks,
+    config: Config,
+    target: Callable[..., Array] = soft_target,
+    total: bool = False,
 ) -> tuple[Scalar, Metrics, Variables]:
-    """Return the cross-entropy to the projected soft target, a mean over critics and batch.
+    """Return the cross-entropy to `target`, a mean over batch and critics, or a `total` of these.
 
     Where critics have BatchNorm, (s, a) and (s', a') pass through it together, targets too
     (CrossQ: Bhatt et al., 2024, arXiv:1902.05605, section 3; there without targets).
@@ -155,14 +193,8 @@ def critic_loss(
         )
         logits = logits[:, :n]
     reward, alpha = config.reward_scale * batch.reward, jnp.exp(state.log_alpha)
-    target = soft_target(reward, batch.discount, next_logits, next_log_prob, alpha, config)
-    loss = jnp.mean(cross_entropy(logits, target))
-    metrics = {
-        "train/critic_loss": loss,
-        "diagnostics/q": mean(logits, config).T,
-        "diagnostics/target": target @ support(config),
-        "diagnostics/reward": batch.reward,
-    }
+    aim = target(reward, batch.discount, next_logits, next_log_prob, alpha, config)
+    loss, metrics = fit(logits, aim, batch, config, total=total)
     return loss, metrics, Variables(critic=variables)
 
 

@@ -22,7 +22,7 @@ from mjx_sac.algorithms.blocks import UnitDense, linear_decay, unit_kernels
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian
-from mjx_sac.types import Metrics, Operation, Params, Scalar, Variables
+from mjx_sac.types import Operation, Params
 
 optimizers = linear_decay
 project = unit_kernels
@@ -162,15 +162,8 @@ def networks(config: Config, action_size: int) -> Networks:
     return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
 
 
-def critic(*args: Any, config: Config, **static: Any) -> tuple[Scalar, Metrics, Variables]:
-    """Return the cross-entropy to the projected soft target, a sum over critics."""
-    loss, metrics, variables = categorical.critic_loss(*args, config=config, **static)
-    loss = config.num_critics * loss
-    return loss, {**metrics, "train/critic_loss": loss}, variables
-
-
 losses = Losses(
-    critic,
+    partial(categorical.critic_loss, total=True),
     categorical.actor_loss,
     partial(batch_norm.temperature_loss, per_action=-0.5),
     actor_first=True,

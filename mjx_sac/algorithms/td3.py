@@ -38,15 +38,18 @@ class Deterministic(TanhGaussian):
 
 
 class Actor(nn.Module):
-    """Observation -> deterministic action."""
+    """Observation -> deterministic action; a sample adds noise of deviation `std`."""
 
     action_size: int
-    config: Config
+    config: config_lib.Config
+    std: float
+    head_init: Any = MLP.head_init
 
     @nn.compact
     def __call__(self, observation: Float[Array, "*batch observation"]) -> Deterministic:
-        layers = MLP(self.config.hidden_sizes, self.action_size, self.config.activation)
-        return Deterministic(layers(observation), jnp.float32(self.config.exploration_noise))
+        sizes, activation = self.config.hidden_sizes, self.config.activation
+        layers = MLP(sizes, self.action_size, activation, head_init=self.head_init)
+        return Deterministic(layers(observation), jnp.float32(self.std))
 
     def operations(self, variables: Params) -> list[Operation]:
         """Return what `mode()` computes, for export."""
@@ -57,7 +60,17 @@ class Actor(nn.Module):
 
 def networks(config: Config, action_size: int) -> Networks:
     """Return soft actor-critic's critics and a deterministic actor."""
-    return default_networks.make(config, action_size)._replace(actor=Actor(action_size, config))
+    actor = Actor(action_size, config, config.exploration_noise)
+    return default_networks.make(config, action_size)._replace(actor=actor)
+
+
+def smoothed(
+    action: Float[Array, "batch action"], key: Key, config: Any
+) -> Float[Array, "batch action"]:
+    """Return actions with the noise of targets, which is cut off; equation 14."""
+    noise = config.target_noise * jax.random.normal(key, action.shape)
+    noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
+    return jnp.clip(action + noise, -1, 1)
 
 
 def critic(
@@ -65,9 +78,7 @@ def critic(
 ) -> tuple[Scalar, Metrics]:
     """Return the squared error to the smoothed target; equations 10 and 14 (algorithm 1)."""
     action = networks.actor.apply(state.target_actor_params, batch.next_observation).mode()
-    noise = config.target_noise * jax.random.normal(key, action.shape)
-    noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
-    action = jnp.clip(action + noise, -1, 1)
+    action = smoothed(action, key, config)
     next_q = networks.critic.apply(state.target_critic_params, batch.next_observation, action)
     reward = config.reward_scale * batch.reward
     target = reward + batch.discount * jnp.min(next_q, axis=-1)
