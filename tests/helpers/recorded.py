@@ -25,6 +25,12 @@ def laid_out(like, arrays, name):
     return traverse_util.unflatten_dict(flat)
 
 
+def laid_out_by(arrays, like, when, network):
+    """Return a tree as `like`; `arrays(when, network, path)` is what was recorded for each part."""
+    paths = traverse_util.flatten_dict(like)
+    return traverse_util.unflatten_dict({p: jnp.asarray(arrays(when, network, p)) for p in paths})
+
+
 def replayed(state, arrays, **static):
     """Return the state after all gradient steps, and what was measured in each."""
     step = jax.jit(lambda *args: base.update(*args, **static))
