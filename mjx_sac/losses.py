@@ -134,6 +134,8 @@ class Losses(NamedTuple):
       target_critics: keep `state.target_critic_params`, for losses that bootstrap from them.
       actor_first: actor and temperature move before the critics, on the first of `policy_delay`
         gradient steps; otherwise after them, on the last.
+      alpha_with_critics: the temperature moves with the critics, on each of these, and its loss is
+        given their key; otherwise with the actor.
     """
 
     critic: Loss = critic_loss
@@ -142,3 +144,4 @@ class Losses(NamedTuple):
     target_actor: bool = False
     target_critics: bool = True
     actor_first: bool = False
+    alpha_with_critics: bool = False

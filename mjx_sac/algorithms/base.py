@@ -154,15 +154,18 @@ def update(
     optimizers, state = algorithm.optimizers(config), _share_counts(state)
     step = partial(_step, batch=batch, project=algorithm.project, **static)
 
-    def critics(state: TrainState) -> tuple[TrainState, Metrics]:
-        moved, metrics = step(state, "critic", losses.critic, optimizers.critic, critic_key)
-        return state.replace(**moved), metrics
-
-    def actor(state: TrainState) -> tuple[TrainState, Metrics]:
+    def move(
+        name: str, key: Key, with_alpha: bool, state: TrainState
+    ) -> tuple[TrainState, Metrics]:
         # The temperature's loss is that of the actor which has acted, not of the one that moved.
-        alpha, of_alpha = step(state, "alpha", losses.temperature, optimizers.alpha, actor_key)
-        moved, metrics = step(state, "actor", losses.actor, optimizers.actor, actor_key)
+        alpha, of_alpha = {}, {}
+        if with_alpha:
+            alpha, of_alpha = step(state, "alpha", losses.temperature, optimizers.alpha, key)
+        moved, metrics = step(state, name, getattr(losses, name), getattr(optimizers, name), key)
         return state.replace(**{**alpha, **moved}), {**metrics, **of_alpha}
+
+    critics = partial(move, "critic", critic_key, losses.alpha_with_critics)
+    actor = partial(move, "actor", actor_key, not losses.alpha_with_critics)
 
     moving = _moving(actor, config, losses.actor_first, actor_moves)
     if losses.actor_first:

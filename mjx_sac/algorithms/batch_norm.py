@@ -23,15 +23,17 @@ def actor_loss(
     config: Config,
     values: Callable[[Array, Any], Float[Array, "critics batch"]],
     joint: bool = False,
+    over_critics: Callable[..., Array] = jnp.min,
 ) -> tuple[Scalar, Metrics, Variables]:
     """Return alpha log pi(a|s) - min_i Q_i(s, a); critics normalise by their running statistics.
 
-    `values(output, config)` are the critics' of what they return; see `act` for `joint`.
+    `values(output, config)` are the critics' of what they return, `over_critics` may be another
+    function than the minimum; see `act` for `joint`.
     """
     action, log_prob, variables = act(params, state, batch, key, networks, joint)
     critics = {**state.critic_params, **(state.critic_variables or {})}
     q = values(networks.critic.apply(critics, batch.observation, action), config)
-    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - jnp.min(q, axis=0))
+    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - over_critics(q, axis=0))
     metrics = {
         "train/actor_loss": loss,
         "diagnostics/log_prob": log_prob,
