@@ -4,7 +4,7 @@ Modules here take `train`: whether BatchNorm normalises by the batch (and moves 
 statistics, in the collection "batch_stats", where that is mutable) or by its running statistics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from mjx_sac.algorithms.base import Optimizers
 from mjx_sac.networks import MLP, copies
-from mjx_sac.types import Key, Operation, Params, Scalar
+from mjx_sac.types import Key, Operation, Params
 
 
 def _orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -194,9 +194,14 @@ def linear_decay(config: Any) -> Optimizers:
 
     Each optimizer counts its own steps: that of an actor which waits comes less far.
     """
+    return _scheduled(config, lambda lr, n: optax.linear_schedule(lr, lr * config.final_lr, n))
 
-    def adam(lr: float | Scalar) -> optax.GradientTransformation:
-        end: Any = lr * config.final_lr
-        return optax.adam(optax.linear_schedule(lr, end, config.schedule_updates))
 
-    return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))
+def cosine_decay(config: Any) -> Optimizers:
+    """Return the same, but that rates fall by a cosine."""
+    return _scheduled(config, lambda lr, n: optax.cosine_decay_schedule(lr, n, config.final_lr))
+
+
+def _scheduled(config: Any, schedule: Callable[[Any, int], optax.Schedule]) -> Optimizers:
+    rates = config.policy_lr, config.q_lr, config.alpha_lr
+    return Optimizers(*(optax.adam(schedule(lr, config.schedule_updates)) for lr in rates))

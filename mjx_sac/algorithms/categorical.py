@@ -6,13 +6,13 @@ References:
 """
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mjx_sac import config as config_lib
 from mjx_sac.algorithms import batch_norm
@@ -27,18 +27,11 @@ Atoms = Float[Array, " atoms"]
 class Config(config_lib.Config):
     """Where the atoms lie, in returns as the critics see them: scaled."""
 
+    ascending = (("v_min", "v_max"),)
+
     atoms: Int = Field(101, description="atoms of the critics' distributions", ge=2)
     v_min: float = Field(-5.0, description="return of the first atom")
     v_max: float = Field(5.0, description="return of the last atom")
-
-    @model_validator(mode="after")
-    def _atoms_ascend(self) -> Self:
-        if self.v_min >= self.v_max:
-            raise ValueError(
-                f"v_min {self.v_min:g} is not below v_max {self.v_max:g}: lower v_min or raise "
-                f"v_max"
-            )
-        return self
 
 
 class Value(nn.Module):

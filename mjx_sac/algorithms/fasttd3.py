@@ -15,14 +15,12 @@ References:
   arXiv:1802.09477: smoothed targets, and an actor that waits.
 """
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mjx_sac.algorithms import categorical, td3
 from mjx_sac.algorithms.base import Exploration, Optimizers
@@ -39,6 +37,7 @@ class Config(categorical.Config):
     """
 
     unused = ("alpha_lr", "initial_alpha", "target_entropy", "target_std")
+    ascending = (*categorical.Config.ascending, ("std_min", "std_max"))
 
     discount: float = 0.97
     tau: float = 0.1
@@ -46,9 +45,7 @@ class Config(categorical.Config):
     v_min: float = Field(-10.0, description="return of the first atom")
     v_max: float = Field(10.0, description="return of the last atom")
     hidden_sizes: Widths = (512, 256, 128)
-    critic_widths: Widths = Field(
-        (1024, 512, 256), description="widths of the critics' hidden layers"
-    )
+    critic_widths: Widths = Field((1024, 512, 256), description="widths of critics' hidden layers")
     clipped_double_q: bool = Field(
         True, description="the smallest value counts; otherwise the mean, and each critic's target"
     )
@@ -60,15 +57,6 @@ class Config(categorical.Config):
     final_lr: float = Field(
         1.0, description="learning rates at the end of their cosine, as a share", ge=0, le=1
     )
-
-    @model_validator(mode="after")
-    def _deviations_ascend(self) -> Self:
-        if self.std_min > self.std_max:
-            raise ValueError(
-                f"std_min {self.std_min:g} is above std_max {self.std_max:g}: lower std_min or "
-                f"raise std_max"
-            )
-        return self
 
 
 def networks(config: Config, action_size: int) -> Networks:

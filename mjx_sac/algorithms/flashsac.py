@@ -17,25 +17,26 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int32
 from pydantic import Field
 
 from mjx_sac.algorithms import batch_norm, categorical
-from mjx_sac.algorithms.base import Exploration, Optimizers
+from mjx_sac.algorithms.base import Exploration
 from mjx_sac.algorithms.blocks import (
     BatchNorm,
     RMSNorm,
     UnitDense,
+    cosine_decay,
     norm_operation,
     unit_layers,
 )
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian
-from mjx_sac.types import Key, Operation, Params, Scalar
+from mjx_sac.types import Key, Operation, Params
 
+optimizers = cosine_decay
 project = unit_layers
 
 
@@ -119,19 +120,6 @@ def networks(config: Config, action_size: int) -> Networks:
     """Return the paper's actor and critics."""
     trunk = partial(Trunk, config.critic_width, config.num_blocks)
     return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
-
-
-def optimizers(config: Config) -> Optimizers:
-    """Return Adam at learning rates that fall by a cosine over all updates of the schedule.
-
-    As released, each optimizer counts its own steps: a delayed actor comes half as far.
-    """
-
-    def adam(learning_rate: float | Scalar) -> optax.GradientTransformation:
-        steps = config.schedule_updates
-        return optax.adam(optax.cosine_decay_schedule(learning_rate, steps, config.final_lr))
-
-    return Optimizers(adam(config.policy_lr), adam(config.q_lr), adam(config.alpha_lr))
 
 
 losses = Losses(

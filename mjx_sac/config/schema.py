@@ -45,6 +45,8 @@ class Config(BaseModel):
     )
     unused: ClassVar[tuple[str, ...]] = ()
     """Fields that an algorithm does not read, and so refuses."""
+    ascending: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of fields, the first of which must be below the second."""
 
     env: str = _run(
         "ant", "environment: a name, playground/<Name>, or package.module:factory", fixed=True

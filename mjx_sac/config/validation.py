@@ -70,6 +70,11 @@ def check(config: "Config", own: Sequence[str]) -> None:
             others = f"; its own are {', '.join(own)}" if own else ""
             problem = f"algorithm {config.algorithm!r} does not read it"
             raise ValueError(f"{name} = {value!r}: {problem}: leave it out{others}")
+    for low, high in type(config).ascending:
+        a, b = getattr(config, low), getattr(config, high)
+        if a >= b:
+            way_out = f"lower {low} or raise {high}"
+            raise ValueError(f"{low} {a:g} is not below {high} {b:g}: {way_out}")
     check_updates(config)
     check_sizes(config)
     check_evaluation(config)

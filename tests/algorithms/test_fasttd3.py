@@ -157,6 +157,6 @@ def test_deviations_last_for_an_episode():
 
 
 def test_deviations_must_ascend():
-    message = "std_min 0.5 is above std_max 0.4: lower std_min or raise std_max"
+    message = "std_min 0.5 is not below std_max 0.4: lower std_min or raise std_max"
     with pytest.raises(UsageError, match=message):
         resolve({"env": "counter", "algorithm": "fasttd3", "std_min": 0.5})
