@@ -23,6 +23,12 @@ def soft_target(reward, discount, logits, log_prob, alpha, atoms, v_min, v_max):
     return categorical.soft_target(reward, discount, logits, log_prob, alpha, config)
 
 
+@functools.partial(jax.jit, static_argnums=(5, 6, 7))
+def own_soft_targets(reward, discount, logits, log_prob, alpha, atoms, v_min, v_max):
+    config = categorical.Config(atoms=atoms, v_min=v_min, v_max=v_max)
+    return categorical.own_soft_targets(reward, discount, logits, log_prob, alpha, config)
+
+
 def target(reward, discount, logits, log_prob=0.0, alpha=0.0):
     """One row's, on the atoms of `CONFIG`, from the logits of each critic."""
     row = np.asarray(logits, np.float32)[:, None]
@@ -58,7 +64,8 @@ def test_projection_equals_a_loop_over_atoms(seed, support, reward, discount, al
     rewards = (reward + random.normal(size=4)).astype(np.float32)
     discounts = np.where(random.random(4) < 0.3, 0, discount).astype(np.float32)
     log_prob = random.normal(size=4).astype(np.float32)
-    found = soft_target(rewards, discounts, logits, log_prob, np.float32(alpha), *support)
+    args = rewards, discounts, logits, log_prob, np.float32(alpha), *support
+    found, own = soft_target(*args), own_soft_targets(*args)
     z = np.linspace(low, high, atoms)
     weights = np.exp(np.float64(logits))
     weights /= weights.sum(-1, keepdims=True)
@@ -66,6 +73,8 @@ def test_projection_equals_a_loop_over_atoms(seed, support, reward, discount, al
         row = weights[np.argmin(weights[:, i] @ z), i]
         returns = rewards[i] + discounts[i] * (z - alpha * log_prob[i])
         np.testing.assert_allclose(found[i], oracle(row, returns, low, high), atol=2e-5)
+        for each, theirs in zip(own[:, i], weights[:, i], strict=True):
+            np.testing.assert_allclose(each, oracle(theirs, returns, low, high), atol=2e-5)
         assert np.sum(found[i]) == pytest.approx(1, abs=1e-5)
         if low <= returns.min() and returns.max() <= high:
             assert found[i] @ z == pytest.approx(row @ returns, abs=1e-4), "the mean is kept"
