@@ -45,6 +45,12 @@ def test_a_familys_file_is_found_by_name(directory, monkeypatch):
         assert said.get("updates_per_iteration") == (None if handles else "2/1024"), name
     go1 = resolve({"env": "playground/Go1Getup", "algorithm": "flashsac"})
     assert (go1.num_envs, go1.updates_per_vector_step, go1.batch_size) == (1024, 2, 2048)
+    g1, env = {}, "playground/G1JoystickFlatTerrain"
+    for name in ("fasttd3", "fastsac"):
+        g1[name] = resolve({"env": env, "algorithm": name})
+        assert (g1[name].warm_up_vector_steps, g1[name].discount) == (11, 0.97)
+    shape = [(x.num_envs, x.updates_per_vector_step, x.batch_size) for x in g1.values()]
+    assert shape == [(1024, 2, 32_768), (4096, 8, 8192)]
     cheetah = resolve({"env": "playground/CheetahRun"})
     assert (cheetah.num_envs, cheetah.updates_per_vector_step, cheetah.q_lr) == (128, 8, 1e-3)
     # Brax's target entropy, -1/2 for each action, as that of a Gaussian.
