@@ -260,8 +260,22 @@ COST = [
     ),
     Row("environments of others", environments, "", "gymnasium_table.json"),
 ]
+
+
+def launches_of_algorithms(result: Result) -> str:
+    """Return the launches of a gradient step of every packaged algorithm."""
+    found = sorted(result["launches_per_update"].items(), key=lambda pair: pair[1])
+    return ", ".join(f"`{name}` {count:g}" for name, count in found)
+
+
 LAUNCHES = [
     Row("per gradient step", number("{:g}", "launches_per_update"), "50", "gpu_launches_ant.json"),
+    Row(
+        "the same, on average over actors that wait",
+        launches_of_algorithms,
+        "`sac` 66, `flashsac` 3 times that",
+        "gpu_launches_updates.json",
+    ),
     Row(
         "per gradient step and agent, 10 seeds side by side",
         number("{:g}", "launches_per_update"),

@@ -1,16 +1,17 @@
-"""Measure from process start to the first gradient step, with a cold compilation cache and a warm.
+"""Measure from process start to the first gradient step, with a cold cache and a warm one.
 
     python benchmarks/startup.py --json benchmarks/results/startup_ant.json
 
 Runs `mjx-sac train` as a user would, and stops the clock at the line that announces training,
 printed just before the device gets the epoch with the first gradient step. What this epoch does
 before it is missing: ant's 63 vector steps of warm-up take 50 ms at the rate of environment steps
-in `bench_ant_16.json`.
+in `bench_ant_16.json`. "traced" has XLA's programs in its cache, but not the lowered epoch.
 """
 
 import argparse
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,10 +49,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    rows: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    rows: dict[str, list[dict[str, float]]] = {"cold": [], "traced": [], "warm": []}
     for _ in range(args.repeats):
         with tempfile.TemporaryDirectory() as directory:
             for kind in rows:
+                if kind == "traced":
+                    shutil.rmtree(f"{directory}/cache/mjx-sac/xla/lowered")
                 rows[kind].append(start(args.env, f"{directory}/{kind}", f"{directory}/cache"))
                 print(kind, rows[kind][-1], flush=True)
     seconds = {

@@ -7,8 +7,19 @@ from mjx_sac.envs.registry import (
     is_gym_id,
     make,
     names,
+    packaged,
     register,
     registered,
 )
 
-__all__ = ["adapt", "by_brax", "check", "is_gym_id", "make", "names", "register", "registered"]
+__all__ = [
+    "adapt",
+    "by_brax",
+    "check",
+    "is_gym_id",
+    "make",
+    "names",
+    "packaged",
+    "register",
+    "registered",
+]

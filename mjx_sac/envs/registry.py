@@ -83,6 +83,11 @@ def by_brax(name: str) -> bool:
     return name in BRAX_NAMES or name.startswith(ON_MJX)
 
 
+def packaged(name: str) -> bool:
+    """Return whether it comes with this package, Brax or Playground, not from the user."""
+    return by_brax(name) and name not in _registry
+
+
 def check(name: str, impl: str = "jax", env_options: Mapping[str, Any] | None = None) -> None:
     """Refuse, without JAX, a name that cannot be an environment on that MJX implementation.
 

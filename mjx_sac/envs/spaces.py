@@ -18,6 +18,13 @@ def spaces(env: Any) -> dict[str, Any]:
     return {"action": action, **own, **control(getattr(env, "env", env))}
 
 
+def mujoco_model(env: Any) -> Any:
+    """Return an environment's MuJoCo model; None where it has none."""
+    of = (env, "mj_model"), (getattr(env, "sys", None), "mj_model"), (env, "model")
+    models = (getattr(*name, None) for name in of)
+    return next((model for model in models if hasattr(model, "nu")), None)
+
+
 def control(env: Any) -> dict[str, Any]:
     """Return under "control" what it takes to act in the world, of an environment in MuJoCo.
 
@@ -26,11 +33,9 @@ def control(env: Any) -> dict[str, Any]:
       "actuators": names, in the order of the action.
       "action_scale": of Playground's tasks, where actions are offsets to a pose.
     """
-    of = (env, "mj_model"), (getattr(env, "sys", None), "mj_model"), (env, "model")
-    models: list[Any] = [x for x in (getattr(*name, None) for name in of) if hasattr(x, "nu")]
-    if not models or not hasattr(env, "dt"):
+    model, config = mujoco_model(env), getattr(env, "_config", None)
+    if model is None or not hasattr(env, "dt"):
         return {}
-    model, config = models[0], getattr(env, "_config", None)
     names = [model.actuator(i).name for i in range(model.nu)]
     scale = getattr(config, "action_scale", None)
     own = {} if scale is None else {"action_scale": float(scale)}

@@ -13,6 +13,7 @@ from mjx_sac.config import UsageError, absolute, nearest, ordinary_jax, staying,
 from mjx_sac.envs.base import episode_length
 from mjx_sac.envs.host.checked import close, seed_spaces
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
+from mjx_sac.envs.spaces import mujoco_model
 from mjx_sac.policy import opengl, video, viewer
 from mjx_sac.policy.policy import Policy, place
 
@@ -105,8 +106,7 @@ class _DeviceScene:
         import mujoco
 
         inner = getattr(env, "env", env)
-        system = getattr(inner, "sys", None)
-        self.model: Any = getattr(inner, "mj_model", None) or getattr(system, "mj_model", None)
+        self.model = mujoco_model(inner)
         if self.model is None or not hasattr(inner, "dt"):
             raise UsageError(
                 f"env = {policy.config.env!r}: cannot be drawn: it has no MuJoCo model (attributes "

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import acting, normalizer, population, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
-from mjx_sac.training.host import memory
+from mjx_sac.training.host import kept, memory
 from mjx_sac.types import Transition, named_leaves
 
 _threads: list[threading.Thread] = []
@@ -39,8 +40,8 @@ class Programs:
 
     epoch: Future[Any]
 
-    def __init__(self, experiment: Experiment, mesh: Mesh | None) -> None:
-        """Trace the epoch.
+    def __init__(self, experiment: Experiment, mesh: Mesh | None, keep: Path | None = None) -> None:
+        """Trace the epoch, or read from `keep` what was traced before.
 
         Raises:
           UsageError: the devices cannot share or hold the run, or a user's algorithm is wrong.
@@ -50,7 +51,8 @@ class Programs:
                 f"num_devices = {mesh.size}: an environment on the host cannot be shared by "
                 f"several devices: train on one, or train an environment in JAX"
             )
-        check_algorithm(experiment)
+        if not (keep and keep.exists()):
+            check_algorithm(experiment)
         self.experiment, self._keys = experiment, population.keys(experiment.config)
         self.init = population.init(experiment, mesh)
         self.shapes: RunState = jax.eval_shape(self.init)
@@ -59,7 +61,10 @@ class Programs:
             everywhere = jax.tree.broadcast(population.shardings(experiment, mesh), self.shapes)
             self._shardings = dict(named_leaves(everywhere))
         memory.check(experiment.config, self.shapes, mesh.size if mesh else 1)
-        self._lowered = population.lower(experiment, self.shapes, mesh)
+        if keep:
+            self._compile = kept.lower(experiment, self.shapes, keep)
+        else:
+            self._compile = population.lower(experiment, self.shapes, mesh).compile
         self._evaluate: Future[Any] | None = None
 
     def place(self, name: str, array: np.ndarray) -> jax.Array:
@@ -69,7 +74,7 @@ class Programs:
     def start(self) -> None:
         """Start to compile the epoch."""
         how = options(calls_host=self.experiment.episodes.on_host)
-        self.epoch = _in_background(partial(self._lowered.compile, compiler_options=how))
+        self.epoch = _in_background(partial(self._compile, how))
 
     def prepare_evaluation(self) -> Future[Any]:
         """Start to compile it once: when training begins, not to delay the first update."""

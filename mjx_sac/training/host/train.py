@@ -25,7 +25,7 @@ from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
-from mjx_sac.training.host import processes
+from mjx_sac.training.host import kept, processes
 from mjx_sac.training.host.compile import Programs, without_garbage_collection
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.evaluation import Evaluation
@@ -92,9 +92,9 @@ def train(
         console.phase(f"building {run.config.env}")
         mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
-            env = envs.adapt(env, run.config)
+            given, env = env is not None, envs.adapt(env, run.config)
             resolve.check_environment(run, getattr(env, "env_config", None))
-            programs = _build(run.config, env, mesh, algorithm, networks, losses)
+            programs = _build(run.config, env, mesh, algorithm, networks, losses, given)
         with contextlib.closing(programs.experiment.episodes):
             return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
 
@@ -107,11 +107,16 @@ def _build(
     algorithm: Algorithm,
     networks: Networks | None,
     losses: Losses | None,
+    given: bool,
 ) -> Programs:
-    """Put the run's programs together; what is not given is the algorithm's."""
+    """Put the run's programs together; what is not given is the algorithm's.
+
+    `given` says whether the environment was, and is not the one that `config` names.
+    """
+    keep = None if networks or losses or given else kept.path(config, env)
     networks = networks or algorithm.networks(config, env.action_size)
     algorithm = algorithm._replace(losses=losses or algorithm.losses)
-    return Programs(make_experiment(config, env, networks, algorithm), mesh)
+    return Programs(make_experiment(config, env, networks, algorithm), mesh, keep)
 
 
 @ordinary_jax()
