@@ -1,7 +1,8 @@
 r"""Count the arithmetic of each packaged algorithm's gradient steps, for HalfCheetah.
 
 Floating-point operations per iteration at the algorithm's own defaults, as XLA counts them in the
-compiled gradient step. Nothing is trained.
+compiled gradient step; and bytes that this one, compiled for a CPU, reads and writes. Nothing is
+trained.
 
     python benchmarks/algorithm_costs.py --json benchmarks/results/algorithm_costs.json
 """
@@ -21,13 +22,15 @@ OBSERVATION, ACTION = 17, 6
 
 
 def count(name: str, **settings: Any) -> dict[str, float]:
-    """Return operations of a gradient step, on average over actors that wait, and per iteration."""
+    """Return operations and bytes of a gradient step, on average over actors that wait, and
+    operations per iteration.
+    """
     found = loader.find(name)
     config = found.config_class(algorithm=name, **settings)
     networks = found.algorithm.networks(config, ACTION)
     static: Any = {"networks": networks, "config": config, "algorithm": found.algorithm}
 
-    def flops(actor_moves: bool) -> float:
+    def costs(actor_moves: bool) -> dict[str, float]:
         def step(key: Any) -> Any:
             state = base.init(key, OBSERVATION, ACTION, **static)
             return state, jax.random.split(key)
@@ -40,11 +43,19 @@ def count(name: str, **settings: Any) -> dict[str, float]:
         def update(*args: Any) -> Any:
             return base.update(*args, actor_moves=actor_moves, **static)
 
-        return jax.jit(update).lower(state, batch, keys).compile().cost_analysis()["flops"]
+        return jax.jit(update).lower(state, batch, keys).compile().cost_analysis()
 
     period = found.algorithm.period(config)
-    step = (flops(True) + (flops(False) * (period - 1) if period > 1 else 0)) / period
-    return {"gradient_step": step, "iteration": step * config.updates_per_iteration}
+    moving, waiting = costs(True), costs(False) if period > 1 else {}
+
+    def mean(name: str) -> float:
+        return (moving[name] + waiting.get(name, 0) * (period - 1)) / period
+
+    return {
+        "gradient_step": mean("flops"),
+        "bytes_per_gradient_step": mean("bytes accessed"),
+        "iteration": mean("flops") * config.updates_per_iteration,
+    }
 
 
 def main() -> None:

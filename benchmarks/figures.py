@@ -106,6 +106,38 @@ def playground() -> str:
     return table(head, *rows).replace("nan", "not run")
 
 
+LAUNCH, FLOPS, BYTES = 2.5e-6, 0.4 * 494e12, 0.7 * 3.35e12
+"""Seconds of a launch, and what of an H100's (SXM) dense TF32 products per second and of its memory
+traffic per second we assume to be reached. Its peaks: NVIDIA's data sheet; TF32 without sparsity.
+"""
+
+
+def predicted() -> str:
+    """Return what bounds a vector step on an H100, from what was counted without one."""
+    costs = json.loads((RESULTS / "algorithm_costs.json").read_text())["flops"]
+    # Gradient steps per vector step, and their batch beside the one that was counted.
+    regimes = [("gpu_launches_ant.json", 128, 1), ("gpu_launches_flashsac.json", 2, 2048 / 512)]
+    head = ["task", "environments", "gradient steps", "launches", "products", "memory", "bound"]
+    rows = []
+    for file, updates, batches in regimes:
+        found = json.loads((RESULTS / file).read_text())
+        step, launches = costs[found["algorithm"]], found.get("launches_per_vector_step")
+        if launches is None:
+            beside = found["launches_per_vector_step_beside_updates"]
+            launches = beside + updates * found["launches_per_update"]
+        seconds = {
+            "launches": launches * LAUNCH,
+            "products": updates * batches * step["gradient_step"] / FLOPS,
+            "memory": updates * batches * step["bytes_per_gradient_step"] / BYTES,
+        }
+        rate = found["num_envs"] / max(seconds.values())
+        times = [f"{1e3 * x:.2g} ms" for x in seconds.values()]
+        task = f"`{found['env'].removeprefix('playground/')}`, `{found['algorithm']}`"
+        counts = f"{found['num_envs']:,}", f"{updates}"
+        rows.append([task, *counts, *times, f"{float(f'{rate:.2g}'):,.0f} iterations/s"])
+    return table(head, *rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "playground": playground,
     "fidelity": fidelity,
@@ -115,6 +147,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": lambda: figures(SPEED),
     "cost": lambda: figures(COST),
     "launches": lambda: figures(LAUNCHES),
+    "predicted": predicted,
     "measured": measured,
 }
 """Tables by the name of the block that they stand in."""

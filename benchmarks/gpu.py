@@ -8,6 +8,7 @@ again after each part:
     training   1,000,000 iterations of ant, physics and updates, on the clock
     bench      `mjx-sac bench` at 128 environments, Brax's SAC beside it
     many_envs  the same without Brax at 1,024 environments
+    flashsac   its GPU regime: CheetahRun, 1,024 environments, two updates of 2,048 per vector step
     precision  gradient updates/s with products at float32's full precision
     pallas     gradient updates with the networks of `pallas_mlp.py` and with ours, in turns: ratio
                of rates, and the largest difference of parameters after a round of updates
@@ -35,6 +36,7 @@ import pallas_mlp
 import peers
 
 from mjx_sac import networks
+from mjx_sac.algorithms import loader
 from mjx_sac.bench import stages
 from mjx_sac.bench.spread import ratio
 from mjx_sac.config import Config, UsageError
@@ -193,7 +195,11 @@ def main() -> None:
     def config(num_envs: int, **more: Any) -> Config:
         n = max(args.epoch, 2 * num_envs)
         given = {"env": args.env, "num_envs": num_envs, "log_interval": n, "warm_up_steps": n}
-        return Config(**{**given, **more})
+        return loader.config_class(more.get("algorithm", "sac"))(**{**given, **more})
+
+    def cheetah(**more: Any) -> Config:
+        learning = {"updates_per_iteration": 2 / args.many, "batch_size": 2048}
+        return config(args.many, env="playground/CheetahRun", **learning, **more)
 
     def with_brax(config: Config) -> dict[str, Any]:
         return stages.run(config, args.repeats, peers.load(["brax"], config, args.repeats, None))
@@ -206,19 +212,15 @@ def main() -> None:
         "training": lambda: training(config(128, iterations=args.iterations), args.seconds / 3),
         "bench": lambda: with_brax(config(128)),
         "many_envs": lambda: stages.run(config(args.many), args.repeats),
+        "flashsac": lambda: training(
+            cheetah(algorithm="flashsac", iterations=100 * args.many, buffer_size=10_000_000),
+            args.seconds / 6,
+        ),
         "precision": at_full_precision,
         "pallas": lambda: with_pallas(config(128, buffer_size=100_000), args.repeats),
         "xla": lambda: with_more_options(config(128, buffer_size=100_000), args.repeats),
         "options": lambda: with_and_without_options(config(128), args.repeats),
-        "warp": lambda: with_warp(
-            config(
-                args.many,
-                env="playground/CheetahRun",
-                updates_per_iteration=2 / args.many,
-                batch_size=2048,
-            ),
-            args.repeats,
-        ),
+        "warp": lambda: with_warp(cheetah(), args.repeats),
     }
     result: dict[str, Any] = {"benchmark": "gpu", "env": args.env}
     for name in args.parts or parts:
