@@ -63,7 +63,7 @@ def algorithms() -> str:
                 f"`{name}`",
                 linked(f"{describe(name).summary}. {' '.join(describe(name).papers)}"),
                 packaged.use,
-                f"{packaged.cost:.3g}",
+                f"{packaged.cost:.4g}",
                 ", ".join(f"`{field} = {default(value)}`" for field, value in changed.items()),
                 ", ".join(f"`--{field}` ({default(value)})" for field, value in own.items()),
             ]

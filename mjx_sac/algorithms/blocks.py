@@ -20,15 +20,17 @@ from mjx_sac.networks import MLP, copies
 from mjx_sac.types import Key, Operation, Params
 
 
-def _orthogonal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Return orthogonal columns or rows; of several critics, one after another.
+def orthogonal(
+    key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32, scale: float = 1.0
+) -> jax.Array:
+    """Return orthogonal columns or rows, `scale` long; of several critics, one after another.
 
     JAX's batched decompositions wait inside a thread of XLA's CPU for others of the same pool: with
     two cores, two of them at once waited for ever.
     """
 
     def draw(key: Key) -> jax.Array:
-        return nn.initializers.orthogonal()(key, shape, dtype)
+        return nn.initializers.orthogonal(scale)(key, shape, dtype)
 
     return jax.custom_batching.sequential_vmap(draw)(key)
 
@@ -118,7 +120,7 @@ class UnitDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
-        x = x @ self.param("kernel", _orthogonal, (x.shape[-1], self.width))
+        x = x @ self.param("kernel", orthogonal, (x.shape[-1], self.width))
         return x + self.param("bias", nn.initializers.zeros, (self.width,)) if self.bias else x
 
 

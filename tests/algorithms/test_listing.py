@@ -35,7 +35,7 @@ def test_an_actor_that_waits_counts_as_often_as_it_moves():
 
 
 def test_a_fields_owners():
-    assert owners("atoms") == ["flashsac", "xqc", "simbav2", "fasttd3", "fastsac", "csac"]
+    assert owners("atoms") == ["flashsac", "xqc", "simbav2", "fasttd3", "fastsac", "brc", "csac"]
     assert owners("tau") == []
     changed, own = differences(loader.config_class("td3"))
     assert changed == {"policy_delay": 2, "target_delay": 2}

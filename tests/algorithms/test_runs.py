@@ -43,8 +43,10 @@ RUNS = {
     # Four gradient steps per vector step, of which the last moves the actor, all the temperature.
     "fastsac": {"num_envs": 2, "log_interval": 8, "warm_up_steps": 8, "iterations": 32,
                 "updates_per_iteration": 2.0},
+    "brc": {"num_envs": 2, "log_interval": 8, "warm_up_steps": 8, "iterations": 32},
 }  # fmt: skip
-HALF = {"flashsac": 15, "xqc": 32, "simbav2": 16, "crossq": 16, "fasttd3": 16, "fastsac": 16}
+HALF = {"flashsac": 15, "xqc": 32, "simbav2": 16, "crossq": 16, "fasttd3": 16, "fastsac": 16,
+        "brc": 16}  # fmt: skip
 """Iterations from which runs are resumed."""
 
 

@@ -12,6 +12,7 @@ TINY = {
     "crossq": {"actor_widths": (8,), "critic_widths": (16,), **_RATES},
     "fasttd3": {"critic_widths": (16,), "policy_lr": 0.01, "q_lr": 0.01, "atoms": 11},
     "fastsac": {"critic_widths": (16,), **_FAST},
+    "brc": {"actor_width": 8, "critic_width": 16, "critic_blocks": 1, **_FAST},
 }
 """Changes to the configuration, by the name of the algorithm."""
 

@@ -72,6 +72,7 @@ SHAPES = {
     "csac": {"hidden_sizes": (32, 32), "n_step": 1},
     "fasttd3": {"critic_widths": (32, 32), "v_min": -2, "v_max": 2, "policy_lr": 1e-3},
     "fastsac": {"critic_widths": (32, 32), "v_min": -2, "v_max": 2},
+    "brc": {"actor_width": 8, "critic_width": 16, "critic_blocks": 1},
 }
 
 
