@@ -57,6 +57,9 @@ class Algorithm(NamedTuple):
       project: a constraint on the parameters of actor and critics, applied to each when they have
         been made and after each of their steps.
       explore: how to act in training; without it actions are samples of the policy.
+      augment: `(batch, key)` -> the batch to learn from, such as mirrored transitions beside the
+        drawn ones: of any number of rows, each as large as those drawn. Called on transitions as
+        the replay buffer has them, before observations are normalised and rewards scaled.
       update: the whole gradient step, where losses are not enough, with the arguments of `update`
         but `algorithm` and `actor_moves`, and `losses`; returns the state and its metrics.
     """
@@ -66,6 +69,7 @@ class Algorithm(NamedTuple):
     optimizers: Callable[[Any], Optimizers] = adam
     project: Callable[[Params], Params] | None = None
     explore: Exploration | None = None
+    augment: Callable[[Batch, Key], Batch] | None = None
     update: Callable[..., tuple[TrainState, Metrics]] | None = None
 
     def period(self, config: Config) -> int:

@@ -5,8 +5,8 @@ on a GPU are in configs/playground_locomotion.toml. `v_min` and `v_max` are boun
 returns: --normalize_rewards --max_return 20 scales rewards to these instead.
 
 Departures from the authors' code: the actor moves on the fourth, eighth, ... gradient step, where
-theirs does on the second, sixth, ...; no mirrored transitions, which need to know the robot; what
-an action of 1 means is the environment's to say; warm-up takes uniform actions; observations are
+theirs does on the second, sixth, ...; mirrored transitions are the user's `augment`; what an
+action of 1 means is the environment's to say; warm-up takes uniform actions; observations are
 normalised as everywhere here; initial weights are ours, but for the actor's last layer; layer norm
 adds 1e-6, not 1e-5; float32.
 

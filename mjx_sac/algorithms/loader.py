@@ -194,6 +194,7 @@ _SIGNATURES = {
     "networks": "(config, action_size)",
     "optimizers": "(config)",
     "project": "(params)",
+    "augment": "(batch, key)",
     "update": "(state, batch, keys, *, networks, config, losses)",
 }
 """Of what a module may define beside its losses."""

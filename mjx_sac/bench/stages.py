@@ -259,6 +259,7 @@ def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]
     if each % period and n % period == 0:
         n += each  # or they would be laid out in periods, as those of a vector step are not
     rows = replay.sample(state.replay, key, (n, config.batch_size), config.discount)
+    rows = epoch_lib.augmented(experiment, rows, key)
     return rows, jax.random.split(key, (n, 2))
 
 

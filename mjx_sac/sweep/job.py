@@ -114,7 +114,7 @@ def check_metric(config: Config, metric: str, losses: Any = None) -> None:
         try:
             networks = algorithm.networks(config, 2)
             algorithm = algorithm._replace(losses=losses or algorithm.losses)
-            traced = compile.trace_update((3, 2), algorithm, networks=networks, config=config)
+            traced, _ = compile.trace_update((3, 2), algorithm, networks=networks, config=config)
         except Exception:
             return
         for tag, value in traced.items():

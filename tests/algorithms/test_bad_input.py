@@ -136,6 +136,34 @@ BAD = {
         f"    return state.replace(log_alpha=jnp.zeros(3)), {{}}\n",
         ["a gradient step makes log_alpha float32[3], which was float32[]"],
     ),
+    "augment_pair": (
+        f"{PLAIN}\naugment = lambda batch, key: (batch.observation, batch.action)\n",
+        ["TypeError: augment returns a tuple, no mjx_sac.types.Transition"],
+    ),
+    "augment_width": (
+        f"{PLAIN}\naugment = lambda batch, key: batch._replace(action=batch.observation)\n",
+        ["ValueError: augment makes action float32[8, 2], not float32[rows, 1]"],
+    ),
+    "augment_type": (
+        f"{PLAIN}\naugment = lambda batch, key: batch._replace(reward=batch.reward > 0)\n",
+        ["ValueError: augment makes reward bool[8], not float32[rows]"],
+    ),
+    "augment_rows": (
+        f"{PLAIN}\naugment = lambda batch, key: batch._replace(reward=batch.reward[:3])\n",
+        ["rows that do not belong together: 8 of observation, 8 of action, 3 of reward"],
+    ),
+    "augment_nothing": (
+        f"{PLAIN}\naugment = lambda batch, key: jax.tree.map(lambda x: x[:0], batch)\n",
+        ["rows that do not belong together: 0 of observation"],
+    ),
+    "augment_signature": (
+        f"{PLAIN}\ndef augment(batch):\n    return batch\n",
+        ["augment: too many", "(batch, key)"],
+    ),
+    "augment_fails": (
+        f"{PLAIN}\ndef augment(batch, key):\n    return batch.mirrored()\n",
+        ["line 11: AttributeError", "mirrored"],
+    ),
     "variables": (
         PLAIN.replace("losses = mjx_sac.Losses()", "plain = mjx_sac.Losses()")
         + "def critic(*args, **static):\n"

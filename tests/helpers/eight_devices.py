@@ -116,6 +116,22 @@ def randomized(directory: pathlib.Path) -> dict:
     }
 
 
+def augmented(directory: pathlib.Path) -> float:
+    """How far two devices are from one where every batch is learned from twice, with noise."""
+    file = directory / "twice.py"
+    file.write_text(
+        "import jax, jax.numpy as jnp, mjx_sac\n"
+        "losses = mjx_sac.Losses()\n"
+        "def augment(batch, key):\n"
+        "    noise = jax.random.normal(key, batch.observation.shape)\n"
+        "    other = batch._replace(observation=batch.observation + noise)\n"
+        "    return jax.tree.map(lambda *rows: jnp.concatenate(rows), batch, other)\n"
+    )
+    settings = {"algorithm": str(file), "iterations": 128}
+    one, two = (train(directory / f"twice_{n}", n, **settings).state for n in (None, 2))
+    return difference(one, two)
+
+
 def main(directory: pathlib.Path) -> dict:
     """All answers."""
     one, eight = train(directory / "one"), train(directory / "eight", 8)
@@ -139,6 +155,7 @@ def main(directory: pathlib.Path) -> dict:
         "seeds": difference(alone.state, shared.state),
         "flashsac": flashsac(directory),
         "randomized": randomized(directory),
+        "augmented": augmented(directory),
         "epoch": split(8),
         "seeds_epoch": split(4, num_seeds=4),
     }

@@ -290,10 +290,13 @@ def learn(
 
 
 def _sample_batches(experiment: Experiment, state: RunState, key: Key) -> Transition:
-    """Draw all batches of a vector step by one gather; normalise observations, scale rewards."""
+    """Draw all batches of a vector step by one gather; augment them as the algorithm says,
+    normalise observations, scale rewards.
+    """
     config = experiment.config
     shape = (config.updates_per_vector_step, config.batch_size)
     batches = sharding.sample(state.replay, key, shape, config.discount, config.n_step)
+    batches = augmented(experiment, batches, key)
     if state.reward_scaler is not None:
         divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
         batches = batches._replace(reward=batches.reward / divisor)
@@ -304,6 +307,16 @@ def _sample_batches(experiment: Experiment, state: RunState, key: Key) -> Transi
         observation=normalize(batches.observation),
         next_observation=normalize(batches.next_observation),
     )
+
+
+def augmented(experiment: Experiment, batches: Transition, key: Key) -> Transition:
+    """Return batches, along the first axis, as the algorithm's `augment` makes each of them."""
+    augment = experiment.algorithm.augment
+    if augment is None:
+        return batches
+    # "augm": no key of anything else.
+    keys = jax.random.split(jax.random.fold_in(key, 0x6175676D), len(batches.reward))
+    return jax.vmap(augment)(batches, keys)
 
 
 def _for_any_agent(predicate: Bool[Array, ""]) -> Bool[Array, ""]:

@@ -51,8 +51,9 @@ class Programs:
                 f"num_devices = {mesh.size}: an environment on the host cannot be shared by "
                 f"several devices: train on one, or train an environment in JAX"
             )
+        rows = experiment.config.batch_size  # of packaged algorithms, which alone are kept
         if not (keep and keep.exists()):
-            check_algorithm(experiment)
+            rows = check_algorithm(experiment)
         self.experiment, self._keys = experiment, population.keys(experiment.config)
         self.init = population.init(experiment, mesh)
         self.shapes: RunState = jax.eval_shape(self.init)
@@ -60,7 +61,7 @@ class Programs:
         if mesh:
             everywhere = jax.tree.broadcast(population.shardings(experiment, mesh), self.shapes)
             self._shardings = dict(named_leaves(everywhere))
-        memory.check(experiment.config, self.shapes, mesh.size if mesh else 1)
+        memory.check(experiment.config, self.shapes, rows, mesh.size if mesh else 1)
         if keep:
             self._compile = kept.lower(experiment, self.shapes, keep)
         else:
@@ -110,8 +111,11 @@ def options(platform: str | None = None, calls_host: bool = False) -> dict[str, 
     return {f"xla_{platform}_copy_insertion_use_region_analysis": True}
 
 
-def check_algorithm(experiment: Experiment) -> None:
+def check_algorithm(experiment: Experiment) -> int:
     """Trace one gradient step of a user's algorithm, to report mistakes before compiling.
+
+    Returns:
+      The rows of a batch that it learns from: `batch_size`, unless `augment` makes others of them.
 
     Raises:
       UsageError: one line, with the place in its file where it has one; the whole traceback is its
@@ -120,22 +124,24 @@ def check_algorithm(experiment: Experiment) -> None:
     name, config, env = experiment.config.algorithm, experiment.config, experiment.episodes.env
     unnamed = name == "sac"
     if unnamed and experiment.algorithm == Algorithm():
-        return
+        return config.batch_size
     sizes = env.observation_size, env.action_size
     try:
-        metrics = trace_update(sizes, experiment.algorithm, **experiment.static)
+        metrics, rows = trace_update(sizes, experiment.algorithm, **experiment.static)
     except (Exception, SystemExit) as error:
         if unnamed or isinstance(error, UsageError):
             raise
         raise loader.usage_error_at(name, error) from error
-    if problem := metrics_lib.problem(metrics, config.batch_size):
+    if problem := metrics_lib.problem(metrics, rows):
         raise UsageError(f"{'losses' if unnamed else f'algorithm = {name!r}'}: {problem}")
+    return rows
 
 
 def trace_update(
     sizes: tuple[int, int], algorithm: Algorithm, *, networks: Networks, config: Config
-) -> dict[str, Any]:
-    """Return the metrics of one gradient step, as shapes; raise what goes wrong in it.
+) -> tuple[dict[str, Any], int]:
+    """Return the metrics of one gradient step, as shapes, and rows of its batch; raise what goes
+    wrong in it.
 
     `sizes` are those of an observation and an action. No device is touched.
     """
@@ -154,14 +160,35 @@ def trace_update(
         shapes = ((config.batch_size, *size) for size in ((sizes[0],), (sizes[1],), ()))
         observed, acted, scalar = map(jnp.zeros, shapes)
         batch = Transition(observed, acted, scalar, scalar, observed)
+        if algorithm.augment:
+            batch = _still_a_batch(batch, algorithm.augment(batch, key))
         state = base.init(key, *sizes, algorithm=checked, **static)
         _try_to_act(key, state.actor, sizes, algorithm, **static)
         keys = jax.random.split(key)
         moved, measured = base.update(state, batch, keys, algorithm=checked, **static)
         _unchanged("a gradient step", state, moved)
-        return {tag: value for metrics, _ in measured for tag, value in metrics.items()}
+        metrics = {tag: value for metrics, _ in measured for tag, value in metrics.items()}
+        return metrics, batch.reward
 
-    return jax.eval_shape(step, jax.ShapeDtypeStruct((2,), jnp.uint32))
+    metrics, reward = jax.eval_shape(step, jax.ShapeDtypeStruct((2,), jnp.uint32))
+    return metrics, len(reward)
+
+
+def _still_a_batch(drawn: Transition, augmented: Any) -> Transition:
+    """Return what `augment` has made; raise an error where it is no batch of such rows."""
+    if not isinstance(augmented, Transition):
+        raise TypeError(
+            f"augment returns a {type(augmented).__name__}, no mjx_sac.types.Transition"
+        )
+    for field, before, after in zip(drawn._fields, drawn, augmented, strict=True):
+        shape, kind = jnp.shape(after), jnp.result_type(after)
+        if shape[1:] != before.shape[1:] or not shape or kind != before.dtype:
+            wanted = f"{before.dtype}{['rows', *before.shape[1:]]}".replace("'", "")
+            raise ValueError(f"augment makes {field} {kind}{[*shape]}, not {wanted}")
+    if len(rows := {len(x) for x in augmented}) > 1 or 0 in rows:
+        counts = ", ".join(f"{len(x)} of {k}" for k, x in augmented._asdict().items())
+        raise ValueError(f"augment returns rows that do not belong together: {counts}")
+    return augmented
 
 
 def _try_to_act(

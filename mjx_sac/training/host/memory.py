@@ -11,12 +11,13 @@ from mjx_sac.config import Config, UsageError
 from mjx_sac.training.compiled.experiment import RunState
 
 
-def check(config: Config, state: RunState, num_devices: int = 1) -> None:
+def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> None:
     """Estimate memory from shapes.
 
     Args:
       config: for the size of a vector step's batches.
       state: shapes of everything the run keeps.
+      rows: of a batch that is learned from.
       num_devices: how many share what is sharded.
 
     Raises:
@@ -27,13 +28,14 @@ def check(config: Config, state: RunState, num_devices: int = 1) -> None:
         num_devices = jax.process_count()
     replay, environments = _size(state.replay), _size(state.episodes)
     transition = replay / math.prod(state.replay.reward.shape)
-    batches = config.num_agents * config.updates_per_vector_step * config.batch_size
+    # As drawn, and normalised.
+    drawn = config.num_agents * config.updates_per_vector_step * (config.batch_size + rows)
     copies = num_devices if config.is_population else 1  # one agent's networks are replicated
     parts = {
         "replay buffer": replay // num_devices,
         "networks": _size(state.train) // copies,
         "environments": environments // num_devices,
-        "batches": round(2 * transition * batches) // num_devices,  # as drawn, and normalised
+        "batches": round(transition * drawn) // num_devices,
     }
     if device.platform == "cpu":
         parts["checkpoint"] = _size(state)  # the copy that is written while training continues

@@ -71,6 +71,11 @@ def test_devices_share_batch_statistics_and_scaled_rewards(answers):
     assert apart["noise"] == 0
 
 
+def test_devices_augment_whole_batches(answers):
+    """With the noise that one device draws, though rows are twice as many as were drawn."""
+    assert 0 < answers["augmented"] < 1e-5
+
+
 def test_seeds_shared_by_devices_exchange_only_metrics(answers):
     assert answers["seeds"] < 1e-5
     assert {depth for _, _, depth in answers["seeds_epoch"]["exchanges"]} == {0}

@@ -11,7 +11,8 @@ from mjx_sac.training.host import memory
 
 def check(**config):
     experiment = make_experiment(**config)
-    memory.check(experiment.config, jax.eval_shape(population.init(experiment)))
+    shapes = jax.eval_shape(population.init(experiment))
+    memory.check(experiment.config, shapes, experiment.config.batch_size)
 
 
 def test_a_small_run_fits():
