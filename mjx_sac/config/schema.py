@@ -121,6 +121,14 @@ class Config(BaseModel):
     algorithm: str = _algo(
         "sac", "what learns: a name that `mjx-sac algorithms` lists, a file, or module:attribute"
     )
+    dataset: AutoStr = _algo(
+        None,
+        "transitions to learn from: a Minari data set, or run:DIRECTORY, the replay buffer of a "
+        "run; half of each batch comes from it; auto is none",
+    )
+    offline: bool = _algo(
+        False, "learn from the data set alone: environments are stepped to evaluate", fixed=True
+    )
     policy_lr: float = _algo(3e-4, "learning rate of the actor", traced=True, gt=0)
     q_lr: float = _algo(3e-4, "learning rate of the critics", traced=True, gt=0)
     alpha_lr: float = _algo(3e-4, "learning rate of the temperature", traced=True, gt=0)
@@ -292,8 +300,8 @@ class Config(BaseModel):
 
     @property
     def warm_up_vector_steps(self) -> int:
-        """`warm_up_steps`, which are iterations, in whole vector steps."""
-        return -(-self.warm_up_steps // self.num_envs)
+        """`warm_up_steps`, which are iterations, in whole vector steps; none offline."""
+        return 0 if self.offline else -(-self.warm_up_steps // self.num_envs)
 
     @property
     def _auto_interval(self) -> int:

@@ -77,6 +77,7 @@ def check(config: "Config", own: Sequence[str]) -> None:
             raise ValueError(f"{low} {a:g} is not below {high} {b:g}: {way_out}")
     check_updates(config)
     check_sizes(config)
+    check_dataset(config)
     check_evaluation(config)
     check_processes(config)
     check_members(config)
@@ -97,16 +98,29 @@ def check_sizes(config: "Config") -> None:
             f"of each of num_envs {config.num_envs}: lower n_step to {slots} or raise buffer_size"
         )
     vector_steps = -(-config.iterations // config.epoch_iterations) * config.epoch_vector_steps
-    if config.iterations <= config.warm_up_steps or vector_steps <= config.warm_up_vector_steps:
+    warm_up = config.warm_up_vector_steps
+    too_few = config.iterations <= config.warm_up_steps and not config.offline
+    if too_few or vector_steps <= warm_up:
         raise ValueError(
             f"iterations {config.iterations} is not beyond warm_up_steps {config.warm_up_steps}, "
             f"so nothing would be learned: raise iterations or lower warm_up_steps"
         )
-    if vector_steps < config.warm_up_vector_steps + config.vector_steps_per_update:
+    if vector_steps < warm_up + config.vector_steps_per_update:
         raise ValueError(
             f"updates_per_iteration {config.updates_per_iteration:g} is less than one gradient "
             f"step in iterations {config.iterations} after warm_up_steps {config.warm_up_steps}, "
             f"so nothing would be learned: raise updates_per_iteration or iterations"
+        )
+
+
+def check_dataset(config: "Config") -> None:
+    """Raise ValueError where there are no data to learn from, or no half of a batch."""
+    if config.offline and not config.dataset:
+        raise ValueError("offline: there is nothing to learn from: name a --dataset")
+    if config.dataset and not config.offline and (size := config.batch_size) % 2:
+        problem = "half of each batch comes from the data set"
+        raise ValueError(
+            f"batch_size {size} is odd, and {problem}: make it {size - 1} or {size + 1}"
         )
 
 
@@ -169,8 +183,11 @@ def check_even_split(config: "Config", num_devices: int) -> None:
     else:
         shared = {"num_envs": config.num_envs, "batch_size": config.batch_size}
     for field, value in shared.items():
-        if rest := value % num_devices:
-            near = filter(None, (value - rest, value - rest + num_devices))
+        # Of a batch's halves, where there are two, each is shared.
+        halves = field == "batch_size" and config.dataset and not config.offline
+        whole = num_devices * (2 if halves else 1)
+        if rest := value % whole:
+            near = filter(None, (value - rest, value - rest + whole))
             raise ValueError(
                 f"{field} {value} cannot be shared evenly by num_devices {num_devices}: "
                 f"make it {' or '.join(map(str, near))}"

@@ -19,7 +19,7 @@ OTHERWISE = "choose another --logdir, or restart with --overwrite"
 
 # In this order: half-removed checkpoints must not look like a run.
 _OURS = ("kwargs.json", "checkpoints", "best")
-_OF_THE_RUN = ("config", "env_config", "history")
+_OF_THE_RUN = ("config", "env_config", "dataset_sha256", "history")
 
 
 def steps(directory: Path) -> list[int]:
@@ -102,16 +102,16 @@ def prepare(
     overwrite: bool,
     damaged: Iterable[int],
     begun: int,
-    env_config: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> None:
     """Make way for a run: clear an older one, or set its damaged checkpoints aside.
 
-    It is about to begin, or to resume at `begun` iterations.
+    It is about to begin, or to resume at `begun` iterations. `own` as in `provenance.description`.
     """
     if overwrite:
         clear(directory)
     set_aside(directory, damaged)
-    write_kwargs(config, directory, begun, env_config)
+    write_kwargs(config, directory, begun, own)
 
 
 def set_aside(directory: Path, damaged: Iterable[int]) -> None:
@@ -144,7 +144,7 @@ def write_kwargs(
     config: Config,
     directory: Path,
     begun: int = 0,
-    env_config: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `kwargs.json`, `provenance.description` for people and scripts.
 
@@ -152,7 +152,7 @@ def write_kwargs(
     that begins here at `begun`, and of those before. A run resumes from its checkpoints alone. Each
     agent of a population has its own.
     """
-    described = provenance.description(config, env_config)
+    described = provenance.description(config, own)
     part = {"iterations": begun, **{k: x for k, x in described.items() if k not in _OF_THE_RUN}}
     history = _history(directory, begun)
     if not history or {**history[-1], "iterations": begun} != part:

@@ -19,15 +19,14 @@ _PACKAGES = (
 )
 
 
-def description(config: Config, env_config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the configuration, the environment's own, versions, commit, and the SHA-256 of an
-    algorithm's file.
+def description(config: Config, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the configuration, `own`, which is of this run alone, versions, commit, and the
+    SHA-256 of an algorithm's file.
     """
     sha256 = loader.sha256(config.algorithm)
     software = {"versions": versions(), "git_commit": git_commit()}
     software |= {"algorithm_sha256": sha256} if sha256 else {}
-    own = {} if env_config is None else {"env_config": env_config}
-    return {"config": config.model_dump(mode="json"), **own, **software}
+    return {"config": config.model_dump(mode="json"), **(own or {}), **software}
 
 
 def current(described: Mapping[str, Any]) -> dict[str, Any]:

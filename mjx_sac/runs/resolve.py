@@ -21,7 +21,7 @@ from mjx_sac.config import (
     marked,
     renamed,
 )
-from mjx_sac.runs import array_store, config_files, provenance
+from mjx_sac.runs import array_store, config_files, dataset, provenance
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
 
 _PLACES = marked(Config, "group", "Devices")  # where a run is computed, which is not inherited
@@ -170,6 +170,8 @@ def attach_at(
     if check_env:
         envs.check(config.env, config.impl, config.env_options)
     check_device(config.device)
+    if config.dataset:
+        dataset.check(config.dataset)
     if step is None or manifest is None:
         return Run(_scheduled(config, config), directory)
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})

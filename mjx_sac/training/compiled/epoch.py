@@ -54,10 +54,11 @@ def init(
         noise_key = jax.random.fold_in(train_key, 0x6E6F6973)
         noise = explore.init(noise_key, config.num_envs, env.action_size, config)
     transitions = experiment.transitions_per_episode()
+    slots = config.num_envs if config.offline else config.buffer_size  # offline none is used
     return RunState(
         train=base.init(train_key, *sizes, algorithm=experiment.algorithm, **experiment.static),
         episodes=episodes.init(jax.random.fold_in(train_key, 0x6D6F646C)),  # "modl"
-        replay=replay.init(config.buffer_size, config.num_envs, *sizes, transitions),
+        replay=replay.init(slots, config.num_envs, *sizes, transitions),
         normalizer=normalizer.init(env.observation_size),
         key=key,
         warm_up_left=jnp.int32(config.warm_up_vector_steps),
@@ -79,41 +80,59 @@ def _with_hyperparameters(experiment: Experiment, values: dict[str, Scalar]) -> 
 def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, Any]]:
     """Take `config.epoch_vector_steps` vector steps, each followed by its updates.
 
+    Offline it is the updates alone.
+
     Returns:
-      The state, and metrics: `rollout/...`, `health/...`, `replay/size`, and
+      The state, and metrics: `rollout/...`, unless offline, `health/...`, `replay/size`, and
       "trained_vector_steps", in how many vector steps there were updates. Under "losses" is what
       these report, in parts: each with the number of vector steps that it was measured in,
       meaningless where that is zero. Under "reported" is what the environments do, NaN for none.
     """
     experiment = _with_hyperparameters(experiment, state.hyperparameters)
-    key, pool_key = jax.random.split(state.key)
-    episodes = draw_initial_states(experiment, state.episodes, pool_key)
+    config, step = experiment.config, _vector_step
+    if config.offline:
+        step = _offline_step
+    else:
+        key, pool_key = jax.random.split(state.key)
+        episodes = draw_initial_states(experiment, state.episodes, pool_key)
+        state = state.replace(key=key, episodes=episodes)
     state, (rollout, train, trained) = jax.lax.scan(
-        partial(_vector_step, experiment),
-        state.replace(key=key, episodes=episodes),
-        None,
-        length=experiment.config.epoch_vector_steps,
+        partial(step, experiment), state, None, length=config.epoch_vector_steps
     )
-    ended = jnp.sum(rollout["episodes"])
     metrics: dict[str, Any] = {
         "losses": [_over_epoch(part, trained, when) for part, when in train],
+        **_of_episodes(rollout),
+        "health/nonfinite_parameters": _count_nonfinite((state.train, state.normalizer)),
+        "replay/size": jnp.sum(_buffer(config, state).size),
+        "trained_vector_steps": jnp.sum(trained),
+    }
+    if state.reward_scaler is not None:
+        divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
+        metrics["replay/reward_divisor"] = divisor
+    if isinstance(experiment.episodes, Episodes) and not config.offline:
+        metrics["health/reset_pool_uses"] = experiment.episodes.pool_uses(state.episodes)
+    if (names := experiment.episodes.reported) and not config.offline:
+        total, count = jnp.sum(rollout["reported"], axis=0)
+        metrics["reported"] = dict(zip(map(reports.tag, names), total / count, strict=True))
+    return state, metrics
+
+
+def _of_episodes(rollout: Metrics) -> Metrics:
+    """Return what an epoch's vector steps sum up to; nothing where there were none."""
+    if not rollout:
+        return {}
+    ended = jnp.sum(rollout["episodes"])
+    return {
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
         "rollout/episodes": ended,
         "health/nonfinite_steps": jnp.sum(rollout["nonfinite"]),
-        "health/nonfinite_parameters": _count_nonfinite((state.train, state.normalizer)),
-        "replay/size": jnp.sum(state.replay.size),
-        "trained_vector_steps": jnp.sum(trained),
     }
-    if state.reward_scaler is not None:
-        divisor = reward_scaler.divisor(state.reward_scaler, experiment.config.max_return)
-        metrics["replay/reward_divisor"] = divisor
-    if isinstance(experiment.episodes, Episodes):
-        metrics["health/reset_pool_uses"] = experiment.episodes.pool_uses(state.episodes)
-    if names := experiment.episodes.reported:
-        total, count = jnp.sum(rollout["reported"], axis=0)
-        metrics["reported"] = dict(zip(map(reports.tag, names), total / count, strict=True))
-    return state, metrics
+
+
+def _buffer(config: Config, state: RunState) -> replay.ReplayState:
+    """Return where the transitions lie that make the run learn: offline those of the data set."""
+    return state.dataset if config.offline and state.dataset is not None else state.replay
 
 
 def draw_initial_states(experiment: Experiment, state: EpisodeState, key: Key) -> EpisodeState:
@@ -171,6 +190,16 @@ def _vector_step(
         state, rollout = observe(experiment, state, pending)
         state, metrics, trained = learn(experiment, state, sample_key, update_key, due)
     return state, (rollout, metrics, trained)
+
+
+def _offline_step(
+    experiment: Experiment, state: RunState, _: None
+) -> tuple[RunState, tuple[Metrics, Parts, Bool[Array, ""]]]:
+    """Take the updates of a vector step without one."""
+    key, sample_key, update_key = jax.random.split(state.key, 3)
+    state, due = _count_to_update(experiment.config, state.replace(key=key))
+    state, metrics, trained = learn(experiment, state, sample_key, update_key, due)
+    return state, ({}, metrics, trained)
 
 
 def _count_to_update(config: Config, state: RunState) -> tuple[RunState, Bool[Array, ""]]:
@@ -272,7 +301,7 @@ def learn(
       The state, packed metrics, and whether updates ran.
     """
     config = experiment.config
-    trained = due & jnp.any(state.replay.size > 0)
+    trained = due & jnp.any(_buffer(config, state).size > 0)
     batches = _sample_batches(experiment, state, sample_key)
     keys = jax.random.split(update_key, (config.updates_per_vector_step, 2))
     updates = jax.jit(partial(run_updates, experiment))  # jit: shapes and branch share one trace
@@ -290,13 +319,12 @@ def learn(
 
 
 def _sample_batches(experiment: Experiment, state: RunState, key: Key) -> Transition:
-    """Draw all batches of a vector step by one gather; augment them as the algorithm says,
-    normalise observations, scale rewards.
+    """Draw all batches of a vector step; augment them as the algorithm says, normalise
+    observations, scale rewards.
     """
     config = experiment.config
-    shape = (config.updates_per_vector_step, config.batch_size)
-    batches = sharding.sample(state.replay, key, shape, config.discount, config.n_step)
-    batches = augmented(experiment, batches, key)
+    drawn = _draw(config, state, key, config.batch_size)
+    batches = augmented(experiment, drawn, key)
     if state.reward_scaler is not None:
         divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
         batches = batches._replace(reward=batches.reward / divisor)
@@ -317,6 +345,30 @@ def augmented(experiment: Experiment, batches: Transition, key: Key) -> Transiti
     # "augm": no key of anything else.
     keys = jax.random.split(jax.random.fold_in(key, 0x6175676D), len(batches.reward))
     return jax.vmap(augment)(batches, keys)
+
+
+def _draw(config: Config, state: RunState, key: Key, size: int) -> Transition:
+    """Draw all batches of a vector step by one gather: from the run's replay buffer, from the data set, or half
+    of each batch from either.
+
+    References:
+      Ball et al., 2023, Efficient Online Reinforcement Learning with Offline Data,
+      arXiv:2302.02948, section 4.1 (symmetric sampling).
+    """
+    updates, how = config.updates_per_vector_step, (config.discount, config.n_step)
+    if state.dataset is None:
+        return sharding.sample(state.replay, key, (updates, size), *how)
+    if config.offline:
+        return sharding.sample_replicated(state.dataset, key, (updates, size), *how)
+    keys, half = jax.random.split(key), (updates, size // 2)
+    recorded = sharding.sample_replicated(state.dataset, keys[0], half, *how)
+    own = sharding.sample(state.replay, keys[1], half, *how)
+
+    # In turns: devices that share a batch keep the rows that they have looked up.
+    def in_turns(a: Array, b: Array) -> Array:
+        return jnp.stack([a, b], axis=2).reshape(updates, size, *a.shape[2:])
+
+    return jax.tree.map(in_turns, recorded, own)
 
 
 def _for_any_agent(predicate: Bool[Array, ""]) -> Bool[Array, ""]:

@@ -65,6 +65,8 @@ class RunState(struct.PyTreeNode):
       since_update: vector steps since updates were due; None where they are due after every one.
       reward_scaler: discounted sums of rewards; None unless rewards are scaled by them.
       exploration: what `Algorithm.explore` keeps; None without it.
+      dataset: recorded transitions, which nothing changes; None without any. All agents share it,
+        every device has all of it, and no checkpoint does: it is read again from its source.
     """
 
     train: TrainState
@@ -77,6 +79,12 @@ class RunState(struct.PyTreeNode):
     since_update: Int32[Array, ""] | None = None
     reward_scaler: RewardScalerState | None = None
     exploration: Any = None
+    dataset: ReplayState | None = None
+
+    @property
+    def saved(self) -> Any:
+        """What a checkpoint holds."""
+        return self.replace(dataset=None)
 
     @classmethod
     def specs(cls) -> Any:
@@ -85,9 +93,12 @@ class RunState(struct.PyTreeNode):
 
     @classmethod
     def of_agents(cls, own: Any, shared: Any) -> Any:
-        """Return `own` where agents differ, and `shared` for the counters that decide for all."""
+        """Return `own` where agents differ, and `shared` for the data set and for the counters that
+        decide for all.
+        """
         train = sharding.fill(TrainState, own, since_actor_update=shared)
-        return sharding.fill(cls, own, train=train, warm_up_left=shared, since_update=shared)
+        common = dict.fromkeys(("warm_up_left", "since_update", "dataset"), shared)
+        return sharding.fill(cls, own, train=train, **common)
 
     @classmethod
     def vmap_axes(cls) -> Any:
@@ -123,7 +134,7 @@ def _check_host(config: Config) -> None:
             f"{config.num_agents} agents: train them one after another, each with its own --seed "
             f"and --logdir"
         )
-    if not config.warm_up_steps:
+    if not config.warm_up_steps and not config.offline:
         raise UsageError(
             f"warm_up_steps = 0: with an environment on the host, learning starts before the "
             f"first step is there: raise it to {config.num_envs}"

@@ -11,11 +11,15 @@ when sampling, which is uniform over the transitions by construction. A table of
 keeps every observation twice.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
+from mjx_sac.runs.recorded import Recorded
 from mjx_sac.types import Key, Scalar, Step, Transition
 
 
@@ -68,6 +72,19 @@ def init(
         next=jnp.zeros(num_envs, jnp.int32),
         size=jnp.zeros(num_envs, jnp.int32),
     )
+
+
+def of_recorded(recorded: Recorded) -> ReplayState:
+    """Return a buffer that is full of these transitions, as if one environment had collected them.
+
+    Its arrays are NumPy's.
+    """
+    rows, slots = len(recorded.observation), len(recorded.row)
+    rings = ("observation", "action", "reward", "terminated", "row")
+    arrays: dict[str, Any] = {name: getattr(recorded, name)[:, None] for name in rings}
+    places = {"head": rows - 1, "next": 0, "size": slots}
+    arrays |= {name: np.array([place], np.int32) for name, place in places.items()}
+    return ReplayState(**arrays)
 
 
 def insert(

@@ -116,6 +116,16 @@ def sample(
     return shard_over_envs(part, (REPLAY_SPECS, REPLICATED), RING_SHARDED)(state, key)
 
 
+def sample_replicated(
+    state: ReplayState, key: Key, shape: tuple[int, int], discount: float | Scalar, n_step: int
+) -> Transition:
+    """`sample` of a buffer that every device has all of: each looks up its own part of the rows."""
+    rows = replay.sample(state, key, shape, discount, n_step)
+    if num_shards() == 1:
+        return rows
+    return jax.lax.with_sharding_constraint(rows, RING_SHARDED)
+
+
 def place(array: np.ndarray, sharding: Any) -> jax.Array:
     """Return `array`, which every process has read, laid out as `sharding` says.
 

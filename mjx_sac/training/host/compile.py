@@ -18,10 +18,11 @@ from mjx_sac.algorithms import base, loader
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError, ordinary_jax
 from mjx_sac.networks import Networks
-from mjx_sac.training.compiled import acting, normalizer, population, sharding
+from mjx_sac.runs.recorded import Recorded
+from mjx_sac.training.compiled import acting, normalizer, population, replay, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
-from mjx_sac.training.host import kept, memory
+from mjx_sac.training.host import kept, memory, offline
 from mjx_sac.types import Transition, named_leaves
 
 _threads: list[threading.Thread] = []
@@ -33,15 +34,22 @@ class Programs:
 
     Attributes:
       experiment: what they are made of.
-      init: makes the state before the first vector step.
-      shapes: of that state.
+      recorded: the data set that the run learns from; None without any.
+      shapes: of its state.
       epoch: future of the compiled, donating `population.epoch`.
     """
 
     epoch: Future[Any]
 
-    def __init__(self, experiment: Experiment, mesh: Mesh | None, keep: Path | None = None) -> None:
-        """Trace the epoch, or read from `keep` what was traced before.
+    def __init__(
+        self,
+        experiment: Experiment,
+        mesh: Mesh | None,
+        recorded: Recorded | None = None,
+        keep: Path | None = None,
+    ) -> None:
+        """Trace the epoch, for a state that has the data set `recorded`; or read from `keep` what
+        was traced before.
 
         Raises:
           UsageError: the devices cannot share or hold the run, or a user's algorithm is wrong.
@@ -55,8 +63,10 @@ class Programs:
         if not (keep and keep.exists()):
             rows = check_algorithm(experiment)
         self.experiment, self._keys = experiment, population.keys(experiment.config)
-        self.init = population.init(experiment, mesh)
-        self.shapes: RunState = jax.eval_shape(self.init)
+        self.recorded, self._init = recorded, population.init(experiment, mesh)
+        self._dataset = replay.of_recorded(recorded) if recorded else None
+        dataset = jax.eval_shape(lambda: self._dataset)
+        self.shapes: RunState = jax.eval_shape(self._init).replace(dataset=dataset)
         self._shardings: dict[str, Any] = {}
         if mesh:
             everywhere = jax.tree.broadcast(population.shardings(experiment, mesh), self.shapes)
@@ -72,10 +82,27 @@ class Programs:
         """Put a named array of a state where `epoch` wants it."""
         return sharding.place(array, self._shardings.get(name))
 
+    def init(self) -> RunState:
+        """Return the state before the first vector step: statistics begin with the data set's."""
+        state, config = self._init(), self.experiment.config
+        if self.recorded is None:
+            return state
+        known = offline.statistics(self.recorded, config)
+        placed = {name: self.place(name, x) for name, x in named_leaves(known)}
+        known = jax.tree.unflatten(jax.tree.structure(known), placed.values())
+        return self.with_dataset(state.replace(**known))
+
+    def with_dataset(self, state: RunState) -> RunState:
+        """Return a state that a checkpoint has held, with the data set that it learns from."""
+        named = named_leaves(self._dataset)
+        placed = [self.place(f"dataset.{name}", x) for name, x in named]
+        dataset = jax.tree.unflatten(jax.tree.structure(self._dataset), placed)
+        return state.replace(dataset=dataset)
+
     def start(self) -> None:
         """Start to compile the epoch."""
-        how = options(calls_host=self.experiment.episodes.on_host)
-        self.epoch = _in_background(partial(self._compile, how))
+        calls = self.experiment.episodes.on_host and not self.experiment.config.offline
+        self.epoch = _in_background(partial(self._compile, options(calls_host=calls)))
 
     def prepare_evaluation(self) -> Future[Any]:
         """Start to compile it once: when training begins, not to delay the first update."""

@@ -48,7 +48,7 @@ def path(config: Config, env: Any) -> Path | None:
         return None
     if not (envs.packaged(config.env) and config.algorithm in PACKAGED):
         return None
-    if config.env_options or ":" in (config.domain_randomization or ""):
+    if config.dataset or config.env_options or ":" in (config.domain_randomization or ""):
         return None
     digest = hashlib.sha256(json.dumps(_decides(config), sort_keys=True, default=str).encode())
     for source in sorted(Path(__file__).parents[2].rglob("*.py")):

@@ -146,7 +146,7 @@ class Loop:
 
     def _save(self, state: RunState) -> None:
         self.console.phase("saving")
-        items = {"state": state, "policy": policy_of(state)}
+        items = {"state": state.saved, "policy": policy_of(state)}
         progress = {**self.evaluation.progress(), "updates": self._updates}
         self.checkpoints.save(self._iterations, items, progress)
         self._saved = self._iterations

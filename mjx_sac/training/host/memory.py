@@ -37,8 +37,12 @@ def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> N
         "environments": environments // num_devices,
         "batches": round(transition * drawn) // num_devices,
     }
+    if state.dataset is not None:
+        parts["data set"] = _size(state.dataset)  # on every device
     if device.platform == "cpu":
-        parts["checkpoint"] = _size(state)  # the copy that is written while training continues
+        parts["checkpoint"] = _size(
+            state.saved
+        )  # the copy that is written while training continues
     needed, there = sum(parts.values()), available(device)
     if there is None or needed <= there:
         return

@@ -108,7 +108,7 @@ def scalars(raw: Mapping[str, Any], config: Config, updates: int, seconds: float
     measured = {tag: value for part, count in losses if count for tag, value in part.items()}
     reported = numbers.pop("reported", {}).items()
     measured |= {tag: value for tag, value in reported if math.isfinite(value)}
-    if not numbers["rollout/episodes"]:
+    if not numbers.get("rollout/episodes", True):  # offline there is nothing to count
         del numbers["rollout/ep_rew_mean"], numbers["rollout/ep_len_mean"]
     new = trained * config.updates_per_vector_step
     return {

@@ -17,11 +17,12 @@ from mjx_sac.envs.host.protocol import HostEnvironment, leave_if_started_again
 from mjx_sac.envs.spaces import spaces
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
-from mjx_sac.runs import checkpoint, provenance, resolve
+from mjx_sac.runs import checkpoint, dataset, provenance, resolve
 from mjx_sac.runs import directory as directories
 from mjx_sac.runs.best import Best
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.directory import OTHERWISE
+from mjx_sac.runs.recorded import Recorded
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
@@ -89,12 +90,16 @@ def train(
             # Another process has saved there since; from now on nobody else can.
             there = resolve.newest(run.directory, fallback=fallback)
             run = resolve.attach_at(run.config, run.directory, *there, check_env=False)
+        recorded = _read_dataset(run, console)
         console.phase(f"building {run.config.env}")
         mesh = processes.set_up(run.config, run.latest)
         with without_garbage_collection():
             given, env = env is not None, envs.adapt(env, run.config)
             resolve.check_environment(run, getattr(env, "env_config", None))
-            programs = _build(run.config, env, mesh, algorithm, networks, losses, given)
+            if recorded and run.config.dataset:
+                recorded.check(run.config.dataset, env.observation_size, spaces(env))
+            given |= bool(networks or losses)
+            programs = _build(run.config, env, mesh, algorithm, networks, losses, recorded, given)
         with contextlib.closing(programs.experiment.episodes):
             return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
 
@@ -107,16 +112,53 @@ def _build(
     algorithm: Algorithm,
     networks: Networks | None,
     losses: Losses | None,
+    recorded: Recorded | None,
     given: bool,
 ) -> Programs:
     """Put the run's programs together; what is not given is the algorithm's.
 
-    `given` says whether the environment was, and is not the one that `config` names.
+    `given` says whether anything was handed over that `config` does not name.
     """
-    keep = None if networks or losses or given else kept.path(config, env)
+    keep = None if given else kept.path(config, env)
     networks = networks or algorithm.networks(config, env.action_size)
     algorithm = algorithm._replace(losses=losses or algorithm.losses)
-    return Programs(make_experiment(config, env, networks, algorithm), mesh, keep)
+    return Programs(make_experiment(config, env, networks, algorithm), mesh, recorded, keep)
+
+
+def _read_dataset(run: Run, console: Console) -> Recorded | None:
+    """Return the run's data set, which must be the one that it began with; None without any."""
+    name = run.config.dataset
+    if name is None:
+        _check_unchanged(run, None)
+        return None
+    console.phase(f"reading {name}")
+    recorded = dataset.read(name)
+    _check_unchanged(run, recorded.sha256())
+    episodes, mean = len(recorded.whole), recorded.mean_return()
+    count = f"{len(recorded.row):,} transitions of {episodes:,} episodes"
+    console.message(f"{name}: {count}, mean return {mean:,.1f}")
+    return recorded
+
+
+def _check_unchanged(run: Run, now: str | None) -> None:
+    """Raise UsageError where the run to resume began with other data than those of this SHA-256."""
+    then = (run.manifest or {}).get("dataset_sha256")
+    if run.latest is None or then == now:
+        return
+    began = f"with data of SHA-256 {then[:12]}" if then else "without a data set"
+    problem = f"{run.config.run_dir} began {began}, not {now[:12] if now else 'without'}"
+    name = f"dataset = {run.config.dataset!r}"
+    raise UsageError(f"{name}: {problem}: give it the same, {OTHERWISE}")
+
+
+def _own(programs: Programs) -> dict[str, Any]:
+    """Return what is of this run alone, see `provenance.description`."""
+    env, recorded = programs.experiment.episodes.env, programs.recorded
+    own = {
+        "env_config": getattr(env, "env_config", None),
+        "dataset_sha256": recorded.sha256() if recorded else None,
+    }
+    return {name: value for name, value in own.items() if value is not None}
 
 
 @ordinary_jax()
@@ -131,13 +173,15 @@ def _begin(
 ) -> Result:
     """Restore what is there, make way for what is not, and train."""
     _check_views(run, spaces(programs.experiment.episodes.env))
-    run, state = checkpoint.resume(run, programs.shapes, programs.place, fallback)
+    run, state = checkpoint.resume(run, programs.shapes.saved, programs.place, fallback)
+    if state and programs.recorded:
+        state = programs.with_dataset(state)
     if state and run.finished:
         console.message(f"{run.config.run_dir} is finished: {run.finished}")
         return Result(state, {}, programs.experiment)
     if processes.primary():  # only now, when nothing can be refused any more
         damaged = [step for step in run.steps if run.latest and step > run.latest]
-        begun, own = run.latest or 0, getattr(programs.experiment.episodes.env, "env_config", None)
+        begun, own = run.latest or 0, _own(programs)
         directories.prepare(run.config, run.directory, overwrite, damaged, begun, own)
     _announce(run, programs.experiment, console)
     return _loop(run, programs, console, interrupt, callbacks, state)
@@ -159,7 +203,8 @@ def _announce(run: Run, experiment: Experiment, console: Console) -> None:
     if run.latest is None:
         return
     changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
-    fresh = "; the simulator starts new episodes" if experiment.episodes.on_host else ""
+    on_host = experiment.episodes.on_host and not run.config.offline
+    fresh = "; the simulator starts new episodes" if on_host else ""
     where = run.config.run_dir
     console.message(f"resuming {where} at {run.latest:,} iterations{changes}{fresh}")
     if run.edited:
@@ -180,7 +225,7 @@ def _loop(
     """Open what the loop writes to, and train."""
     config, episodes = run.config, programs.experiment.episodes
     primary = processes.primary()
-    described = provenance.description(config, getattr(episodes.env, "env_config", None))
+    described = provenance.description(config, _own(programs))
     header = {**described, "spaces": spaces(episodes.env)}
     checkpoints = Checkpoints(
         run.directory, config.max_to_keep, header, fetch=sharding.fetch, writes=primary

@@ -109,6 +109,7 @@ def test_sources_are_in_the_name(command, monkeypatch, tmp_path):
         {"env": "mjx/Ant-v5", "impl": "warp"},
         {"domain_randomization": "module:function"},
         {"num_devices": 2},
+        {"dataset": "run:runs/ant"},
     ],
     ids=str,
 )
