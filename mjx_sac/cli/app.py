@@ -16,6 +16,7 @@ from mjx_sac.algorithms import loader, owners
 from mjx_sac.cli import (
     algorithms,
     bench,
+    dataset,
     doctor,
     envs,
     eval,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "record": record.record,
     "plot": plot.plot,
     "export": export.export,
+    "dataset": dataset.dataset,
     "info": info.info,
     "envs": envs.envs,
     "algorithms": algorithms.algorithms,

@@ -136,6 +136,8 @@ def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: 
     from gymnasium.spaces import Box
     from minari.data_collector import EpisodeBuffer
 
+    from mjx_sac.envs.host.checked import quiet
+
     action = recorded.spaces["action"]
     kind: Any = np.dtype(action["dtype"]) if "float" in action["dtype"] else np.dtype("float32")
     shape = tuple(action["shape"])
@@ -152,13 +154,14 @@ def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: 
             "rewards": episode.reward,
             "terminations": terminations,
             "truncations": truncations,
+            "infos": {},
         }
         return EpisodeBuffer(**arrays)
 
     lowest, highest = (x.astype(kind).reshape(shape) for x in (low, high))
     path = root() / name
     try:
-        with _without_warnings():
+        with _without_warnings(), quiet():
             minari.create_dataset_from_buffers(
                 name,
                 [buffer(episode) for episode in recorded.episodes()],
