@@ -34,6 +34,7 @@ _CHECKED = (
     "algorithms.base",
     "losses",
     "training.compiled.acting",
+    "training.compiled.batches",
     "training.compiled.epoch",
     "training.compiled.evaluate",
     "training.compiled.metrics",

@@ -24,6 +24,7 @@ from mjx_sac.bench import host
 from mjx_sac.bench.roofline import count_flops, roofline
 from mjx_sac.bench.spread import ratio, spread
 from mjx_sac.config import Config
+from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate as evaluate_lib
 from mjx_sac.training.compiled import replay
@@ -259,7 +260,7 @@ def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]
     if each % period and n % period == 0:
         n += each  # or they would be laid out in periods, as those of a vector step are not
     rows = replay.sample(state.replay, key, (n, config.batch_size), config.discount)
-    rows = epoch_lib.augmented(experiment, rows, key)
+    rows = batches_lib.augmented(experiment, rows, key)
     return rows, jax.random.split(key, (n, 2))
 
 

@@ -13,6 +13,7 @@ from helpers.probes import Probe, trained
 from helpers.runs import make_config, make_experiment, statistics
 
 from mjx_sac.runs.directory import checkpoint_path
+from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import epoch, normalizer, reward_scaler
 from mjx_sac.training.host import compile, memory, train
 from mjx_sac.types import named_leaves
@@ -73,7 +74,7 @@ def test_it_sees_what_the_environment_gave():
     plain, state = filled()
     raw, _ = filled(normalize_observations=False)
     mirrored, _ = filled(file="mirrored.py")
-    draw = lambda experiment: epoch._sample_batches(experiment, state, key)  # noqa: E731
+    draw = lambda experiment: batches_lib.draw(experiment, state, key)  # noqa: E731
     drawn, found = draw(raw), draw(mirrored)
     assert [x.shape[:2] for x in found] == [(2, 16)] * 5
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:, :8], b), found, draw(plain))
@@ -88,7 +89,7 @@ def test_each_batch_has_a_key_of_its_own():
     key = jax.random.PRNGKey(7)
     noisy, state = filled(file="noisy.py")
     plain, _ = filled()
-    found, drawn = (epoch._sample_batches(x, state, key).observation for x in (noisy, plain))
+    found, drawn = (batches_lib.draw(x, state, key).observation for x in (noisy, plain))
     noise = (found - drawn) * normalizer.deviation(state.normalizer)
     assert np.std(noise[0]) == pytest.approx(0.1, abs=0.05)
     assert np.abs(noise[0] - noise[1]).min() > 0

@@ -16,6 +16,7 @@ from mjx_sac.config import Config
 from mjx_sac.envs import reports
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.training.compiled import acting, normalizer, replay, reward_scaler, sharding
+from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.compiled.metrics import Packed
@@ -103,7 +104,7 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
         "losses": [_over_epoch(part, trained, when) for part, when in train],
         **_of_episodes(rollout),
         "health/nonfinite_parameters": _count_nonfinite((state.train, state.normalizer)),
-        "replay/size": jnp.sum(_buffer(config, state).size),
+        "replay/size": jnp.sum(batches_lib.source(config, state).size),
         "trained_vector_steps": jnp.sum(trained),
     }
     if state.reward_scaler is not None:
@@ -128,11 +129,6 @@ def _of_episodes(rollout: Metrics) -> Metrics:
         "rollout/episodes": ended,
         "health/nonfinite_steps": jnp.sum(rollout["nonfinite"]),
     }
-
-
-def _buffer(config: Config, state: RunState) -> replay.ReplayState:
-    """Return where the transitions lie that make the run learn: offline those of the data set."""
-    return state.dataset if config.offline and state.dataset is not None else state.replay
 
 
 def draw_initial_states(experiment: Experiment, state: EpisodeState, key: Key) -> EpisodeState:
@@ -301,8 +297,8 @@ def learn(
       The state, packed metrics, and whether updates ran.
     """
     config = experiment.config
-    trained = due & jnp.any(_buffer(config, state).size > 0)
-    batches = _sample_batches(experiment, state, sample_key)
+    trained = due & jnp.any(batches_lib.source(config, state).size > 0)
+    batches = batches_lib.draw(experiment, state, sample_key)
     keys = jax.random.split(update_key, (config.updates_per_vector_step, 2))
     updates = jax.jit(partial(run_updates, experiment))  # jit: shapes and branch share one trace
     shapes = jax.eval_shape(updates, state.train, batches, keys)[1]
@@ -316,59 +312,6 @@ def learn(
         train = jax.tree.map(lambda new, old: jnp.where(trained, new, old), train, state.train)
         train = train.replace(since_actor_update=since)
     return state.replace(train=train), metrics, trained
-
-
-def _sample_batches(experiment: Experiment, state: RunState, key: Key) -> Transition:
-    """Draw all batches of a vector step; augment them as the algorithm says, normalise
-    observations, scale rewards.
-    """
-    config = experiment.config
-    drawn = _draw(config, state, key, config.batch_size)
-    batches = augmented(experiment, drawn, key)
-    if state.reward_scaler is not None:
-        divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
-        batches = batches._replace(reward=batches.reward / divisor)
-    if not config.normalize_observations:
-        return batches
-    normalize = partial(normalizer.normalize, state.normalizer)
-    return batches._replace(
-        observation=normalize(batches.observation),
-        next_observation=normalize(batches.next_observation),
-    )
-
-
-def augmented(experiment: Experiment, batches: Transition, key: Key) -> Transition:
-    """Return batches, along the first axis, as the algorithm's `augment` makes each of them."""
-    augment = experiment.algorithm.augment
-    if augment is None:
-        return batches
-    # "augm": no key of anything else.
-    keys = jax.random.split(jax.random.fold_in(key, 0x6175676D), len(batches.reward))
-    return jax.vmap(augment)(batches, keys)
-
-
-def _draw(config: Config, state: RunState, key: Key, size: int) -> Transition:
-    """Draw all batches of a vector step by one gather: from the run's replay buffer, from the data set, or half
-    of each batch from either.
-
-    References:
-      Ball et al., 2023, Efficient Online Reinforcement Learning with Offline Data,
-      arXiv:2302.02948, section 4.1 (symmetric sampling).
-    """
-    updates, how = config.updates_per_vector_step, (config.discount, config.n_step)
-    if state.dataset is None:
-        return sharding.sample(state.replay, key, (updates, size), *how)
-    if config.offline:
-        return sharding.sample_replicated(state.dataset, key, (updates, size), *how)
-    keys, half = jax.random.split(key), (updates, size // 2)
-    recorded = sharding.sample_replicated(state.dataset, keys[0], half, *how)
-    own = sharding.sample(state.replay, keys[1], half, *how)
-
-    # In turns: devices that share a batch keep the rows that they have looked up.
-    def in_turns(a: Array, b: Array) -> Array:
-        return jnp.stack([a, b], axis=2).reshape(updates, size, *a.shape[2:])
-
-    return jax.tree.map(in_turns, recorded, own)
 
 
 def _for_any_agent(predicate: Bool[Array, ""]) -> Bool[Array, ""]:

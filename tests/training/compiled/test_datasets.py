@@ -10,6 +10,7 @@ from helpers.datasets import GAMMA, episode, recorded, transitions
 from helpers.envs import Counter
 from helpers.runs import make_experiment
 
+from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import epoch, population, replay
 from mjx_sac.types import Transition
 
@@ -30,7 +31,7 @@ def table(batch: Transition) -> np.ndarray:
 
 
 def drawn(experiment, state, key=0):
-    batches = epoch._sample_batches(experiment, state, jax.random.PRNGKey(key))
+    batches = batches_lib.draw(experiment, state, jax.random.PRNGKey(key))
     return [table(jax.tree.map(lambda x, i=i: x[i], batches)) for i in range(len(batches.reward))]
 
 
