@@ -132,6 +132,20 @@ def augmented(directory: pathlib.Path) -> float:
     return difference(one, two)
 
 
+def recorded(directory: pathlib.Path) -> dict:
+    """How far two devices are from one with a data set: alone, in half of each batch, and shared
+    by two agents; and what of it each device has.
+    """
+    kinds = {"offline": {"offline": True}, "halves": {}, "agents": {"num_seeds": 2}}
+    found = {}
+    for kind, changes in kinds.items():
+        settings = {"dataset": f"run:{directory / 'one'}", "iterations": 128, **changes}
+        one, two = (train(directory / f"{kind}_{n}", n, **settings).state for n in (None, 2))
+        parts = two.dataset.reward.addressable_shards
+        found[kind] = {"apart": difference(one, two), "parts": [part.data.shape for part in parts]}
+    return found
+
+
 def main(directory: pathlib.Path) -> dict:
     """All answers."""
     one, eight = train(directory / "one"), train(directory / "eight", 8)
@@ -156,6 +170,7 @@ def main(directory: pathlib.Path) -> dict:
         "flashsac": flashsac(directory),
         "randomized": randomized(directory),
         "augmented": augmented(directory),
+        "recorded": recorded(directory),
         "epoch": split(8),
         "seeds_epoch": split(4, num_seeds=4),
     }

@@ -47,14 +47,16 @@ def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> N
     if there is None or needed <= there:
         return
     split = ", ".join(f"{name} {_for_people(size)}" for name, size in parts.items())
-    name = "buffer_size" if replay >= environments else "num_envs"
+    fields = {"replay buffer": "buffer_size", "environments": "num_envs", "data set": "dataset"}
+    name = fields[max(fields, key=lambda part: parts.get(part, 0))]
     agents = f" for {config.num_agents} agents" if config.is_population else ""
     fewer = " or num_seeds" if config.num_seeds > 1 else ""
     if config.members and not fewer:
         fewer = " or try fewer at once"
+    way_out = "name a smaller one" if name == "dataset" else f"lower {name}{fewer}"
     raise UsageError(
         f"{name} = {getattr(config, name)}: the run needs about {_for_people(needed)}{agents} "
-        f"({split}), and {device.device_kind} has {_for_people(there)} to give: lower {name}{fewer}"
+        f"({split}), and {device.device_kind} has {_for_people(there)} to give: {way_out}"
     )
 
 

@@ -60,6 +60,13 @@ def test_environments_keep_their_models_on_several_devices(answers):
     assert randomized["seen"] == [[mass] for mass in randomized["masses"]]
 
 
+@pytest.mark.parametrize("kind", ["offline", "halves", "agents"])
+def test_each_device_has_the_data_set_and_all_draw_what_one_draws(answers, kind):
+    found = answers["recorded"][kind]
+    assert found["apart"] < 1e-5
+    assert found["parts"] == [[256, 1]] * 2
+
+
 def test_devices_share_batch_statistics_and_scaled_rewards(answers):
     """FlashSAC's: of whole batches, and of the returns of all eight environments."""
     apart = answers["flashsac"]

@@ -1,6 +1,7 @@
 """Memory is estimated before anything is allocated."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from helpers.runs import make_experiment
 
@@ -9,9 +10,9 @@ from mjx_sac.training.compiled import population
 from mjx_sac.training.host import memory
 
 
-def check(**config):
+def check(dataset=None, **config):
     experiment = make_experiment(**config)
-    shapes = jax.eval_shape(population.init(experiment))
+    shapes = jax.eval_shape(population.init(experiment)).replace(dataset=dataset)
     memory.check(experiment.config, shapes, experiment.config.batch_size)
 
 
@@ -37,6 +38,12 @@ def test_both_figures_and_the_field_to_lower_are_named():
 def test_all_agents_count(changes, words):
     with pytest.raises(UsageError, match=words):
         check(buffer_size=10**11, **changes)
+
+
+def test_a_data_set_counts():
+    rewards = jax.ShapeDtypeStruct((10**12, 1), jnp.float32)
+    with pytest.raises(UsageError, match=r"data set 4,000\.0 GB.*: name a smaller one"):
+        check(dataset=rewards)
 
 
 def test_this_machine_has_some_memory():
