@@ -12,8 +12,10 @@ from helpers.datasets import episode, recorded
 from helpers.envs import Factoring
 from helpers.runs import flags, make_config, scalars
 
+import mjx_sac
 from mjx_sac import envs
 from mjx_sac.config import UsageError
+from mjx_sac.policy.evaluate import evaluate_policy
 from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import checkpoint_path, steps
 from mjx_sac.training.compiled import reward_scaler
@@ -126,6 +128,15 @@ def test_seeds_share_it(source, tmp_path):
     assert both.state.normalizer.mean.shape == (2, 2)
     again = train.train(config(source, tmp_path / "both", True, num_seeds=2, iterations=160))
     assert again.metrics["train/n_updates"].tolist() == [160, 160]
+
+
+@pytest.mark.parametrize("form", ["npz", "stablehlo", "onnx"])
+def test_its_policy_is_used_without_the_data(learned, form, tmp_path):
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+    policy = mjx_sac.load_policy(learned(True)[0])
+    assert mjx_sac.export_policy(policy, tmp_path / "policy", form) <= 1e-5
+    assert set(evaluate_policy(policy, episodes=3)["return"]) == {0 + 1 + 2 + 3 + 4}
 
 
 def test_other_data_are_refused(learned, source, tmp_path):
