@@ -119,9 +119,7 @@ def check_dataset(config: "Config") -> None:
         raise ValueError("offline: there is nothing to learn from: name a --dataset")
     if config.dataset and not config.offline and (size := config.batch_size) % 2:
         problem = "half of each batch comes from the data set"
-        raise ValueError(
-            f"batch_size {size} is odd, and {problem}: make it {size - 1} or {size + 1}"
-        )
+        raise ValueError(f"batch_size {size} is odd, and {problem}: make it {size + 1}")
 
 
 def check_updates(config: "Config") -> None:
