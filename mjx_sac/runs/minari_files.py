@@ -3,6 +3,7 @@
 # pyright: basic
 import contextlib
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -113,7 +114,8 @@ def check_name(name: str) -> None:
 
 
 def _suggested(name: str) -> str:
-    words = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name).strip("-")
+    plain = re.sub(r"-v\d*$", "", Path(name).name)
+    words = re.sub(r"[^\w-]", "-", plain).strip("-")
     return f"{words or 'mine'}-v0"
 
 

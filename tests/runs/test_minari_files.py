@@ -193,6 +193,7 @@ def test_bad_commands_are_one_line(tmp_path, capsys):
 
     here = ("dataset", tmp_path / "run")
     assert "out = '/tmp/Mine': no name of Minari's: such as Mine-v0" in message(*here, "/tmp/Mine")
+    assert "no name of Minari's: such as mine-v0" in message(*here, "a/mine-v3")
     assert "is there: choose another name or version" in message(*here, "theirs/x-v0")
     assert "the replay buffer is empty: name a run that" in message(*here, "mine-v0")
     assert "no such checkpoint" in message(*here, "mine-v0", "--step", "7")
