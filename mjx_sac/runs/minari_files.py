@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,40 +136,21 @@ def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: 
     """
     import minari
     from gymnasium.spaces import Box
-    from minari.data_collector import EpisodeBuffer
 
     from mjx_sac.envs.host.checked import quiet
 
     action = recorded.spaces["action"]
-    kind: Any = np.dtype(action["dtype"]) if "float" in action["dtype"] else np.dtype("float32")
-    shape = tuple(action["shape"])
-    low, high = (np.asarray(action[k], float) for k in ("low", "high"))
-
-    def buffer(episode: Episode) -> Any:
-        n, over = len(episode.reward), episode.terminated
-        acted = np.clip((low + high) / 2 + episode.action * (high - low) / 2, low, high)
-        terminations, truncations = np.zeros((2, n), bool)
-        terminations[-1], truncations[-1] = over, not over
-        arrays: dict[str, Any] = {
-            "observations": episode.observation,
-            "actions": acted.astype(kind).reshape(n, *shape),
-            "rewards": episode.reward,
-            "terminations": terminations,
-            "truncations": truncations,
-            "infos": {},
-        }
-        return EpisodeBuffer(**arrays)
-
-    lowest, highest = (x.astype(kind).reshape(shape) for x in (low, high))
+    kind = _kind(action)
+    low, high = (np.asarray(action[k], kind).reshape(action["shape"]) for k in ("low", "high"))
     path = root() / name
     try:
         with _without_warnings(), quiet():
             minari.create_dataset_from_buffers(
                 name,
-                [buffer(episode) for episode in recorded.episodes()],
+                [_buffer(episode, action) for episode in recorded.episodes()],
                 env=env,
                 observation_space=Box(-np.inf, np.inf, recorded.observation.shape[1:]),
-                action_space=Box(lowest, highest, shape, kind),
+                action_space=Box(low, high, low.shape, kind),
                 algorithm_name=algorithm,
                 description=text,
             )
@@ -180,6 +161,31 @@ def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: 
             f"out = {name!r}: {problem}: make room, or set MINARI_DATASETS_PATH"
         ) from None
     return path
+
+
+def _kind(action: Mapping[str, Any]) -> Any:
+    """Return the type of a space's numbers, which are real."""
+    return np.dtype(action["dtype"] if "float" in action["dtype"] else "float32")
+
+
+def _buffer(episode: Episode, action: Mapping[str, Any]) -> Any:
+    """Return an episode as Minari takes it, with actions in the bounds of the space `action`."""
+    from minari.data_collector import EpisodeBuffer
+
+    n, over = len(episode.reward), episode.terminated
+    low, high = (np.asarray(action[k], float) for k in ("low", "high"))
+    acted = np.clip((low + high) / 2 + episode.action * (high - low) / 2, low, high)
+    terminations, truncations = np.zeros((2, n), bool)
+    terminations[-1], truncations[-1] = over, not over
+    arrays: dict[str, Any] = {
+        "observations": episode.observation,
+        "actions": acted.astype(_kind(action)).reshape(n, *action["shape"]),
+        "rewards": episode.reward,
+        "terminations": terminations,
+        "truncations": truncations,
+        "infos": {},
+    }
+    return EpisodeBuffer(**arrays)
 
 
 @contextlib.contextmanager
