@@ -18,7 +18,6 @@ guess; how many is not.
 import argparse
 import os
 import pathlib
-from functools import partial
 from typing import Any
 
 os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
@@ -28,16 +27,16 @@ import common
 import jax
 import jax.numpy as jnp
 import numpy as np
+from updates import scan
 
 from mjx_sac import envs, networks
-from mjx_sac.algorithms import PACKAGED, base, loader
+from mjx_sac.algorithms import PACKAGED, loader
 from mjx_sac.config import Config, build
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import experiment as experiment_lib
 from mjx_sac.training.compiled import population
 from mjx_sac.training.host import compile
 from mjx_sac.training.host.hlo import Launches, count_launches
-from mjx_sac.types import Transition
 
 ANT = 27, 8
 """Sizes of its observations and actions."""
@@ -71,29 +70,10 @@ def make_experiment(config: Config) -> experiment_lib.Experiment:
 
 def updates(config: Config, sizes: tuple[int, int], n: int | None = None) -> Launches:
     """Count one scan over n gradient updates, by default those of a vector step."""
-    (observation_size, action_size), algorithm = sizes, loader.load(config)
-    nets = algorithm.networks(config, action_size)
-    experiment: Any = experiment_lib.Experiment(config, None, nets, algorithm)  # pyright: ignore[reportArgumentType]
-    init = partial(
-        base.init,
-        observation_size=observation_size,
-        action_size=action_size,
-        networks=nets,
-        config=config,
-        algorithm=algorithm,
-    )
-    n = n or config.updates_per_vector_step
-
-    def shape(*size: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((n, config.batch_size, *size), jnp.float32)
-
-    observation = shape(observation_size)
-    batches = Transition(observation, shape(action_size), shape(), shape(), observation)
-    keys = jax.ShapeDtypeStruct((n, 2, 2), jnp.uint32)
-    state = jax.eval_shape(init, jax.random.PRNGKey(0))
-    run_updates = partial(epoch_lib.run_updates, experiment)
-    compiled = compile_for_gpu(run_updates, state, batches, keys, donate_argnums=(0,))
-    return count_launches(compiled.as_text())
+    steps = scan(config, sizes, n or config.updates_per_vector_step)
+    state = jax.eval_shape(steps.init, jax.random.PRNGKey(0))
+    args = state, steps.batches, steps.keys
+    return count_launches(compile_for_gpu(steps.run, *args, donate_argnums=(0,)).as_text())
 
 
 def epoch(config: Config) -> tuple[Launches, dict[str, int]]:

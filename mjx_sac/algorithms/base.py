@@ -13,6 +13,7 @@ from mjx_sac import networks as default_networks
 from mjx_sac.config import Config
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
+from mjx_sac.networks.products import precision
 from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
 
 
@@ -226,7 +227,7 @@ def _step(
         return value, (metrics, variables)
 
     params = getattr(state, field)
-    with jax.default_matmul_precision(config.matmul_precision):
+    with precision(config.matmul_precision):
         gradient, (metrics, variables) = jax.grad(aux_loss, has_aux=True)(params)
     moments = getattr(state, f"{name}_optimizer")
     steps, moments = optimizer.update(gradient, moments, params)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from mjx_sac.algorithms.base import Optimizers
 from mjx_sac.networks import MLP, copies
+from mjx_sac.networks.products import product
 from mjx_sac.types import Key, Operation, Params
 
 
@@ -120,7 +121,8 @@ class UnitDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
-        x = x @ self.param("kernel", orthogonal, (x.shape[-1], self.width))
+        kernel = self.param("kernel", orthogonal, (x.shape[-1], self.width))
+        x = product(x, kernel=kernel)
         return x + self.param("bias", nn.initializers.zeros, (self.width,)) if self.bias else x
 
 

@@ -30,6 +30,7 @@ from mjx_sac.algorithms.blocks import ensemble, orthogonal
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian, copies
+from mjx_sac.networks.products import Dense
 from mjx_sac.types import Operation, Params, Scalar
 
 
@@ -56,7 +57,7 @@ class Config(categorical.Config):
     alpha_b1: float = Field(0.5, description="Adam's decay of alpha's mean gradient", ge=0, lt=1)
 
 
-_dense = partial(nn.Dense, kernel_init=partial(orthogonal, scale=2**0.5))
+_dense = partial(Dense, kernel_init=partial(orthogonal, scale=2**0.5))
 
 
 class BroNet(nn.Module):

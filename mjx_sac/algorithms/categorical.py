@@ -73,7 +73,12 @@ def mean(logits: Float[Array, "*batch atoms"], config: Config) -> Float[Array, "
     """Return expected returns; raise ValueError where these are no logits of `config.atoms`."""
     if (found := logits.shape[-1]) != config.atoms:
         raise ValueError(f"critics return {found} numbers for a row, not atoms = {config.atoms}")
-    return jax.nn.softmax(logits) @ support(config)
+    return expected(jax.nn.softmax(logits), config)
+
+
+def expected(probabilities: Float[Array, "*batch atoms"], config: Config) -> Float[Array, "*batch"]:
+    """Return expected returns, in float32 whatever `matmul_precision` says."""
+    return jnp.matmul(probabilities, support(config), precision="highest")
 
 
 def soft_target(
@@ -150,7 +155,7 @@ def fit(
     return loss, {
         "train/critic_loss": loss,
         "diagnostics/q": mean(logits, config).T,
-        "diagnostics/target": (target @ support(config)).T,
+        "diagnostics/target": expected(target, config).T,
         "diagnostics/reward": batch.reward,
     }
 

@@ -27,9 +27,11 @@ from mjx_sac.algorithms.blocks import BatchNorm, ensemble, norm_operation
 from mjx_sac.config.fields import Int, Widths
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian, copies
+from mjx_sac.networks.products import Dense
 from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainState, Variables
 
 _EPSILON = 1e-3
+_dense = partial(Dense, kernel_init=nn.initializers.lecun_normal())
 _norm = partial(BatchNorm, epsilon=_EPSILON, unbiased=False, renorm_after=100_000)
 
 
@@ -60,7 +62,7 @@ class MLP(nn.Module):
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch width"]:
         x = _norm(self.train)(x)
         for width in self.widths:
-            x = _norm(self.train)(nn.relu(nn.Dense(width)(x)))
+            x = _norm(self.train)(nn.relu(_dense(width)(x)))
         return x
 
 
@@ -75,7 +77,7 @@ class Actor(nn.Module):
         self, observation: Float[Array, "batch observation"], train: bool = False
     ) -> TanhGaussian:
         x = MLP(self.widths, train)(observation)
-        mean, log_std = (nn.Dense(self.action_size)(x) for _ in range(2))
+        mean, log_std = (_dense(self.action_size)(x) for _ in range(2))
         return TanhGaussian(mean, jnp.exp(jnp.clip(log_std, -20, 2)))
 
     def operations(self, variables: Params) -> list[Operation]:
@@ -101,7 +103,7 @@ class Value(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, " batch"]:
-        return jnp.squeeze(nn.Dense(1)(MLP(self.widths, self.train)(x)), axis=-1)
+        return jnp.squeeze(_dense(1)(MLP(self.widths, self.train)(x)), axis=-1)
 
 
 class Critic(nn.Module):

@@ -101,7 +101,7 @@ def critic(
     given = config.reward_scale * batch.reward, batch.discount, next_logits, *no_bonus
     target = categorical.own_soft_targets(*given, config)
     if config.clipped_double_q:
-        smallest = jnp.argmin(target @ categorical.support(config), axis=0)
+        smallest = jnp.argmin(categorical.expected(target, config), axis=0)
         target = jnp.take_along_axis(target, smallest[None, :, None], axis=0)[0]
     logits = networks.critic.apply(params, batch.observation, batch.action)
     return categorical.fit(logits, target, batch, config, total=True)

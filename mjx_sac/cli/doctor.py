@@ -77,6 +77,7 @@ def facts() -> dict[str, Any]:
         "devices": [device.device_kind for device in devices],
         "memory_free": memory.available(),
         "device_memory": memory.available(devices[0]) if devices else None,
+        "bfloat16": host.multiplies_bfloat16() if devices else None,
         "nvidia_gpu": nvidia_gpu(),
         "cuda_plugins": [name for name in plugins if importlib.util.find_spec(name)],
         "gl": {backend: opengl.problem(backend) for backend in backends},
@@ -117,6 +118,8 @@ def problems(found: dict[str, Any]) -> list[str]:
 
 def notes(found: dict[str, Any]) -> list[str]:
     """Return a line, with its cure, for each fact that makes runs slower or poorer."""
+    from mjx_sac.training.host import device as host
+
     checks = [
         (all(found["gl"].values()), f"no OpenGL, `record` writes .html only: {opengl.WAY_OUT}"),
         (
@@ -124,6 +127,7 @@ def notes(found: dict[str, Any]) -> list[str]:
             "compiled programs are not kept: set XDG_CACHE_HOME or JAX_COMPILATION_CACHE_DIR to "
             "what can be written to",
         ),
+        (found["bfloat16"] is False, f"{host.NO_BFLOAT16}: leave it at default"),
     ]
     unused = [f"{setting} is not used in a run: unset it" for setting in found["settings_not_used"]]
     return [line for applies, line in checks if applies] + unused

@@ -195,8 +195,10 @@ class Config(BaseModel):
     normalize_observations: bool = _nets(
         True, "subtract the running mean, divide by the running deviation", fixed=True
     )
-    matmul_precision: Literal["default", "high", "highest"] = _nets(
-        "default", "precision of the learner's matrix products; physics always runs at highest"
+    matmul_precision: Literal["default", "high", "highest", "bfloat16"] = _nets(
+        "default",
+        "precision of the learner's matrix products: bfloat16 rounds what wide layers multiply, "
+        "faster where the processor can do it; physics always runs at highest",
     )
 
     num_devices: AutoInt = _place(

@@ -24,6 +24,7 @@ WELL = {
     "gl_chosen": None,
     "cache": {"directory": "/cache", "bytes": 0, "writable": True},
     "disk_free": 1e12,
+    "bfloat16": None,
 }
 
 
@@ -61,6 +62,7 @@ def test_each_problem_is_one_line_with_its_cure(change, words):
     [
         ({"gl": {"egl": "no library"}}, "needs no OpenGL"),
         ({"cache": {"directory": "/cache", "bytes": 0, "writable": False}}, "XDG_CACHE_HOME"),
+        ({"bfloat16": False}, "--matmul_precision bfloat16 makes updates slower"),
         ({"settings_not_used": ["JAX_DISABLE_JIT=1"]}, "JAX_DISABLE_JIT=1 is not used"),
     ],
 )

@@ -23,7 +23,9 @@ def distribution(
     """Return the actor's distribution of actions for raw observations."""
     if config.normalize_observations:
         observation = normalizer.normalize(stats, observation)
-    with jax.default_matmul_precision(config.matmul_precision):
+    # Rounding saves updates time, not this; what acts in training is what is exported.
+    precision = config.matmul_precision
+    with jax.default_matmul_precision("default" if precision == "bfloat16" else precision):
         return networks.actor.apply(actor, observation)
 
 

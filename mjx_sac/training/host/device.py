@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from mjx_sac.config import UsageError, absolute
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+NO_BFLOAT16 = (
+    "this device has no products in bfloat16, --matmul_precision bfloat16 makes updates slower here"
+)
+_CPU = pathlib.Path("/proc/cpuinfo")
 _asked_for = {"deterministic": False}
 
 
@@ -110,6 +115,20 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def multiplies_bfloat16() -> bool | None:
+    """Return whether the device has instructions for products in bfloat16; None if unknown."""
+    device = jax.devices()[0]
+    if device.platform == "gpu":  # NVIDIA's since Ampere
+        capability = str(getattr(device, "compute_capability", ""))
+        return float(capability) >= 8 if re.fullmatch(r"\d+\.\d+", capability) else None
+    if device.platform != "cpu":
+        return True
+    with contextlib.suppress(OSError):
+        words = set(_CPU.read_text().split())
+        return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})  # the last is Arm's
+    return None
 
 
 def _divide_cpu(num_devices: int) -> None:

@@ -26,7 +26,7 @@ from mjx_sac.runs.recorded import Recorded
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
-from mjx_sac.training.host import kept, processes
+from mjx_sac.training.host import device, kept, processes
 from mjx_sac.training.host.compile import Programs, without_garbage_collection
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.evaluation import Evaluation
@@ -200,6 +200,8 @@ def _announce(run: Run, experiment: Experiment, console: Console) -> None:
     """Say what is not used, what is resumed, and what has changed since."""
     if surroundings.not_used:
         console.message(f"settings not used in a run: {', '.join(surroundings.not_used)}")
+    if run.config.matmul_precision == "bfloat16" and device.multiplies_bfloat16() is False:
+        console.message(device.NO_BFLOAT16)
     if run.latest is None:
         return
     changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
@@ -96,3 +97,29 @@ def test_the_cache_is_where_the_user_keeps_caches(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path)
     assert device.cache() == tmp_path / ".cache" / "mjx-sac" / "xla"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("flags : fma avx512_bf16 avx512_vnni", True),
+        ("flags : fma amx_bf16", True),
+        ("Features : fp asimd bf16", True),
+        ("flags : fma avx512f", False),
+        (None, None),
+    ],
+)
+def test_what_a_processor_says_of_bfloat16(tmp_path, monkeypatch, text, answer):
+    monkeypatch.setattr(device, "_CPU", tmp_path / "cpuinfo")
+    if text:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert device.multiplies_bfloat16() is answer
+
+
+@pytest.mark.parametrize(
+    ("capability", "answer"), [("7.5", False), ("8.0", True), ("10.0", True), ("gfx942", None)]
+)
+def test_what_a_gpu_says_of_bfloat16(monkeypatch, capability, answer):
+    gpu = types.SimpleNamespace(platform="gpu", compute_capability=capability)
+    monkeypatch.setattr(jax, "devices", lambda: [gpu])
+    assert device.multiplies_bfloat16() is answer

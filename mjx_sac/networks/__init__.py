@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
+from mjx_sac.networks.products import Dense, Join, add_bias
 from mjx_sac.types import Key, Operation, Params
 
 MIN_STD = 1e-3
@@ -55,53 +55,7 @@ class TanhGaussian(NamedTuple):
         return jnp.tanh(x), jnp.sum(log_normal - log_slope, axis=-1)
 
 
-_INIT = nn.initializers.lecun_uniform()
 _HEAD_INIT = nn.initializers.lecun_uniform(in_axis=-1, out_axis=-2)
-
-
-@jax.custom_vjp
-def _join(
-    parts: tuple[Float[Array, "..."], ...], kernel: Float[Array, "features width"]
-) -> Float[Array, "*batch width"]:
-    """Return the product of `parts`, side by side, with a kernel.
-
-    Differentiated part by part: the actor's loss wants the critics' gradient in the action, a
-    quarter of ant's columns. Of concatenated parts XLA computes all columns and throws the rest
-    away (2 % of an update on a CPU).
-    """
-    return jnp.concatenate(parts, axis=-1) @ kernel
-
-
-def _join_forward(parts: Any, kernel: Any) -> Any:
-    return _join(parts, kernel), (parts, kernel)
-
-
-def _join_backward(residuals: Any, gradient: Any) -> Any:
-    parts, kernel = residuals
-    rows = jnp.split(kernel, np.cumsum([part.shape[-1] for part in parts[:-1]]))
-    features = jnp.concatenate(parts, axis=-1)
-    batch = tuple(range(features.ndim - 1))
-    by_kernel = jnp.tensordot(features, gradient, (batch, batch))
-    return tuple(gradient @ block.T for block in rows), by_kernel
-
-
-_join.defvjp(_join_forward, _join_backward)
-
-
-def _add_bias(module: nn.Module, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-    bias = module.param("bias", nn.initializers.zeros, x.shape[-1:])
-    return x + jnp.reshape(bias, (1,) * (x.ndim - 1) + (-1,))
-
-
-class Join(nn.Module):
-    """A dense layer on several inputs, side by side."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, *parts: Float[Array, "*batch _"]) -> Float[Array, "*batch width"]:
-        kernel = self.param("kernel", _INIT, (sum(part.shape[-1] for part in parts), self.width))
-        return _add_bias(self, _join(parts, kernel))
 
 
 class Head(nn.Module):
@@ -117,7 +71,7 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch width"]:
         kernel = self.param("kernel", self.kernel_init, (self.width, x.shape[-1]))
-        return _add_bias(self, jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ()))))
+        return add_bias(self, jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ()))))
 
 
 class MLP(nn.Module):
@@ -147,7 +101,7 @@ class MLP(nn.Module):
         x = Join(first)(*inputs)
         x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
         for width in others:
-            x = nn.Dense(width, kernel_init=_INIT)(x)
+            x = Dense(width)(x)
             x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
         return Head(self.output_size, self.head_init)(x)
 
