@@ -26,6 +26,7 @@ from mjx_sac.cli import (
     record,
     sweep,
     train,
+    watch,
 )
 from mjx_sac.cli.flags import Command, bind, option
 from mjx_sac.config import Config, TrainingError, UsageError, nearest, renamed, surroundings
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "export": export.export,
     "dataset": dataset.dataset,
     "info": info.info,
+    "watch": watch.watch,
     "envs": envs.envs,
     "algorithms": algorithms.algorithms,
     "doctor": doctor.doctor,

@@ -66,6 +66,16 @@ def lock(directory: Path) -> Generator[None]:
                 directory.rmdir()
 
 
+def holder(directory: Path) -> str | None:
+    """Return which process trains in a run's directory; None if none does."""
+    with contextlib.suppress(OSError), (directory / "lock").open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "(unknown)"
+    return None
+
+
 def create(directory: Path) -> None:
     """Make the run's directory, or raise UsageError: permissions do not show all, as in /proc."""
     try:

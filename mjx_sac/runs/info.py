@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +10,7 @@ from typing import Any
 
 from mjx_sac.config import Config, absolute, agent_names
 from mjx_sac.runs import array_store, event_files, provenance, stored_policy
-from mjx_sac.runs.directory import ITEMS, best_path, checkpoint_path, steps
+from mjx_sac.runs.directory import ITEMS, best_path, checkpoint_path, holder, steps
 from mjx_sac.runs.event_files import Curves
 
 RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
@@ -29,7 +30,7 @@ def inspect(run: str | Path) -> dict[str, Any]:
     curves = _mean(agents) if agents else event_files.read(directory)
     checkpoints = [_checkpoint(checkpoint_path(directory, step)) for step in steps(directory)]
     intact = [one["iterations"] for one in checkpoints if not one["damaged"]]
-    returns = {tag: sorted(curves[tag].items()) for tag in RETURNS if tag in curves}
+    points = {tag: {str(x): y for x, y in sorted(curve.items())} for tag, curve in curves.items()}
     return {
         "run": str(run),
         "env": config["env"],
@@ -45,8 +46,12 @@ def inspect(run: str | Path) -> dict[str, Any]:
             name: {tag: _last(of_agent.get(tag, {})) for tag in RETURNS}
             for name, of_agent in agents.items()
         },
-        "returns": {tag: {str(x): y for x, y in points} for tag, points in returns.items()},
+        "returns": {tag: points[tag] for tag in RETURNS if tag in points},
+        "rates": points.get("time/fps", {}),
+        "health": {tag: _last(curve) for tag, curve in curves.items() if tag.startswith("health/")},
         "iterations_per_second": _last(curves.get("time/fps", {})),
+        "trained_by": holder(directory),
+        "last_written": max(map(os.path.getmtime, directory.rglob("events.*")), default=None),
         "not_default": {k: v for k, v in config.items() if (k, v) not in usual},
         "config": config,
         "versions": description.get("versions", {}),
