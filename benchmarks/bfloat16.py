@@ -9,20 +9,15 @@ the machine does hits both; the ratio is of two that follow each other.
 
 import argparse
 import pathlib
-import time
-from functools import partial
 from typing import Any
 
 import common
-import jax
-import jax.numpy as jnp
-import numpy as np
-from updates import scan
+from updates import in_turns, timed
 
 from mjx_sac.algorithms import loader
 from mjx_sac.bench.spread import ratio, spread
 from mjx_sac.config import build
-from mjx_sac.training.host import compile, device
+from mjx_sac.training.host import device
 
 CASES: dict[str, dict[str, Any]] = {
     "sac": {},
@@ -36,42 +31,19 @@ STEPS = 4
 """Gradient steps per call: an even number, for actors that move in every other one."""
 
 
-def prepare(case: dict[str, Any], precision: str) -> Any:
-    """Return a compiled function without arguments that takes `STEPS` gradient steps."""
-    settings = {"num_envs": 1, **case, "matmul_precision": precision}
-    config = build(loader.config_class(settings.get("algorithm", "sac")), settings)
-    steps, draw = scan(config, HALF_CHEETAH, STEPS), np.random.default_rng(0)
-    fill = lambda x: jnp.asarray(draw.normal(size=x.shape), x.dtype)  # noqa: E731
-    keys = jax.random.split(jax.random.PRNGKey(1), steps.keys.shape[:-1])
-    args = steps.init(jax.random.PRNGKey(0)), jax.tree.map(fill, steps.batches), keys
-    program = jax.jit(steps.run).lower(*args).compile(compile.options(jax.default_backend()))
-    return partial(program, *args)
-
-
-def rate(function: Any, seconds: float) -> float:
-    """Return gradient steps per second, called for at least so many seconds."""
-    started, calls = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < seconds or not calls:
-        jax.block_until_ready(function())
-        calls += 1
-    return calls * STEPS / passed
-
-
 def compare(case: dict[str, Any], turns: int, seconds: float) -> dict[str, Any]:
     """Return updates per second of both precisions, and how many times faster bfloat16 is."""
-    functions = {name: prepare(case, name) for name in ("default", "bfloat16")}
-    rates: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(turns + 1):
-        for name, function in functions.items():
-            measured = rate(function, seconds)
-            if turn:  # the first warms caches up
-                rates[name].append(measured)
-    updates = {name: spread(values) for name, values in rates.items()}
-    return {
-        **case,
-        "updates_per_second": updates,
-        "ratio": ratio(rates["bfloat16"], rates["default"]),
-    }
+    config_class = loader.config_class(case.get("algorithm", "sac"))
+
+    def prepare(precision: str) -> Any:
+        given = {"num_envs": 1, **case, "matmul_precision": precision}
+        return timed(build(config_class, given), HALF_CHEETAH, STEPS)
+
+    functions = {name: prepare(name) for name in ("default", "bfloat16")}
+    rates = in_turns(functions, turns, seconds)
+    updates = {name: spread([STEPS * x for x in values]) for name, values in rates.items()}
+    times = ratio(rates["bfloat16"], rates["default"])
+    return {**case, "updates_per_second": updates, "ratio": times}
 
 
 def main() -> None:

@@ -37,3 +37,12 @@ def test_every_dependency_is_justified():
 def test_a_private_api_has_an_upper_bound():
     bounded = {name(each) for each in PROJECT["project"]["dependencies"] if "<" in each}
     assert {"jax", "gymnasium"} <= bounded
+
+
+def test_the_citation_is_of_this_project():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    citation = dict(line.split(": ", 1) for line in lines if ": " in line and line[0] != " ")
+    project = PROJECT["project"]
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert citation["repository-code"] == project["urls"]["Changelog"].partition("/blob/")[0]

@@ -17,6 +17,7 @@ from mjx_sac.cli import (
     algorithms,
     bench,
     dataset,
+    demo,
     doctor,
     envs,
     eval,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mjx_sac.losses import Losses
 
 COMMANDS: dict[str, Command] = {
+    "demo": demo.demo,
     "train": train.train,
     "sweep": sweep.sweep,
     "eval": eval.evaluate,
