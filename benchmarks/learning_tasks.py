@@ -50,12 +50,17 @@ def directory(args: argparse.Namespace, algorithm: str, task: str, seed: int) ->
     return args.runs / f"{named(algorithm)}-{task.replace('/', '-')}-{seed}"
 
 
-def train(algorithm: str, task: str, seed: int, where: pathlib.Path, flags: str) -> None:
-    """Train, or resume."""
+def command(algorithm: str, task: str, seed: int, where: pathlib.Path, flags: str) -> str:
+    """Return what `mjx-sac` is given to train, or to resume."""
     name, _, given = algorithm.partition("=")
-    same = f"--env {task} --seed {seed} --logdir {where} {flags} --algorithm {given or name}"
-    command = [sys.executable, "-m", "mjx_sac", "train", *same.split()]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    same = f"--env {task} --seed {seed} --logdir {where} {flags}"
+    return f"train {same} --algorithm {given or name}"
+
+
+def train(*run: Any) -> None:
+    """Train, or resume, what `command` makes of `run`."""
+    words = [sys.executable, "-m", "mjx_sac", *command(*run).split()]
+    subprocess.run(words, check=True, stdout=sys.stderr)
 
 
 def speed(algorithms: list[str], task: str, repeats: int) -> dict[str, list[float]]:

@@ -83,6 +83,7 @@ def draw(
     out: Path,
     *,
     title: str = "",
+    x_label: str = "iterations (environment transitions)",
     y_label: str = "return",
     points: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
@@ -98,7 +99,6 @@ def draw(
     points = points or {}
     size = (7.2, 4.4 + 0.25 * (len(curves) + len(points)))
     figure = Figure(size, dpi=150, layout="constrained")
-    x_label = "iterations (environment transitions)"
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     for i, (name, runs) in enumerate(curves.items()):
         again, color = divmod(i, len(_COLORS))
