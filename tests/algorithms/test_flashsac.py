@@ -1,17 +1,15 @@
 """FlashSAC against the authors' own code, and its exploration noise."""
 
 import functools
-import pathlib
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from helpers import recorded
 
-from mjx_sac.algorithms import base, flashsac
+from mjx_sac.algorithms import flashsac
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.networks import TanhGaussian
 
@@ -25,7 +23,7 @@ ALGORITHM = Algorithm(
 )
 STATIC = {"networks": flashsac.networks(CONFIG, 3), "config": CONFIG, "algorithm": ALGORITHM}
 
-THEIRS = dict(np.load(pathlib.Path(__file__).parent / "recorded/flashsac.npz"))
+THEIRS = recorded.load("flashsac")
 """Ten gradient steps of Holiday-Robot/FlashSAC at 87edc906 on PyTorch, from perturbed weights."""
 
 HEADS = {
@@ -59,49 +57,16 @@ def their_name(network, path) -> str:
     return f"{where}.{LEAVES[leaf]}"
 
 
-def theirs(like, prefix, network):
-    """Return what the authors recorded, in the layout of our variables."""
-    if like is None:
-        return None
-    flat = {}
-    for path in traverse_util.flatten_dict(like):
-        value = THEIRS[f"{prefix}/{their_name(network, path)}"]
-        flat[path] = jnp.asarray(np.swapaxes(value, -1, -2) if path[-1] == "kernel" else value)
-    return traverse_util.unflatten_dict(flat)
-
-
-def beginning():
-    """Return the state that the authors' ten gradient steps begin from."""
-    state = base.init(jax.random.PRNGKey(0), 5, 3, **STATIC)
-    critic = theirs(state.critic_params, "initial/critic", "critic")
-    actor = theirs(state.actor_params, "initial/actor", "actor")
-    return state.replace(
-        actor_params=actor,
-        critic_params=critic,
-        target_critic_params=jax.tree.map(jnp.copy, critic),
-    )
+def their_array(when, network, path):
+    """Return the authors' array for one of our variables."""
+    value = THEIRS[f"{when}/{their_name(network, path)}"]
+    return np.swapaxes(value, -1, -2) if path[-1] == "kernel" else value
 
 
 def test_ten_gradient_steps_are_the_authors():
-    state, history = recorded.replayed(beginning(), THEIRS, **STATIC)
-    for ours, prefix, network, tolerance in (
-        (state.actor_params, "final/actor", "actor", 1e-5),
-        (state.actor_variables, "final/actor", "actor", 1e-5),
-        (state.critic_params, "final/critic", "critic", 1e-5),
-        (state.critic_variables, "final/critic", "critic", 1e-5),
-        (state.target_critic_params, "final/target", "critic", 5e-6),
-    ):
-        close = partial(np.testing.assert_allclose, rtol=0, atol=tolerance)
-        jax.tree.map(close, ours, theirs(ours, prefix, network))
-    np.testing.assert_allclose(state.log_alpha, THEIRS["final/log_alpha"], atol=1e-5)
-    for tag, name in (
-        ("train/critic_loss", "critic_loss"),
-        ("train/actor_loss", "actor_loss"),
-        ("train/ent_coef_loss", "temperature_loss"),
-    ):
-        np.testing.assert_allclose(
-            recorded.values(history, tag), THEIRS[name], rtol=1e-5, atol=1e-5
-        )
+    variables = dict.fromkeys(("actor_variables", "critic_variables"), 1e-5)
+    within = {**recorded.all_within(1e-5), **variables, "target_critic_params": 5e-6}
+    recorded.check(THEIRS, their_array, within=within, rtol=1e-5, atol=1e-5, **STATIC)
 
 
 @functools.cache

@@ -1,4 +1,10 @@
-"""Gradient steps that another implementation took, and ours on the same batches and noise."""
+"""Gradient steps that another implementation took, and ours on the same batches and noise.
+
+`theirs(when, network, path)` is what was recorded for one of our parameters or variables: `when` is
+like "initial/actor" or "final/target", `network` "actor" or "critic".
+"""
+
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +13,31 @@ from flax import traverse_util
 
 from mjx_sac.algorithms import base
 from mjx_sac.types import Transition
+
+RECORDED = pathlib.Path(__file__).parents[1] / "algorithms" / "recorded"
+NETWORKS = {
+    "actor_params": ("actor", "actor"),
+    "actor_variables": ("actor", "actor"),
+    "critic_params": ("critic", "critic"),
+    "critic_variables": ("critic", "critic"),
+    "target_critic_params": ("target", "critic"),
+}
+"""What each part of a state is called in recordings, and its network."""
+LOSSES = {
+    "train/critic_loss": "critic_loss",
+    "train/actor_loss": "actor_loss",
+    "train/ent_coef_loss": "temperature_loss",
+}
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    return dict(np.load(RECORDED / f"{name}.npz"))
+
+
+def all_within(limit: float, *but: str) -> dict[str, float]:
+    """Return one limit for all parameters and the temperature, without those named `but`."""
+    fields = ("actor_params", "critic_params", "target_critic_params", "log_alpha")
+    return {field: limit for field in fields if field not in but}
 
 
 def batches(arrays) -> Transition:
@@ -19,16 +50,21 @@ def batches(arrays) -> Transition:
     )
 
 
-def laid_out(like, arrays, name):
-    """Return a tree as `like` of recorded arrays; `name(path)` is what each is called there."""
-    flat = {path: jnp.asarray(arrays[name(path)]) for path in traverse_util.flatten_dict(like)}
-    return traverse_util.unflatten_dict(flat)
+def beginning(theirs, fields=("actor_params", "critic_params"), **static):
+    """Return the state before the first gradient step: `fields` as recorded, targets the same."""
+    state = base.init(jax.random.PRNGKey(0), 5, 3, **static)
+    given = {field: _recorded(getattr(state, field), theirs, "initial", field) for field in fields}
+    if state.target_critic_params is not None:
+        given["target_critic_params"] = jax.tree.map(jnp.copy, given["critic_params"])
+    return state.replace(**given)
 
 
-def laid_out_by(arrays, like, when, network):
-    """Return a tree as `like`; `arrays(when, network, path)` is what was recorded for each part."""
+def _recorded(like, theirs, when, field):
+    """Return a tree as `like` of what was recorded."""
+    part, network = NETWORKS[field]
     paths = traverse_util.flatten_dict(like)
-    return traverse_util.unflatten_dict({p: jnp.asarray(arrays(when, network, p)) for p in paths})
+    flat = {path: jnp.asarray(theirs(f"{when}/{part}", network, path)) for path in paths}
+    return traverse_util.unflatten_dict(flat)
 
 
 def replayed(state, arrays, **static):
@@ -45,3 +81,34 @@ def replayed(state, arrays, **static):
 
 def values(history, tag) -> list[float]:
     return [float(metrics[tag]) for metrics in history if tag in metrics]
+
+
+def check(arrays, theirs, start=None, *, within, moved=None, rtol=0.0, atol=0.0, **static):
+    """Assert that our gradient steps end where the recorded ones did, losses on the way included.
+
+    `within` has the greatest difference of a number in each part of the state: all that there are,
+    but for a temperature that was not recorded. A function of the path may say it. `moved` is by
+    how much some number of each array must have changed, or small differences would show little.
+    `rtol` and `atol` are of the losses.
+    """
+    start = start or beginning(theirs, **static)
+    state, history = replayed(start, arrays, **static)
+    there = {field for field in NETWORKS if getattr(state, field) is not None}
+    assert within.keys() == there | ({"log_alpha"} if "final/log_alpha" in arrays else set())
+    for field, limit in within.items():
+        ours = getattr(state, field)
+        if field == "log_alpha":
+            np.testing.assert_allclose(ours, arrays["final/log_alpha"], rtol=0, atol=limit)
+            continue
+        expected = traverse_util.flatten_dict(_recorded(ours, theirs, "final", field))
+        for path, found in traverse_util.flatten_dict(ours).items():
+            most = limit(path) if callable(limit) else limit
+            same = f"{field} {path}"
+            np.testing.assert_allclose(found, expected[path], rtol=0, atol=most, err_msg=same)
+    for field, least in (moved or {}).items():
+        pair = getattr(start, field), getattr(state, field)
+        change = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), *pair)
+        assert min(jax.tree.leaves(change)) > least, field
+    for tag, name in LOSSES.items():
+        if name in arrays:
+            np.testing.assert_allclose(values(history, tag), arrays[name], rtol=rtol, atol=atol)
