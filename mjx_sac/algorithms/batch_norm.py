@@ -1,4 +1,4 @@
-"""Losses of actor and temperature for networks that have BatchNorm, or may have."""
+"""Losses of actor and temperature that several algorithms share, with BatchNorm or without."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,14 +21,14 @@ def actor_loss(
     *,
     networks: Networks,
     config: Config,
-    values: Callable[[Array, Any], Float[Array, "critics batch"]],
+    values: Callable[[Array, Any], Float[Array, "critics batch"]] = lambda q, _: q.T,
     joint: bool = False,
     over_critics: Callable[..., Array] = jnp.min,
 ) -> tuple[Scalar, Metrics, Variables]:
     """Return alpha log pi(a|s) - min_i Q_i(s, a); critics normalise by their running statistics.
 
-    `values(output, config)` are the critics' of what they return, `over_critics` may be another
-    function than the minimum; see `act` for `joint`.
+    `values(output, config)` are the critics' of what they return, [batch, critics] by default;
+    `over_critics` may be another function than the minimum; see `act` for `joint`.
     """
     action, log_prob, variables = act(params, state, batch, key, networks, joint)
     critics = {**state.critic_params, **(state.critic_variables or {})}

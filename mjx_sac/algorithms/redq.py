@@ -4,11 +4,14 @@ References:
   Chen et al., 2021, Randomized Ensembled Double Q-Learning, arXiv:2101.05982.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from mjx_sac import config as config_lib
 from mjx_sac import losses as sac
+from mjx_sac.algorithms import batch_norm
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks
 from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState
@@ -35,15 +38,5 @@ def critic(
     return sac.critic_loss(params, state, batch, key, networks=networks, config=config)
 
 
-def actor(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics]:
-    """Return soft actor-critic's loss with the mean over all critics; algorithm 1, line 11."""
-    del config
-    action, log_prob = networks.actor.apply(params, batch.observation).sample(key)
-    q = networks.critic.apply(state.critic_params, batch.observation, action)
-    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - jnp.mean(q, axis=-1))
-    return loss, {"train/actor_loss": loss}
-
-
-losses = Losses(critic, actor)
+# Its actor takes the mean over all critics; algorithm 1, line 11.
+losses = Losses(critic, partial(batch_norm.actor_loss, over_critics=jnp.mean))

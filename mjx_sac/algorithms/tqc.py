@@ -8,6 +8,7 @@ References:
   Distributional Quantile Critics, arXiv:2005.04269 (code: SamsungLabs/tqc_pytorch).
 """
 
+from functools import partial
 from typing import Self
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from mjx_sac import config as config_lib
+from mjx_sac.algorithms import batch_norm
 from mjx_sac.algorithms.blocks import Critics
 from mjx_sac.config.fields import Int, Widths
 from mjx_sac.losses import Losses
@@ -95,20 +97,10 @@ def critic(
     }
 
 
-def actor(
-    params: Params, state: TrainState, batch: Batch, key: Key, *, networks: Networks, config: Config
-) -> tuple[Scalar, Metrics]:
-    """Return alpha log pi(a|s) - Q(s, a), the mean of all quantiles of all critics; equation 12."""
-    del config
-    action, log_prob = networks.actor.apply(params, batch.observation).sample(key)
-    quantiles = networks.critic.apply(state.critic_params, batch.observation, action)
-    q = jnp.mean(quantiles, axis=(0, 2))
-    loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - q)
-    return loss, {
-        "train/actor_loss": loss,
-        "diagnostics/log_prob": log_prob,
-        "diagnostics/action": action,
-    }
+def mean(quantiles: Float[Array, "critics batch quantiles"], _: Config) -> Array:
+    """Return each critic's value, [critics, batch]."""
+    return jnp.mean(quantiles, axis=-1)
 
 
-losses = Losses(critic, actor)
+# The actor's value is the mean of all quantiles of all critics; equation 12.
+losses = Losses(critic, partial(batch_norm.actor_loss, values=mean, over_critics=jnp.mean))
