@@ -1,5 +1,3 @@
 """The command line."""
 
-from mjx_sac.cli.app import main
-
-__all__ = ["main"]
+from mjx_sac.cli.app import main as main
