@@ -63,9 +63,10 @@ def test_ten_gradient_steps_are_the_other_implementations():
         their_array,
         start.replace(since_actor_update=jnp.int32(2)),  # their actor moves on the first step
         within={
-            "actor_params": but_biases(1e-5),
+            # Rounding differs between processors: up to 1.1e-5 has been seen.
+            "actor_params": but_biases(2e-5),
             "actor_variables": 1e-4,
-            "critic_params": but_biases(1e-5),
+            "critic_params": but_biases(2e-5),
             "critic_variables": 1e-4,
             "target_critic_params": but_biases(5e-6),
             "log_alpha": 1e-5,
