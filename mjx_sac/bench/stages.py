@@ -24,6 +24,7 @@ from mjx_sac.bench import host
 from mjx_sac.bench.roofline import count_flops, roofline
 from mjx_sac.bench.spread import ratio, spread
 from mjx_sac.config import Config
+from mjx_sac.networks import products
 from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate as evaluate_lib
@@ -75,8 +76,8 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
         **({} if experiment.episodes.on_host else _environment(experiment, state)),
         **_replay(experiment, state.replay),
         "update": update_stage,
-        "matmul": _matmul(2048, 2048),
-        "matmul_of_a_layer": _matmul(config.batch_size, _width(state.train.critic_params)),
+        "matmul": _matmul(2048, 2048, config),
+        "matmul_of_a_layer": _matmul(config.batch_size, _width(state.train.critic_params), config),
         **{name: stage for name, (_, stage) in (peers or {}).items()},
     }
     rates = measure(stages, repeats)
@@ -269,11 +270,18 @@ def _width(params: Params) -> int:
     return max(x.shape[-1] for x in jax.tree.leaves(params) if x.ndim > 1)
 
 
-def _matmul(rows: int, width: int) -> Stage:
-    """Dense products one after another, [rows, width] by [width, width]."""
+def _matmul(rows: int, width: int, config: Config) -> Stage:
+    """Dense products one after another, [rows, width] by [width, width], as precise as those of a
+    gradient step.
+    """
+
+    def multiply(x: Array, matrix: Array) -> tuple[Array, None]:
+        with products.precision(config.matmul_precision):
+            return products.product(x, kernel=matrix), None
+
     x, matrix, flops = jnp.ones((rows, width)), jnp.eye(width) * 0.9, 2 * rows * width**2
     length = max(1, round(2e10 / flops))
-    return stage(lambda x, y: (x @ y, None), x, "GFLOP", 1e-9 * flops, matrix, length=length)
+    return stage(multiply, x, "GFLOP", 1e-9 * flops, matrix, length=length)
 
 
 def _shares(config: Config, rates: Mapping[str, float]) -> dict[str, float]:
