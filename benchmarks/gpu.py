@@ -133,23 +133,31 @@ def with_more_options(config: Config, repeats: int) -> dict[str, Any]:
     return result
 
 
+def in_turns(
+    programs: dict[str, Any], states: dict[str, Any], iterations: int, repeats: int
+) -> dict[str, list[float]]:
+    """Return iterations per second of epochs, which move `states`, after a first turn."""
+    rates: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(repeats + 1):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            states[name], _ = jax.block_until_ready(program(states[name]))
+            rates[name].append(iterations / (time.perf_counter() - started))
+    return {name: values[1:] for name, values in rates.items()}
+
+
 def with_and_without_options(config: Config, repeats: int) -> dict[str, Any]:
     """Compare epochs of two programs that differ in `compile.options` alone."""
     experiment, state = stages.start(config)
     lowered = jax.jit(partial(epoch_lib.epoch, experiment), donate_argnums=0).lower(state)
     programs = {"with": lowered.compile(compile.options()), "without": lowered.compile()}
     states = {name: jax.tree.map(jnp.copy, state) for name in programs}
-    rates: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(repeats + 1):
-        for name, program in programs.items():
-            started = time.perf_counter()
-            states[name], _ = jax.block_until_ready(program(states[name]))
-            rates[name].append(config.epoch_iterations / (time.perf_counter() - started))
+    rates = in_turns(programs, states, config.epoch_iterations, repeats)
     pairs = zip(*(jax.tree.leaves(jax.device_get(state)) for state in states.values()), strict=True)
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
     return {
         "same_state": same,
-        "rate_with_to_without": ratio(rates["with"][1:], rates["without"][1:]),
+        "rate_with_to_without": ratio(rates["with"], rates["without"]),
     }
 
 
@@ -164,16 +172,11 @@ def with_warp(config: Config, repeats: int) -> dict[str, Any]:
             programs[name] = stages.compiled(epoch, states[name])
         except (UsageError, jax.errors.JaxRuntimeError) as error:
             result[name] = {"refused": str(error)}
-    rates: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(repeats + 1):
-        for name, program in programs.items():
-            started = time.perf_counter()
-            states[name], _ = jax.block_until_ready(program(states[name]))
-            rates[name].append(config.epoch_iterations / (time.perf_counter() - started))
+    rates = in_turns(programs, states, config.epoch_iterations, repeats)
     for name in programs:
-        result[name] = {"iterations_per_second": rates[name][1:]}
+        result[name] = {"iterations_per_second": rates[name]}
         if name != "jax" and "jax" in programs:
-            result[name]["rate_to_jax"] = ratio(rates[name][1:], rates["jax"][1:])
+            result[name]["rate_to_jax"] = ratio(rates[name], rates["jax"])
     return result
 
 
