@@ -32,7 +32,7 @@ import numpy as np
 
 from mjx_sac.envs.base import physics_precision
 from mjx_sac.envs.tasks import SIZES
-from mjx_sac.envs.tasks.environment import MujocoTask, Physics, TaskState, make
+from mjx_sac.envs.tasks.environment import MujocoTask, Physics, TaskState
 from mjx_sac.runs import provenance
 
 EPISODES, STEPS, EVERY, AFTER = 16, 100, 5, (1, 10, 100)
@@ -108,7 +108,7 @@ class Program:
         impl, solver = ("warp" if variant == "warp" else "jax"), "exact"
         with jax.enable_x64(self.wide), physics_precision():
             given = {"solver": "fast" if variant == "fast" else solver}
-            self.task = make(name, impl, given, copies=EPISODES)
+            self.task = MujocoTask(name, impl, given, copies=EPISODES)
             self.step = jax.jit(jax.vmap(self.task.step))
             started = time.perf_counter()
             numbers = jnp.zeros(0).dtype
@@ -166,7 +166,7 @@ def speeds(programs: dict[str, Program], theirs: Walk, actions: np.ndarray) -> d
 
 def measure(name: str, variants: list[str]) -> dict[str, Any]:
     """Return all figures of a task."""
-    task = make(name)
+    task = MujocoTask(name)
     size = (STEPS, EPISODES, task.action_size)
     actions = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
     pgs = task.mj_model.opt.solver == mujoco.mjtSolver.mjSOL_PGS

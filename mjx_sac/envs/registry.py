@@ -188,9 +188,9 @@ def _make_on_mjx(name: str, config: Config) -> Any:
     # Evaluation has as many at once, see `training.compiled.evaluate`.
     copies = max(config.num_envs, config.reset_pool_size, 128)
     if family == "mjx":
-        from mjx_sac.envs.tasks import environment
+        from mjx_sac.envs.tasks.environment import MujocoTask
 
-        return environment.make(task, config.impl, config.env_options, copies)
+        return MujocoTask(task, config.impl, config.env_options, copies)
     from mjx_sac.envs import playground
 
     how = config.impl, config.env_options, config.domain_randomization

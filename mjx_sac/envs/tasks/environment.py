@@ -4,7 +4,7 @@
 import copy
 import json
 from collections.abc import Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -65,7 +65,20 @@ class MujocoTask:
       env_config: all its options, ready for JSON.
     """
 
-    def __init__(self, name: str, impl: str, given: Mapping[str, Any], copies: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        impl: str = "jax",
+        given: Mapping[str, Any] = MappingProxyType({}),
+        copies: int = 1,
+    ) -> None:
+        """Make `name` with the options `given`, on MJX's implementation `jax` or `warp`.
+
+        On Warp, as many `copies` as are stepped together share the room for contacts.
+
+        Raises:
+          UsageError: there is no such task or option, or Gymnasium refuses an option's value.
+        """
         values, rules = options.check(name, given), RULES[name]
         self.env_config = json.loads(json.dumps(values))
         solver = values.pop("solver")
@@ -141,19 +154,6 @@ class MujocoTask:
         if self._rules.forces and not self._warp:
             return mjx.rne_postconstraint(self.mjx_model, data)
         return data
-
-
-def make(
-    name: str, impl: str = "jax", given: Mapping[str, Any] | None = None, copies: int = 1
-) -> MujocoTask:
-    """Return a task such as `Ant-v5`, with options, on MJX's implementation `jax` or `warp`.
-
-    On Warp, as many `copies` as are stepped together share the room for contacts.
-
-    Raises:
-      UsageError: there is no such task or option, or Gymnasium refuses an option's value.
-    """
-    return MujocoTask(name, impl, given or {}, copies)
 
 
 def _host(name: str, values: Mapping[str, Any]) -> Any:

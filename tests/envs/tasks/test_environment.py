@@ -17,7 +17,7 @@ from mjx_sac import envs
 from mjx_sac.config import UsageError
 from mjx_sac.envs import catalog, registry
 from mjx_sac.envs.tasks import SIZES, physics
-from mjx_sac.envs.tasks.environment import FAST, make
+from mjx_sac.envs.tasks.environment import FAST, MujocoTask
 from mjx_sac.policy.evaluate import evaluate_policy
 
 PENDULUM = "InvertedPendulum-v5"
@@ -36,7 +36,7 @@ PENDULUM = "InvertedPendulum-v5"
 )
 def test_a_hundred_steps_end_where_those_of_c_end(name, given, tolerance):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        env, task = make(name, given=given), Beside(name, **given)
+        env, task = MujocoTask(name, given=given), Beside(name, **given)
         state, step = task.state(), jax.jit(env.step)
         for i, action in enumerate(actions(env.action_size, 100)):
             state, ours = step(state, jnp.array(action, jnp.float64))
@@ -107,7 +107,7 @@ def test_a_wrong_option_is_refused_before_jax_starts():
 )
 def test_what_gymnasium_refuses_is_one_line(given, words):
     with pytest.raises(UsageError) as error:
-        make("Ant-v5", given=given)
+        MujocoTask("Ant-v5", given=given)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -116,7 +116,7 @@ def test_a_model_of_the_users_own_is_used(tmp_path):
     own = tmp_path / "pendulum.xml"
     shutil.copy(Beside(PENDULUM).host.fullpath, own)
     own.write_text(own.read_text().replace('timestep="0.02"', 'timestep="0.01"'))
-    assert make(PENDULUM, given={"xml_file": str(own)}).dt == 0.02
+    assert MujocoTask(PENDULUM, given={"xml_file": str(own)}).dt == 0.02
 
 
 def test_fast_has_fewer_iterations_and_newton_is_for_pgs():
@@ -124,7 +124,7 @@ def test_fast_has_fewer_iterations_and_newton_is_for_pgs():
     for name in ("Humanoid-v5", "HalfCheetah-v5"):
         theirs = Beside(name).model.opt
         for solver in ("exact", "fast"):
-            env = make(name, given={"solver": solver})
+            env = MujocoTask(name, given={"solver": solver})
             ours = env.mjx_model.opt
             assert ours.solver == newton
             assert env.mj_model.opt.solver == theirs.solver
@@ -167,7 +167,7 @@ def test_contact_forces_on_bodies_are_those_of_c():
 
 def test_on_warp_there_is_room_for_all_contacts():
     pytest.importorskip("warp")
-    env, options = make("Ant-v5", "warp", copies=8), make("Ant-v5").mjx_model.opt
+    env, options = MujocoTask("Ant-v5", "warp", copies=8), MujocoTask("Ant-v5").mjx_model.opt
     assert env.mjx_model.opt._impl.run_rne_postconstraint
     assert env.mjx_model.opt.iterations == options.iterations
     room = env.blank()._impl
