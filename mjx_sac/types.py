@@ -109,11 +109,9 @@ class TrainState(struct.PyTreeNode):
     @property
     def actor(self) -> Params:
         """All that the actor acts with: parameters and, where it has them, variables."""
-        return (
-            {**self.actor_params, **self.actor_variables}
-            if self.actor_variables
-            else (self.actor_params)
-        )
+        if not self.actor_variables:
+            return self.actor_params
+        return {**self.actor_params, **self.actor_variables}
 
 
 class Operation:

@@ -20,12 +20,9 @@ _NOTHING = ("reshape", "convert_element_type", "copy", "optimization_barrier", "
 def find(function: Callable[..., Any], *shapes: Any) -> dict[str, dict[str, int]]:
     """Return for each vector that `function` returns in which others it lies, and from where.
 
-    A vector lies in another where both are put together (`concatenate`) from the same pieces. That
-    is certain: what only happened to be equal in some observations would not be.
-
-    Args:
-      function: returns a pytree of parts.
-      shapes: of its arguments.
+    It returns a pytree of parts; `shapes` are of its arguments. A vector lies in another where
+    both are put together (`concatenate`) from the same pieces. That is certain: what only happened
+    to be equal in some observations would not be.
     """
     closed, out = jax.make_jaxpr(function, return_shape=True)(*shapes)
     names = [name for name, _ in named_leaves(out)]
