@@ -10,7 +10,7 @@ import contextlib
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,13 @@ Arrays = dict[str, np.ndarray]
 
 
 class Checkpoints:
-    """The checkpoints of one run, written in the background."""
+    """The checkpoints of one run, written in the background.
+
+    Attributes:
+      cost: metrics of the newest on disk: bytes, bytes that no older one had, seconds of writing in
+        the background, and seconds for which training stood still: for the copy to the host and
+        the checkpoint before. Empty before the first.
+    """
 
     def __init__(
         self,
@@ -50,7 +56,7 @@ class Checkpoints:
         """
         self._directory, self._path = directory, (directory / "checkpoints").absolute()
         self._max_to_keep, self._header, self._fetch = max_to_keep, header, fetch
-        self._cost: dict[str, float] = {}
+        self.cost: dict[str, float] = {}
         self._writing: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1) if writes else None
         if writes:
@@ -103,7 +109,7 @@ class Checkpoints:
         array_store.sync(unfinished)
         unfinished.replace(self._path / str(iterations))
         array_store.sync(self._path)
-        self._cost = {
+        self.cost = {
             "checkpoint/bytes": float(sum(sizes.total for sizes in written)),
             "checkpoint/new_bytes": float(sum(sizes.new for sizes in written)),
             "checkpoint/seconds": time.perf_counter() - started,
@@ -120,23 +126,17 @@ class Checkpoints:
         behind = min(2, self._max_to_keep)
         return self._path / str(there[-behind]) / item if len(there) >= behind else None
 
-    @property
-    def cost(self) -> dict[str, float]:
-        """Metrics of the newest checkpoint on disk; empty before the first.
-
-        Bytes, bytes that no older one had, seconds of writing in the background, and seconds for
-        which training stood still: for the copy to the host and the checkpoint before.
-        """
-        return self._cost
-
     def wait(self) -> None:
         """Return when all that was saved is on disk, or raise TrainingError."""
         if self._pool is None:
             return
         writing, self._writing = self._writing, None
-        with self._failing():
+        try:
             if writing:
                 writing.result()
+        except OSError as error:
+            reason = f"({error.strerror or error}); those before are intact"
+            raise self._error(f"cannot be written {reason}") from error
         for step in steps(self._directory)[: -self._max_to_keep]:
             # Renamed first: a kill then leaves nothing like a checkpoint.
             leaving = self._path / f"{_DELETING}{step}"
@@ -149,14 +149,6 @@ class Checkpoints:
         self.wait()
         if self._pool and iterations not in (0, *steps(self._directory)[-1:]):
             raise self._error(f"is not there any more: that of {iterations:,} iterations was saved")
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = f"({error.strerror or error}); those before are intact"
-            raise self._error(f"cannot be written {reason}") from error
 
     def _error(self, problem: str) -> TrainingError:
         return TrainingError(f"checkpoint in {self._path} {problem}")

@@ -120,19 +120,11 @@ def _suggested(name: str) -> str:
 
 
 def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: str) -> Path:
-    """Write episodes as the Minari data set `name`, in the environment's own actions.
+    """Write episodes as the Minari data set `name`, in the environment's own actions; return where.
 
-    An episode that goes on after its last transition is truncated there.
-
-    Args:
-      recorded: the episodes.
-      name: what `check_name` has let pass.
-      env: Gymnasium's id of the environment; None where it has none.
-      algorithm: what acted.
-      text: says what this is.
-
-    Returns:
-      Where it lies.
+    `check_name` has let `name` pass. `env` is Gymnasium's id of the environment, if it has one,
+    `algorithm` what acted; `text` says what this is. An episode that goes on after its last
+    transition is truncated there.
     """
     import minari
     from gymnasium.spaces import Box
