@@ -57,15 +57,10 @@ Peers = Mapping[str, tuple[str, Stage]]
 
 
 def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[str, Any]:
-    """Time everything.
+    """Time everything, each stage `repeats` times, with `peers` beside it.
 
-    Args:
-      config: its first epoch must be all warm-up (`warm_up_steps` equal to `log_interval`).
-      repeats: timings of each stage.
-      peers: what to measure beside it.
-
-    Returns:
-      Plain numbers, strings, lists and dicts, for JSON.
+    The first epoch of `config` must be all warm-up (`warm_up_steps` equal to `log_interval`). What
+    is returned is for JSON.
     """
     experiment, state = start(config)
     epoch, compile_seconds = compile_epoch(experiment, state)

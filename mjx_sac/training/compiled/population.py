@@ -77,13 +77,10 @@ def lower(
     mesh: Mesh | None = None,
     platforms: tuple[str, ...] | None = None,
 ) -> Lowered:
-    """Lower `epoch`, donating its argument, for a state on the devices of `mesh`.
+    """Lower `epoch`, donating its argument, for arrays or shapes of a state.
 
-    Args:
-      experiment: what is fixed.
-      state: arrays or shapes of a state.
-      mesh: the devices; left out, the default one.
-      platforms: the mesh's, where it is of devices that are not there.
+    They are on the devices of `mesh`, by default on one; of devices that are not there `platforms`
+    says what they are.
     """
     program = epoch(experiment)
     if mesh is None:

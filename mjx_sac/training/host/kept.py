@@ -34,11 +34,8 @@ _MOST = 64
 
 
 def path(config: Config, env: Any) -> Path | None:
-    """Return where the epoch of a run is kept, if it may be.
-
-    Args:
-      config: of the run, with networks and losses of its algorithm.
-      env: what its `env` names.
+    """Return where the epoch of a run with its algorithm's networks and losses is kept, if it may
+    be; `env` is what `config.env` names.
     """
     if not surroundings.own():
         return None
@@ -79,15 +76,9 @@ def _bytes(model: Any) -> bytes:
 
 
 def lower(experiment: Experiment, state: RunState, file: Path) -> Callable[..., Any]:
-    """Return what `population.lower` does, from `file` or else written to it.
+    """Return what compiles `population.epoch`, `(compiler_options) -> epoch`, for such a `state`.
 
-    Args:
-      experiment: what is fixed.
-      state: shapes of a state.
-      file: see `path`.
-
-    Returns:
-      `(compiler_options) -> epoch`, which compiles.
+    It is read from `file`, which `path` names, or else traced, and written to it.
     """
     leaves, structure = jax.tree.flatten(state)
     exported = _read(file) or _write(file, _export(experiment, leaves, structure))

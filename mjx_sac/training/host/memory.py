@@ -12,16 +12,9 @@ from mjx_sac.training.compiled.experiment import RunState
 
 
 def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> None:
-    """Estimate memory from shapes.
+    """Raise UsageError where the first device has not got what the shapes of `state` need.
 
-    Args:
-      config: for the size of a vector step's batches.
-      state: shapes of everything the run keeps.
-      rows: of a batch that is learned from.
-      num_devices: how many share what is sharded.
-
-    Raises:
-      UsageError: the first device has not got so much, with both figures.
+    `rows` are those of a batch that is learned from; `num_devices` share what is sharded.
     """
     device = jax.devices()[0]
     if device.platform == "cpu":  # the devices of a process share its memory
@@ -39,10 +32,8 @@ def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> N
     }
     if state.dataset is not None:
         parts["data set"] = _size(state.dataset)  # on every device
-    if device.platform == "cpu":
-        parts["checkpoint"] = _size(
-            state.saved
-        )  # the copy that is written while training continues
+    if device.platform == "cpu":  # a copy is written while training continues
+        parts["checkpoint"] = _size(state.saved)
     needed, there = sum(parts.values()), available(device)
     if there is None or needed <= there:
         return

@@ -211,9 +211,7 @@ def lost(error: Exception) -> TrainingError | None:
 def set_up(config: Config, latest: int | None) -> Mesh | None:
     """Choose this process's devices, and return those of all that share the work; see `mesh`.
 
-    Args:
-      config: says where to compute.
-      latest: iterations of the checkpoint that this process would resume from.
+    `latest` has the iterations of the checkpoint that this process would resume from.
     """
     device.set_up(config.device, config.deterministic, None if joined() else config.num_devices)
     if joined():
