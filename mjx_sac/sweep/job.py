@@ -120,6 +120,10 @@ def check_metric(config: Config, metric: str, losses: Any = None) -> None:
         for tag, value in traced.items():
             ends = ("_mean", "_std", "_min", "_max") if value.shape else ("",)
             known += [tag + end for end in ends]
+    _check_known(metric, known)
+
+
+def _check_known(metric: str, known: list[str]) -> None:
     if metric not in known:
         hint = nearest(metric, known) or f"; there are {', '.join(known)}"
         raise UsageError(f"metric = {metric!r}: no run has it{hint}")
@@ -138,10 +142,8 @@ def measure(config: Config, metric: str) -> list[float]:
     """Return each agent's score, from its event files; raise UsageError where none has `metric`."""
     directory = pathlib.Path(config.run_dir)
     found = [event_files.read(directory / name) for name in config.agent_names() or ("",)]
-    known = sorted({tag for curves in found for tag in curves})
-    if known and metric not in known:
-        hint = nearest(metric, known) or f"; there are {', '.join(known)}"
-        raise UsageError(f"metric = {metric!r}: no run has it{hint}")
+    if known := sorted({tag for curves in found for tag in curves}):
+        _check_known(metric, known)
     logged = [max((x for curve in curves.values() for x in curve), default=0) for curves in found]
     return [
         score(curves.get(metric, {}), last, config.iterations)
