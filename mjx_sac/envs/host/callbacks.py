@@ -31,6 +31,7 @@ from mjx_sac.envs.host.protocol import (
     HostEnvironment,
     HostStep,
     Simulator,
+    do,
     warn,
 )
 from mjx_sac.types import Key, Step
@@ -83,7 +84,7 @@ class SimulatorThread:
         self._current: Any = None
         self._steps = 0
         self._pending: Future[HostStep] | None = None
-        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         # Not a ThreadPoolExecutor: Python waits for its threads when it exits, and an environment
         # may hang for ever.
         threading.Thread(target=self._work, daemon=True).start()
@@ -121,16 +122,12 @@ class SimulatorThread:
 
     def _submit(self, job: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
-        self._jobs.put((future, job))
+        self._jobs.put((job, future))
         return future
 
     def _work(self) -> None:
         while (next_job := self._jobs.get()) is not None:
-            future, job = next_job
-            try:
-                future.set_result(job())
-            except BaseException as error:  # raised again where the result is waited for
-                future.set_exception(error)
+            do(*next_job)
 
     def _wait(self, future: Future[Any], starts: bool = False) -> Any:
         try:

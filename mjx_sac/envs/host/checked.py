@@ -8,7 +8,6 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import gymnasium
@@ -151,21 +150,6 @@ def close(env: Any, who: str) -> None:
         env.close()
     except (Exception, SystemExit) as error:
         warn(f"{who} could not be closed: {type(error).__name__}: {error}")
-
-
-def in_turn(*jobs: Callable[[], Any]) -> list[Future[Any]]:
-    """Do them one after another in a thread, in which one that hangs holds up nobody else."""
-    futures: list[Future[Any]] = [Future() for _ in jobs]
-
-    def work() -> None:
-        for future, job in zip(futures, jobs, strict=True):
-            try:
-                future.set_result(job())
-            except BaseException as error:  # raised where the result is waited for
-                future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return futures
 
 
 def first_of_two(result: Any, who: Any) -> Any:

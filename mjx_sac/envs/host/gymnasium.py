@@ -25,8 +25,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from mjx_sac.config import EPISODE_LENGTH, Config, UsageError
 from mjx_sac.envs import options, reports, views
 from mjx_sac.envs.host import autoreset
-from mjx_sac.envs.host.checked import CheckedEnv, close, in_turn, layers, parts, quiet
-from mjx_sac.envs.host.protocol import BrokenEnvironmentError, warn
+from mjx_sac.envs.host.checked import CheckedEnv, close, layers, parts, quiet
+from mjx_sac.envs.host.protocol import BrokenEnvironmentError, in_turn, warn
 from mjx_sac.envs.host.workers import CLOSING, WorkerVectorEnv
 from mjx_sac.envs.spaces import control
 

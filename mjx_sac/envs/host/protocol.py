@@ -3,6 +3,9 @@
 import logging
 import multiprocessing
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -69,6 +72,21 @@ class HostEnvironment(Protocol):
     time_limit: int | None
 
     def simulator(self, num_envs: int, episode_length: int, once: bool = False) -> Simulator: ...
+
+
+def do(job: Callable[[], Any], future: Future[Any]) -> None:
+    """Put what `job` returns or raises into `future`, for whoever waits for it."""
+    try:
+        future.set_result(job())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def in_turn(*jobs: Callable[[], Any]) -> list[Future[Any]]:
+    """Do them one after another in a daemon thread: one that hangs holds up nobody else."""
+    futures: list[Future[Any]] = [Future() for _ in jobs]
+    threading.Thread(target=lambda: [*map(do, jobs, futures)], daemon=True).start()
+    return futures
 
 
 def leave_if_started_again() -> None:

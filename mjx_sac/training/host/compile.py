@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -17,6 +16,7 @@ from jax.sharding import Mesh
 from mjx_sac.algorithms import base, loader
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError, ordinary_jax
+from mjx_sac.envs.host.protocol import in_turn
 from mjx_sac.networks import Networks
 from mjx_sac.runs.recorded import Recorded
 from mjx_sac.training.compiled import acting, normalizer, population, replay, sharding
@@ -25,7 +25,7 @@ from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.host import kept, memory, offline
 from mjx_sac.types import Transition, named_leaves
 
-_threads: list[threading.Thread] = []
+_compiling: set[Future[Any]] = set()
 
 
 class Programs:
@@ -271,22 +271,12 @@ def without_garbage_collection() -> Generator[None]:
 
 
 def _in_background(function: Callable[[], Any]) -> Future[Any]:
-    """Call `function` in a daemon thread."""
-    future: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            with ordinary_jax():
-                future.set_result(function())
-        except BaseException as error:  # raised where the result is asked for
-            future.set_exception(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    _threads.append(thread)
-    thread.start()
+    (future,) = in_turn(ordinary_jax()(function))
+    _compiling.add(future)
+    future.add_done_callback(_compiling.discard)
     return future
 
 
 def busy() -> bool:
     """Return whether something compiles, which cannot be stopped: Python would abort at exit."""
-    return any(thread.is_alive() for thread in _threads)
+    return bool(_compiling)
