@@ -32,7 +32,7 @@ from mjx_sac.training.compiled import replay
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.host import compile, hlo
-from mjx_sac.types import Params, Step, Transition
+from mjx_sac.types import Step, Transition
 
 SECONDS = 0.3
 """How long one timing takes at least: a stage is called as often as that needs."""
@@ -66,13 +66,15 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
     epoch, compile_seconds = compile_epoch(experiment, state)
     state = epoch(state)[0]  # the warm-up
     update, update_stage = updates(experiment, state)
+    layers = jax.tree.leaves(state.train.critic_params)
+    widest = max(x.shape[-1] for x in layers if x.ndim > 1)
     stages = {
         "epoch": _cycle(epoch, state, "iterations", config.epoch_iterations),
         **({} if experiment.episodes.on_host else _environment(experiment, state)),
         **_replay(experiment, state.replay),
         "update": update_stage,
         "matmul": _matmul(2048, 2048, config),
-        "matmul_of_a_layer": _matmul(config.batch_size, _width(state.train.critic_params), config),
+        "matmul_of_a_layer": _matmul(config.batch_size, widest, config),
         **{name: stage for name, (_, stage) in (peers or {}).items()},
     }
     rates = measure(stages, repeats)
@@ -258,11 +260,6 @@ def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]
     rows = replay.sample(state.replay, key, (n, config.batch_size), config.discount)
     rows = batches_lib.augmented(experiment, rows, key)
     return rows, jax.random.split(key, (n, 2))
-
-
-def _width(params: Params) -> int:
-    """Return the width of the widest layer."""
-    return max(x.shape[-1] for x in jax.tree.leaves(params) if x.ndim > 1)
 
 
 def _matmul(rows: int, width: int, config: Config) -> Stage:
