@@ -79,7 +79,6 @@ class Actor(nn.Module):
         return TanhGaussian(mean, jnp.exp(low + (high - low) / 2 * (1 + jnp.tanh(raw))))
 
     def operations(self, variables: Params) -> list[Operation]:
-        """Return what `mode()` computes, for export."""
         layers = mlp_operations(variables["params"]["MLP_0"], _ACTIVATION, self.action_size)
         return [*layers, Operation("tanh")]
 

@@ -97,7 +97,6 @@ class Actor(nn.Module):
         return TanhGaussian(mean, jnp.exp(-10 + 6 * (1 + jnp.tanh(raw))))
 
     def operations(self, variables: Params) -> list[Operation]:
-        """Return what `mode()` computes, for export."""
         params, head = variables["params"]["Trunk_0"], variables["params"]["UnitDense_0"]
 
         def dense(i: int) -> Operation:

@@ -52,7 +52,6 @@ class Actor(nn.Module):
         return Deterministic(layers(observation), jnp.float32(self.std))
 
     def operations(self, variables: Params) -> list[Operation]:
-        """Return what `mode()` computes, for export."""
         mlp = variables["params"]["MLP_0"]
         layers = mlp_operations(mlp, self.config.activation, self.action_size)
         return [*layers, Operation("tanh")]

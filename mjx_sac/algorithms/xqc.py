@@ -89,7 +89,6 @@ class Actor(nn.Module):
         return TanhGaussian(mean, jnp.exp(jnp.clip(log_std, -10, 2)))
 
     def operations(self, variables: Params) -> list[Operation]:
-        """Return what `mode()` computes, for export."""
         params, stats = variables["params"]["Trunk_0"], variables["batch_stats"]["Trunk_0"]
 
         def norm(i: int) -> Operation:

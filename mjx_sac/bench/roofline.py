@@ -38,16 +38,10 @@ def count_flops(experiment: Experiment, train: TrainState, batch: Transition, ke
 
 
 def roofline(flops: float, rates: Mapping[str, float]) -> dict[str, float]:
-    """Compare the rate of gradient steps with what the rate of dense products allows.
+    """Compare the `rates` of gradient steps, each of so many `flops`, and of dense products.
 
-    Args:
-      flops: of a gradient step.
-      rates: of the stages "update", "matmul" and "matmul_of_a_layer".
-
-    Returns:
-      "flops_per_update"; "updates_per_second_bound", at the rate of large products; "fraction", how
-      much of that is reached; "fraction_at_the_rate_of_a_layer", the same of products as large as a
-      hidden layer's.
+    "updates_per_second_bound" is at the rate of large products, "fraction" how much of that is
+    reached; "fraction_at_the_rate_of_a_layer" is of products as large as a hidden layer's.
     """
     update, large, layer = rates["update"], rates["matmul"], rates["matmul_of_a_layer"]
     return {

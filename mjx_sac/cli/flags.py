@@ -40,7 +40,6 @@ RunDirectory = Annotated[str, typer.Argument(help="the run's directory", metavar
 
 
 def _step(text: str) -> int | str:
-    """Read `--step`."""
     try:
         return text if text == "best" else int(text)
     except ValueError:

@@ -187,11 +187,9 @@ class Seeing(NamedTuple):
     ranges: Ranges
 
     def init(self, key: Any, observation: Any, *others: Any) -> Any:
-        """Return what `network.init` makes."""
         return self.network.init(key, see(observation, self.ranges), *others)
 
     def apply(self, params: Any, observation: Any, *others: Any, **how: Any) -> Any:
-        """Return what `network.apply` returns."""
         return self.network.apply(params, see(observation, self.ranges), *others, **how)
 
 

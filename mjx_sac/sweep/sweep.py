@@ -67,7 +67,6 @@ class Plan:
 
     @property
     def directory(self) -> pathlib.Path:
-        """The sweep's."""
         return absolute(self.base.run_dir)
 
     def fixed(self) -> dict[str, Any]:

@@ -100,7 +100,6 @@ class Programs:
         return state.replace(dataset=dataset)
 
     def start(self) -> None:
-        """Start to compile the epoch."""
         calls = self.experiment.episodes.on_host and not self.experiment.config.offline
         self.epoch = _in_background(partial(self._compile, options(calls_host=calls)))
 

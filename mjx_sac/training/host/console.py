@@ -118,13 +118,10 @@ class Console:
             self.message(name)
 
     def progress(self, iterations: int, rates: tuple[float, float], reward: float | None) -> None:
-        """Show how far the run is.
+        """Show how far the run is; `rates` are iterations and gradient updates per second.
 
-        Args:
-          iterations: done so far.
-          rates: iterations and gradient updates per second.
-          reward: mean return of the last evaluation, or else of the last training episodes; of
-            several agents their mean.
+        `reward` is the mean return of the last evaluation, or else of the last training episodes;
+        of several agents their mean.
         """
         self._iterations = iterations
         left = max(self.total - iterations, 0) / max(rates[0], 1e-9)
