@@ -106,6 +106,31 @@ def playground() -> str:
     return table(head, *rows).replace("nan", "not run")
 
 
+def offline() -> str:
+    """Return what is learned from a run's replay buffer alone, beside what is in it."""
+    result = json.loads((RESULTS / "learning_offline_HalfCheetah-v5.json").read_text())
+
+    def mean(values: list[float]) -> str:
+        return f"{sum(values) / len(values):,.0f} ({len(values)})"
+
+    rows = [
+        [
+            "an episode of the data, in the mean",
+            "",
+            mean([x["mean_return"] for x in result["data"]]),
+        ],
+        [
+            f"`sac`, after the {result['iterations']:,} iterations that collected them",
+            "",
+            mean([x["evaluated_at_the_end"] for x in result["data"]]),
+        ],
+    ]
+    for name, runs in result["final"].items():
+        steps = f"{min(run['iterations'] for run in runs):,}"
+        rows.append([f"`{name}`, offline", steps, mean([run["return"] for run in runs])])
+    return table(["what", "gradient steps", "return (seeds)"], *rows)
+
+
 LAUNCH, FLOPS, BYTES = 2.5e-6, 0.4 * 494e12, 0.7 * 3.35e12
 """Seconds of a launch, and what of an H100's (SXM) dense TF32 products per second and of its memory
 traffic per second we assume to be reached. Its peaks: NVIDIA's data sheet; TF32 without sparsity.
@@ -141,6 +166,7 @@ def predicted() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "playground": playground,
     "fidelity": fidelity,
+    "offline": offline,
     "tasks": tasks,
     "learning": lambda: figures(LEARNING),
     "ours": lambda: figures(OURS),

@@ -19,7 +19,7 @@ import common
 from learning import our_curve
 from learning_tasks import command, directory, named, train
 
-from mjx_sac.runs import dataset, plot
+from mjx_sac.runs import dataset, event_files, plot
 
 ALGORITHMS = ["td3bc=td3bc --iterations 50000", "cql=cql --iterations 20000"]
 FLAGS = "--num_envs 1 --log_interval 5000 --eval_interval 5000"
@@ -56,11 +56,14 @@ def own(run: pathlib.Path) -> dict[str, Any]:
 
 
 def read(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the data's returns, and each algorithm's curve and final return by seed."""
-    runs = {
-        named(each): [directory(args, each, args.env, seed) for seed in args.seeds]
-        for each in (BEHAVIOUR, *args.algorithms)
-    }
+    """Return the data's returns, and each algorithm's curve and final return by seed.
+
+    A run that has not been evaluated yet is left out.
+    """
+    runs: dict[str, list[pathlib.Path]] = {}
+    for algorithm, _, _, where, _ in trainings(args):
+        if where.is_dir() and "eval/mean_reward" in event_files.read(where):
+            runs.setdefault(named(algorithm), []).append(where)
     curves = {name: [our_curve(run) for run in those] for name, those in runs.items()}
     collected = [data(run) for run in runs[BEHAVIOUR]]
     commits = {
