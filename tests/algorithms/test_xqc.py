@@ -63,10 +63,11 @@ def test_ten_gradient_steps_are_the_other_implementations():
         their_array,
         start.replace(since_actor_update=jnp.int32(2)),  # their actor moves on the first step
         within={
-            # Rounding differs between processors: up to 1.1e-5 has been seen.
-            "actor_params": but_biases(2e-5),
+            # Processors round differently, and Adam makes much of small gradients: on one, 1e-5
+            # holds; on another two numbers of the actor's first kernel are 4.4e-5 off.
+            "actor_params": but_biases(1e-4),
             "actor_variables": 1e-4,
-            "critic_params": but_biases(2e-5),
+            "critic_params": but_biases(1e-4),
             "critic_variables": 1e-4,
             "target_critic_params": but_biases(5e-6),
             "log_alpha": 1e-5,
