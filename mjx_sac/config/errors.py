@@ -42,7 +42,9 @@ def require(modules: Iterable[str], extra: str, what: str) -> None:
 
     `what` is the field and its value that need them, such as `out = 'ant.mp4'`.
     """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    # A directory of that name, such as W&B's, is a package without an origin.
+    specs = {name: importlib.util.find_spec(name) for name in modules}
+    missing = [name for name, spec in specs.items() if spec is None or spec.origin is None]
     if missing:
         raise UsageError(
             f"{what}: needs {' and '.join(missing)}: install the extra: "
