@@ -1,0 +1,95 @@
+"""Measure the time per iteration that training loses to each tracker, beside a run with none.
+
+    python benchmarks/tracker_cost.py --json benchmarks/results/tracker_cost_ant.json
+
+A run with none and one with each tracker take turns, in an order that moves on by one each turn.
+The clock runs from when the tracker has got the first epoch that learns until the last epoch ends:
+starting a tracker happens once, and `finish_seconds` is what a run waits for at its end. All
+trackers write to this machine.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import tempfile
+import time
+
+import common
+
+
+def one_run(config: dict, tracker: str, directory: pathlib.Path) -> dict[str, float]:
+    """Return seconds per iteration of a run, and those from its last epoch until it returned."""
+    from mjx_sac import resolve, train
+
+    resolved = resolve({**config, "logdir": str(directory), "track": tracker})
+    record, clock = directory / "tracking" / f"{tracker}.json", []
+
+    def tick(iterations: int, metrics: dict, state: object) -> None:
+        if metrics["train/n_updates"] and not clock and tracker != "none":
+            while not record.exists() or _logged(record) < iterations:
+                time.sleep(0.05)
+        if metrics["train/n_updates"]:
+            clock.append((iterations, time.perf_counter()))
+
+    train(resolved, callbacks=[tick])
+    (first, started), (last, ended) = clock[0], clock[-1]
+    finished = time.perf_counter() - ended
+    return {"seconds": (ended - started) / (last - first), "finish_seconds": finished}
+
+
+def _logged(record: pathlib.Path) -> int:
+    return json.loads(record.read_text())["runs"][""]["logged"]
+
+
+def main() -> None:
+    """Take turns, and compare within each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="ant")
+    parser.add_argument("--iterations", type=int, default=40_000, help="of a run")
+    parser.add_argument("--log_interval", type=int, default=1_000)
+    parser.add_argument("--warm_up_steps", type=int, default=1_000)
+    parser.add_argument("--trackers", default="wandb,trackio,mlflow")
+    parser.add_argument("--repeats", type=int, default=7, help="turns, at least seven")
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    if args.repeats < 7:
+        parser.error(f"--repeats {args.repeats}: a spread needs seven turns: raise it")
+    kinds = ["none", *args.trackers.split(",")]
+    names = ("env", "iterations", "log_interval", "warm_up_steps")
+    config = {name: getattr(args, name) for name in names} | {"episodes_per_eval": 0}
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    with tempfile.TemporaryDirectory() as name:
+        os.environ |= {"WANDB_MODE": "offline", "TRACKIO_DIR": f"{name}/trackio"}
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        for turn in range(args.repeats):
+            for i in range(len(kinds)):
+                kind = kinds[(turn + i) % len(kinds)]
+                runs[kind].append(one_run(config, kind, pathlib.Path(name) / f"{kind}_{turn}"))
+                print(kind, runs[kind][-1], flush=True)
+    result = {"benchmark": "tracker_cost", **config, "repeats": args.repeats, "runs": runs}
+    common.write({**result, "trackers": compare(runs)}, args.json)
+
+
+def compare(runs: dict[str, list[dict[str, float]]]) -> dict[str, dict]:
+    """Return each tracker's version, share of time and microseconds per iteration lost."""
+    from mjx_sac.bench.spread import ratio, spread
+    from mjx_sac.runs import provenance
+
+    seconds = {kind: [run["seconds"] for run in done] for kind, done in runs.items()}
+    none = seconds.pop("none")
+    return {
+        kind: {
+            "version": provenance.version(kind),
+            "seconds_beside_none": ratio(theirs, none),
+            "lost_microseconds_per_iteration": spread(
+                [1e6 * (a - b) for a, b in zip(theirs, none, strict=True)]
+            ),
+            "finish_seconds": spread([run["finish_seconds"] for run in runs[kind]]),
+        }
+        for kind, theirs in seconds.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
