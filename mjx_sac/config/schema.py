@@ -227,6 +227,15 @@ class Config(BaseModel):
         gt=0,
     )
     max_to_keep: Int = _out(5, "checkpoints kept", how=True, gt=0)
+    track: AutoStr = _out(
+        None,
+        "where curves go beside TensorBoard: wandb, trackio, mlflow, or several, separated by "
+        "commas; auto is none",
+        how=True,
+    )
+    track_group: AutoStr = _out(
+        None, "group of the tracked runs; auto is that of a population or sweep", how=True
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -269,6 +278,11 @@ class Config(BaseModel):
     def agent_names(self) -> tuple[str, ...]:
         """Return the names of the agents' directories, see `agent_names`."""
         return agent_names(self.model_dump())
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names in `track`, each once."""
+        return tuple(dict.fromkeys(re.findall(r"[^,\s]+", self.track or "")))
 
     @property
     def run_dir(self) -> str:

@@ -13,6 +13,9 @@ from mjx_sac.config.fields import mark
 if TYPE_CHECKING:
     from mjx_sac.config.schema import Config
 
+TRACKERS = ("wandb", "trackio", "mlflow")
+"""What `track` may name: each is an extra of this package, and a module."""
+
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return hyperparameters under today's names: older runs and files call `algorithm` `losses`.
@@ -79,6 +82,7 @@ def check(config: "Config", own: Sequence[str]) -> None:
     check_sizes(config)
     check_dataset(config)
     check_evaluation(config)
+    check_track(config)
     check_processes(config)
     check_members(config)
 
@@ -147,6 +151,16 @@ def check_evaluation(config: "Config") -> None:
             f"stop_at {config.stop_at:g} is a return of evaluations, and episodes_per_eval is 0: "
             f"raise episodes_per_eval or leave stop_at out"
         )
+
+
+def check_track(config: "Config") -> None:
+    """Raise ValueError for a tracker that there is not."""
+    for name in config.trackers:
+        if name not in TRACKERS:
+            hint = nearest(name, [*TRACKERS])
+            raise ValueError(
+                f"track {name}: no such tracker{hint}; there are {', '.join(TRACKERS)}"
+            )
 
 
 def check_processes(config: "Config") -> None:

@@ -87,7 +87,15 @@ class EventWriter:
         self._warn(f"warning: no event file from here on ({reason}): curves will be missing")
         self._writer = None
 
-    def close(self) -> None:
+    def film(self, iterations: int, path: Path) -> None:
+        """Show a GIF in the images tab, where it plays."""
+        data = path.read_bytes()
+        width, height = struct.unpack_from("<HH", data, 6)
+        image = Summary.Image(encoded_image_string=data, width=width, height=height, colorspace=3)
+        value = Summary.Value(tag="film", image=image)
+        self._write(Event(step=iterations, summary=Summary(value=[value])))
+
+    def close(self, status: str = "finished") -> None:
         """Close the file."""
         if self._writer:
             self._writer.close()

@@ -20,6 +20,7 @@ from mjx_sac.config import (
     mark,
     marked,
     renamed,
+    require,
 )
 from mjx_sac.runs import array_store, config_files, dataset, provenance
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
@@ -172,6 +173,8 @@ def attach_at(
     check_device(config.device)
     if config.dataset:
         dataset.check(config.dataset)
+    for name in config.trackers:
+        require([name], name, f"track = {name!r}")
     if step is None or manifest is None:
         return Run(_scheduled(config, config), directory)
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})

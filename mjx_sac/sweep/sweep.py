@@ -169,7 +169,10 @@ class Sweep:
         size = 1 if plan.on_host else plan.population or -(-len(wave) // plan.workers)
         index = trials[wave[0]].user_attrs["wave"]["index"]
         # A rung is not a run's end.
-        whole = {"schedule_iterations": plan.base.schedule_iterations or plan.base.iterations}
+        whole: dict[str, Any] = {
+            "schedule_iterations": plan.base.schedule_iterations or plan.base.iterations,
+            "track_group": plan.base.track_group or str(plan.directory),
+        }
         prefix = "" if plan.search == "grid" else f"wave_{index}"
         for shared, group in programs.items():
             for i in range(0, len(group), size):

@@ -108,6 +108,7 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, monkeypatch, tmp_path,
     [
         ["--env", "atn"],
         ["--tau", "2"],
+        ["--track", "tensorboard"],
         ["--iterations", "1e3"],
         ["--env", "swimmer"],
         ["--env_option", "nothing"],
@@ -121,12 +122,21 @@ def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "value", "extra"),
-    [("--device", "gpu", "cuda12"), ("--env", "playground/CheetahRun", "mjx-sac[playground]")],
+    [
+        ("--device", "gpu", "cuda12"),
+        ("--env", "playground/CheetahRun", "mjx-sac[playground]"),
+        (
+            "--track",
+            "wandb",
+            "track = 'wandb': needs wandb: install the extra: `pip install -e '.[wandb]'",
+        ),
+        ("--track", "trackio, mlflow,trackio", "track = 'mlflow': needs mlflow"),
+    ],
 )
 def test_what_needs_an_extra_names_it(capsys, monkeypatch, tmp_path, flag, value, extra):
     monkeypatch.chdir(tmp_path)
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
-    for module in (*plugins, "mujoco_playground"):
+    for module in (*plugins, "mujoco_playground", "wandb", "mlflow"):
         monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     code, _, err = run(capsys, "train", flag, value)
     assert code == 2

@@ -34,6 +34,10 @@ BAD = [
     ({"updates_per_iteration": 0.03}, ["0.48 gradient steps", "make it 1/48 or 1/32"]),
     ({"updates_per_iteration": 1e-7, "num_envs": 1}, ["nothing would be learned"]),
     ({"updates_per_iteration": 1e300}, ["less than or equal to 1000000"]),
+    (
+        {"track": "wanddb"},
+        ["track wanddb: no such tracker; did you mean wandb?; there are wandb, "],
+    ),
     ({"num_seeds": 0}, ["num_seeds = 0", "greater than 0"]),
     ({"seed": 2**32 - 1, "num_seeds": 2}, ["seeds end at 4294967295"]),
     ({"members": [{"batch_size": 8}]}, ["batch_size is no number that agents can differ in"]),

@@ -3,6 +3,8 @@
 The JSON holds `config` (changes to SMALL) and one fault:
 
     {"signal": 15, "phase": "training"}   the signal when that phase begins; "times": 2 sends two
+    {"signal": 9, "phase": "saving", "nth": 2, "tracked": 128}   the second time, and when three
+                           trackers have logged so many iterations
     {"kill_write": 3}      SIGKILL in the middle of the third file that a checkpoint writes
     {"kill_after": 0.7}    SIGKILL so many seconds after the first checkpoint began to be written
     {"quota": 2}           no file can grow any more from the second checkpoint on
@@ -21,6 +23,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 CACHE = os.environ.get("XDG_CACHE_HOME")  # conftest would make a fresh one for every process
@@ -79,10 +82,22 @@ def fill(logdir: pathlib.Path) -> None:
             pass
 
 
+def wait_for_trackers(logdir: pathlib.Path, iterations: int) -> None:
+    """Wait until the three of them have logged until `iterations`."""
+    deadline = time.monotonic() + 200
+    while True:
+        records = [json.loads(path.read_text()) for path in logdir.glob("tracking/*.json")]
+        if [one["runs"][""]["logged"] for one in records] == [iterations] * 3:
+            return
+        assert time.monotonic() < deadline, records
+        time.sleep(0.1)
+
+
 def befall(fault: dict, name: str, counts: collections.Counter) -> None:
     """Do what is to happen when the phase `name` begins."""
-    if name == fault.get("phase"):
-        del fault["phase"]  # once
+    if name == fault.get("phase") and counts[name] == fault.get("nth", 1):
+        if "tracked" in fault:
+            wait_for_trackers(pathlib.Path(fault["logdir"]), fault["tracked"])
         for _ in range(fault.get("times", 1)):
             os.kill(os.getpid(), fault["signal"])
     if counts["training"] == fault.get("disk_full"):

@@ -238,3 +238,14 @@ def test_clearing_removes_the_sweep_and_nothing_else(tmp_path):
     sweep.clear(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {"film", "film/mine.mp4", "mine", "mine/notes.txt"}
+
+
+def test_the_tracked_runs_of_a_sweep_are_a_group(tmp_path):
+    def groups(name, **changes):
+        plan = make_plan(tmp_path / name, "hidden_sizes=8,8x8")
+        base = plan.base.model_copy(update={"track": "trackio", **changes})
+        _, executed = play(dataclasses.replace(plan, base=base))
+        return {(one.config.track, one.config.track_group) for one in executed}
+
+    assert groups("a") == {("trackio", str(tmp_path / "a"))}
+    assert groups("b", track_group="mine") == {("trackio", "mine")}

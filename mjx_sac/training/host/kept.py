@@ -58,7 +58,9 @@ def _decides(config: Config) -> dict[str, Any]:
     """Return what decides, beside this package and the environment's model, what is traced."""
     settings = {k: v for k, v in jax.config.values.items() if not k.endswith("_dir")}
     return {
-        "config": config.model_dump(mode="json", exclude={"logdir", "seed"}),
+        "config": config.model_dump(
+            mode="json", exclude={"logdir", "seed", "track", "track_group"}
+        ),
         "versions": [provenance.versions(), provenance.version("gymnasium"), sys.version],
         "jax": settings,
         "device": [(each.platform, each.device_kind) for each in jax.devices()],

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from mjx_sac.config import Config, NonFiniteError
+from mjx_sac.runs import tracking
 from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.runs.resolve import Run
 
@@ -16,29 +17,40 @@ Scalars = dict[str, float]
 
 
 class Monitor:
-    """Writes one event file per agent and tracks which agents are still finite.
+    """Hands each agent's scalars to its loggers and tracks which agents are still finite.
 
-    A single agent logs into the run directory itself.
+    Loggers are an event file, in the run directory itself for a single agent, and trackers.
 
     Attributes:
       lost: agents that became non-finite, and why.
     """
 
-    def __init__(self, run: Run, warn: Callable[[str], None], writes: bool = True) -> None:
-        """Open event files, unless another process `writes`; they begin with hyperparameters.
+    def __init__(
+        self,
+        run: Run,
+        warn: Callable[[str], None],
+        writes: bool = True,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open loggers, unless another process `writes`; they begin with hyperparameters.
 
-        `warn` shows a line to the user.
+        `warn` shows a line to the user; trackers keep `facts` beside hyperparameters.
         """
         self._config, self._warn = run.config, warn
         self._names = run.config.agent_names()
         self.lost: dict[str, str] = {}
         self._overflowed = False
-        self._writers: list[EventWriter] = []
+        names = run.config.trackers if writes else ()
+        self._trackers = [tracking.Tracker(name, run.directory, run.config, warn) for name in names]
+        self._loggers: list[list[tracking.Logger]] = []
         for name in (self._names or ("",)) if writes else ():
             (run.directory / name).mkdir(exist_ok=True)
-            self._writers.append(EventWriter(run.directory / name, run.latest or 0, warn))
-        for writer, agent in zip(self._writers, run.config.population(), strict=False):
-            writer.hyperparameters(agent.model_dump())
+            events = EventWriter(run.directory / name, run.latest or 0, warn)
+            tracked = [tracker.run(name, facts or {}) for tracker in self._trackers]
+            self._loggers.append([events, *tracked])
+        for loggers, agent in zip(self._loggers, run.config.population(), strict=False):
+            for logger in loggers:
+                logger.hyperparameters(agent.model_dump())
 
     @property
     def alive(self) -> np.ndarray:
@@ -77,9 +89,10 @@ class Monitor:
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
         """Write the scalars of every agent that is still finite."""
-        for name, writer, metrics in zip(self._names or ("",), self._writers, agents, strict=False):
-            if name not in self.lost:
-                writer.log(iterations, metrics)
+        every = zip(self._names or ("",), self._loggers, agents, strict=False)
+        for name, loggers, metrics in every:
+            for logger in loggers if name not in self.lost else ():
+                logger.log(iterations, metrics)
 
     def together(self, agents: list[Scalars]) -> Mapping[str, Any]:
         """Return the scalars of a single agent; of several an array for each, with NaN where an
@@ -92,10 +105,17 @@ class Monitor:
         tags = dict.fromkeys(tag for metrics in agents for tag in metrics)
         return {tag: np.array([one.get(tag, math.nan) for one in agents]) for tag in tags}
 
-    def close(self) -> None:
-        """Close the event files."""
-        for writer in self._writers:
-            writer.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close all loggers, saying how the run ended."""
+        killed = kind and not issubclass(kind, Exception)
+        status = "killed" if killed else "failed" if kind else "finished"
+        for name, loggers in zip(self._names or ("",), self._loggers, strict=False):
+            for logger in loggers:
+                logger.close("failed" if name in self.lost else status)
+        tracking.close(self._trackers)
 
 
 def scalars(raw: Mapping[str, Any], config: Config, updates: int, seconds: float) -> Scalars:

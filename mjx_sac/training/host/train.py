@@ -1,6 +1,8 @@
 """Training from Python: assemble a run, restore it, hand it to the loop."""
 
 import contextlib
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -232,17 +234,18 @@ def _loop(
     checkpoints = Checkpoints(
         run.directory, config.max_to_keep, header, fetch=sharding.fetch, writes=primary
     )
-    monitor = Monitor(run, console.message, primary)
-    programs.start()
-    best = Best(run, header, console.message) if primary else None
-    evaluation = Evaluation(run, programs, monitor, console, best)
-    loop = Loop(run, programs, checkpoints, monitor, console, interrupt, callbacks, evaluation)
+    facts = {k: x for k, x in described.items() if k != "config"}
+    facts["command"] = shlex.join(sys.argv)
     try:
-        return loop.train(state)
+        with Monitor(run, console.message, primary, facts) as monitor:
+            programs.start()
+            best = Best(run, header, console.message) if primary else None
+            evaluation = Evaluation(run, programs, monitor, console, best)
+            own = programs, checkpoints, monitor, console, interrupt, callbacks, evaluation
+            return Loop(run, *own).train(state)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # A ValueError where an exchange between CPUs fails.
         ours = episodes.failure or callback_failure(error) or processes.lost(error)
         raise ours or error from None
     finally:
-        monitor.close()
         checkpoints.close()

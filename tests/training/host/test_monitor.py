@@ -1,5 +1,6 @@
 """What an epoch measured: what is left out, which agents are lost, and where scalars go."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from helpers.runs import make_config
 
 from mjx_sac.config import NonFiniteError
-from mjx_sac.runs import event_files
+from mjx_sac.runs import event_files, tracking
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.host import monitor
 from mjx_sac.training.host.monitor import Monitor
@@ -63,8 +64,8 @@ def test_why_an_agent_cannot_continue(changes, words):
 def test_a_single_agent_logs_into_the_runs_directory(tmp_path):
     single = make_monitor(tmp_path, [])
     assert single.per_agent(RAW) == [RAW]
-    single.log(32, [{"replay/size": 6.0}])
-    single.close()
+    with single:
+        single.log(32, [{"replay/size": 6.0}])
     assert event_files.read(tmp_path)["replay/size"] == {32: 6.0}
     assert single.together([{"a": 1.0}]) == {"a": 1.0}
 
@@ -73,10 +74,10 @@ def test_lost_agents_are_named_once_and_log_no_more(tmp_path):
     warnings = []
     several = make_monitor(tmp_path, warnings, num_seeds=2)
     good, bad = dict(SCALARS), {**SCALARS, "train/critic_loss": math.nan}
-    for iterations in (32, 64):
-        several.check([good, bad], iterations)
-        several.log(iterations, [good, bad])
-    several.close()
+    with several:
+        for iterations in (32, 64):
+            several.check([good, bad], iterations)
+            several.log(iterations, [good, bad])
     assert len(warnings) == 1
     assert "seed_1 is lost, the others continue: train/critic_loss is nan" in warnings[0]
     assert list(event_files.read(tmp_path / "seed_0")["replay/size"]) == [32, 64]
@@ -85,3 +86,51 @@ def test_lost_agents_are_named_once_and_log_no_more(tmp_path):
     np.testing.assert_array_equal(together["replay/size"], [6, math.nan])
     with pytest.raises(NonFiniteError, match="all 2 agents are lost; the last one: "):
         several.check([bad, bad], 96)
+
+
+class Recording:
+    """A logger, and a tracker of one agent after another; both write down what they are told."""
+
+    def __init__(self):
+        self.told = []
+
+    def run(self, agent, facts):
+        self.told.append((agent, facts))
+        return self
+
+    def hyperparameters(self, config):
+        self.told.append(config["seed"])
+
+    def log(self, iterations, metrics):
+        self.told.append(iterations)
+
+    def close(self, how):
+        self.told.append(how)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "finished"), (NonFiniteError, "failed"), (KeyboardInterrupt, "killed")],
+)
+def test_trackers_are_told_how_each_agent_ended(tmp_path, monkeypatch, error, status):
+    tracker = Recording()
+    monkeypatch.setattr(tracking, "Tracker", lambda *_: tracker)
+    monkeypatch.setattr(tracking, "close", lambda trackers: trackers[0].told.append("all"))
+    config = make_config(logdir=str(tmp_path), num_seeds=2, track="trackio")
+    several = Monitor(Run(config, tmp_path), lambda _: None, facts={"command": "train"})
+    bad = {**SCALARS, "train/critic_loss": math.nan}
+    with pytest.raises(error) if error else contextlib.nullcontext(), several:
+        several.check([SCALARS, bad], 32)
+        several.log(32, [SCALARS, bad])
+        if error:
+            raise error
+    facts = {"command": "train"}
+    begun = [("seed_0", facts), ("seed_1", facts), 0, 1]
+    assert tracker.told == [*begun, 32, status, "failed", "all"]
+
+
+def test_only_the_process_that_writes_tracks(tmp_path):
+    config = make_config(logdir=str(tmp_path), track="trackio")
+    with Monitor(Run(config, tmp_path), pytest.fail, writes=False) as monitor:
+        monitor.log(32, [SCALARS])
+    assert [*tmp_path.iterdir()] == []
