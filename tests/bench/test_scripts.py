@@ -83,3 +83,33 @@ def test_gpu_launches_stay_in_their_budget():
 @pytest.mark.slow
 def test_pallas_networks_halve_the_launches():
     assert gpu_launches("--pallas")["launches_per_update"] <= 32
+
+
+def test_a_trackers_cost_is_compared_within_a_turn(tmp_path, monkeypatch, capsys):
+    """Turn i takes i + 1 microseconds per iteration without a tracker, 3 with one."""
+    tracker_cost = benchmarks.load("tracker_cost")
+    done = []
+
+    def one_run(config, tracker, directory):
+        done.append(tracker)
+        turn = int(directory.name.rpartition("_")[2])
+        return {"seconds": 1e-6 * (3 if tracker == "trackio" else turn + 1), "finish_seconds": 2.0}
+
+    monkeypatch.setattr(tracker_cost, "one_run", one_run)
+    path = tmp_path / "cost.json"
+    for variable in ("WANDB_MODE", "TRACKIO_DIR"):
+        monkeypatch.setenv(variable, "")  # the script's are undone
+    monkeypatch.setattr(sys, "argv", ["tracker_cost.py", "--trackers=trackio", f"--json={path}"])
+    tracker_cost.main()
+    assert done[:4] == ["none", "trackio", "trackio", "none"]
+    result = json.loads(path.read_text())
+    cost = result["trackers"]["trackio"]
+    assert cost["seconds_beside_none"] == pytest.approx({"median": 3 / 4, "min": 3 / 7, "max": 3})
+    lost = cost["lost_microseconds_per_iteration"]
+    assert lost == pytest.approx({"median": -1, "min": -4, "max": 2})
+    assert cost["version"]
+    assert result["measured_with"]["versions"]["jax"]
+    monkeypatch.setattr(sys, "argv", ["tracker_cost.py", "--repeats=6"])
+    with pytest.raises(SystemExit):
+        tracker_cost.main()
+    assert "--repeats 6: a spread needs seven turns" in capsys.readouterr().err
