@@ -116,7 +116,7 @@ def choose(
         return start(other) + offset
 
     sees = [
-        _merged((start(name), start(name) + math.prod(shapes[name])) for name in names)
+        merged((start(name), start(name) + math.prod(shapes[name])) for name in names)
         for names in seen
     ]
     return Views(starts, size, sees[0], sees[1], {name: shapes[name] for name in seen[0]}, shapes)
@@ -156,11 +156,11 @@ def kept(shapes: Shapes, views: Views) -> Ranges | None:
     sizes = [math.prod(shape) for shape in shapes.values()]
     ends = itertools.accumulate(sizes)
     found = zip(shapes, sizes, ends, strict=True)
-    ranges = _merged((end - size, end) for name, size, end in found if name in views.parts)
+    ranges = merged((end - size, end) for name, size, end in found if name in views.parts)
     return None if ranges == ((0, sum(sizes)),) else ranges
 
 
-def _merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
+def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """Return ranges with those made one of which the second begins where the first ends."""
     merged: list[tuple[int, int]] = []
     for first, last in ranges:

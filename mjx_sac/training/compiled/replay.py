@@ -20,6 +20,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from mjx_sac.runs.recorded import Recorded
+from mjx_sac.training.compiled import history as history_lib
 from mjx_sac.types import Key, Scalar, Step, Transition
 
 
@@ -67,7 +68,7 @@ def init(
         action=jnp.zeros((slots, num_envs, action_size)),
         reward=jnp.zeros((slots, num_envs)),
         terminated=jnp.zeros((slots, num_envs), bool),
-        row=jnp.zeros((slots, num_envs), jnp.int32),
+        row=jnp.full((slots, num_envs), -1, jnp.int32),  # nowhere: nothing has been written
         head=jnp.zeros(num_envs, jnp.int32),
         next=jnp.zeros(num_envs, jnp.int32),
         size=jnp.zeros(num_envs, jnp.int32),
@@ -94,6 +95,7 @@ def insert(
     step: Step,
     started: Bool[Array, " num_envs"],
     valid: Bool[Array, " num_envs"],
+    history: int = 1,
 ) -> ReplayState:
     """Add one transition per environment.
 
@@ -106,10 +108,12 @@ def insert(
         it. True for every environment at the first insert.
       valid: where false nothing is written or forgotten, and the environment's next transition
         must be a started one.
+      history: observations that networks see, see `look_up`: the transitions before the oldest that
+        can be sampled stay, as far as these reach.
     """
     slots, rows = len(state.row), len(state.observation)
     # Barrier: read `row` before it is written, or XLA copies the ring to keep the old one alive.
-    size, row = jax.lax.optimization_barrier((_make_room(state), state.row))
+    size, row = jax.lax.optimization_barrier((_make_room(state, history), state.row))
     # A started episode writes its first observation; otherwise that is already the head.
     first = jnp.where(started, state.head + 1, state.head) % rows
     written = _write(state.observation, first, valid & started, observation)
@@ -138,15 +142,17 @@ def _write(
     return ring.at[jnp.where(mask, index, length), jnp.arange(num_envs)].set(value)
 
 
-def _make_room(state: ReplayState) -> Int32[Array, " num_envs"]:
-    """Return `size` without the oldest transitions where an insert needs their slot or rows."""
+def _make_room(state: ReplayState, history: int) -> Int32[Array, " num_envs"]:
+    """Return `size` without the oldest transitions where an insert needs their slot or rows, or
+    those of the `history` - 1 steps before.
+    """
     slots, num_envs = state.row.shape
     rows = len(state.observation)
-    size = jnp.minimum(state.size, slots - 1)
+    size = jnp.minimum(state.size, slots - history)
     for _ in range(2):  # an insert adds two rows at most, and a transition that leaves frees one
         oldest = state.row[(state.next - size) % slots, jnp.arange(num_envs)]
         used = (state.head - oldest) % rows + 1
-        size = jnp.where((size > 0) & (used + 2 > rows), size - 1, size)
+        size = jnp.where((size > 0) & (used + (history + 1) > rows), size - 1, size)
     return size
 
 
@@ -156,23 +162,29 @@ def sample(
     shape: tuple[int, ...],
     discount: float | Scalar,
     n_step: int = 1,
+    history: int = 1,
 ) -> Transition:
     """Return transitions of leading axes `shape`, drawn uniformly and with replacement.
 
-    The buffer must not be empty. See `look_up` for `n_step`.
+    The buffer must not be empty. See `look_up` for `n_step` and `history`.
     """
     draw = jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1])
-    return look_up(state, draw, discount, n_step)
+    return look_up(state, draw, discount, n_step, history)
 
 
 def look_up(
-    state: ReplayState, draw: Int32[Array, "*shape"], discount: float | Scalar, n_step: int = 1
+    state: ReplayState,
+    draw: Int32[Array, "*shape"],
+    discount: float | Scalar,
+    n_step: int = 1,
+    history: int = 1,
 ) -> Transition:
     """Return transitions by number: from 0 through the environments, in each from the newest.
 
     Each spans `n_step` steps, or as many as there are to its episode's end, to the newest
     transition or to one that was not written: its reward is their discounted sum, `discount` that
-    of the step after them, and the next observation what followed the last.
+    of the step after them, and the next observation what followed the last. Both observations are
+    what networks see with `history`, see `training.compiled.history`; `insert` must know it too.
     """
     slots, rows = len(state.row), len(state.observation)
     ends = jnp.cumsum(state.size)
@@ -184,13 +196,51 @@ def look_up(
     if n_step > 1:
         reward, length = _window(state, env, slot, newer, discount, n_step)
         last = (slot + length - 1) % slots
+    if history > 1:
+        age = _age(state, env, slot, history)
+        observation = _seen(state, env, slot, row, age, history)
+        following = _seen(state, env, slot + length, row + length, age + length, history)
+    else:
+        observation = state.observation[row, env]
+        following = state.observation[(row + length) % rows, env]
     return Transition(
-        observation=state.observation[row, env],
+        observation=observation,
         action=state.action[slot, env],
         reward=reward,
         discount=jnp.where(state.terminated[last, env], 0.0, discount**length),
-        next_observation=state.observation[(row + length) % rows, env],
+        next_observation=following,
     )
+
+
+def _age(
+    state: ReplayState, env: Int32[Array, "*shape"], slot: Int32[Array, "*shape"], history: int
+) -> Int32[Array, "*shape"]:
+    """Return how many steps of its episode lie before a transition, as far as `history` reaches.
+
+    Those are there: none has lost its slot or row to a newer one, see `_make_room`.
+    """
+    slots, rows = len(state.row), len(state.observation)
+    back = jnp.arange(history)
+    row = state.row[(slot[..., None] - back) % slots, env[..., None]]
+    inside = row == (row[..., :1] - back) % rows  # as in `_window`
+    return jnp.sum(jnp.cumprod(inside[..., 1:], axis=-1), axis=-1)
+
+
+def _seen(
+    state: ReplayState,
+    env: Int32[Array, "*shape"],
+    slot: Int32[Array, "*shape"],
+    row: Int32[Array, "*shape"],
+    age: Int32[Array, "*shape"],
+    history: int,
+) -> Float[Array, "*shape seen"]:
+    """Return what networks see of the observation in `row`, acted on in `slot`, at that `age`."""
+    slots, rows = len(state.row), len(state.observation)
+    back, env, age = jnp.arange(history), env[..., None], age[..., None]
+    observations = state.observation[(row[..., None] - jnp.minimum(back, age)) % rows, env]
+    actions = state.action[(slot[..., None] - back[1:]) % slots, env]
+    actions = jnp.where((back[1:] <= age)[..., None], actions, 0.0)
+    return history_lib.stack(observations, actions)
 
 
 def _window(
