@@ -210,12 +210,12 @@ def _replay(experiment: Experiment, state: ReplayState) -> dict[str, Stage]:
     acted, step = row[:2], Step(row.next_observation, row.reward, no, no)
 
     def insert(state: ReplayState, acted: tuple[Array, Array], step: Step) -> Any:
-        return replay.insert(state, *acted, step, no, yes), None
+        return replay.insert(state, *acted, step, no, yes, config.history), None
 
     def sample(carry: Any) -> Any:
         state, key = carry
         key, draw = jax.random.split(key)
-        drawn = replay.sample(state, draw, shape, config.discount, config.n_step)
+        drawn = replay.sample(state, draw, shape, config.discount, config.n_step, config.history)
         drawn = jax.lax.optimization_barrier(drawn)
         return (state, key), jax.tree.map(lambda x: jnp.sum(x[..., 0]), drawn)
 
@@ -257,7 +257,8 @@ def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]
     n = each * -(-16 // each)
     if each % period and n % period == 0:
         n += each  # or they would be laid out in periods, as those of a vector step are not
-    rows = replay.sample(state.replay, key, (n, config.batch_size), config.discount)
+    how = config.discount, 1, config.history
+    rows = replay.sample(state.replay, key, (n, config.batch_size), *how)
     rows = batches_lib.augmented(experiment, rows, key)
     return rows, jax.random.split(key, (n, 2))
 

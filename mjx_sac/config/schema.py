@@ -104,6 +104,13 @@ class Config(BaseModel):
         "parts that the critics see; auto is privileged_state, or all",
         fixed=True,
     )
+    history: Int = _env(
+        1,
+        "observations that the networks see, the last ones, with the actions between them; for "
+        "robots without velocities",
+        fixed=True,
+        gt=0,
+    )
     action_repeat: Int = _env(1, "environment steps each action is held for", fixed=True, gt=0)
     vectorization: Literal["sync", "async"] = _env(
         "sync",

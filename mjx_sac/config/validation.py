@@ -96,11 +96,12 @@ def check_sizes(config: "Config") -> None:
                 f"buffer_size {held} is smaller than {field} {size}: raise buffer_size"
             )
     slots = config.buffer_size // config.num_envs
-    if config.n_step > slots:
-        raise ValueError(
-            f"n_step = {config.n_step}: buffer_size {config.buffer_size} holds {slots} transitions "
-            f"of each of num_envs {config.num_envs}: lower n_step to {slots} or raise buffer_size"
-        )
+    for field in ("n_step", "history"):
+        if (steps := getattr(config, field)) > slots:
+            raise ValueError(
+                f"{field} = {steps}: buffer_size {config.buffer_size} holds {slots} transitions of "
+                f"each of num_envs {config.num_envs}: lower {field} to {slots} or raise buffer_size"
+            )
     vector_steps = -(-config.iterations // config.epoch_iterations) * config.epoch_vector_steps
     warm_up = config.warm_up_vector_steps
     too_few = config.iterations <= config.warm_up_steps and not config.offline

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from mjx_sac.config import Config
 from mjx_sac.networks import Networks
-from mjx_sac.training.compiled import normalizer
+from mjx_sac.training.compiled import history, normalizer
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Params
 
@@ -20,13 +20,22 @@ def distribution(
     networks: Networks,
     config: Config,
 ) -> Any:
-    """Return the actor's distribution of actions for raw observations."""
-    if config.normalize_observations:
-        observation = normalizer.normalize(stats, observation)
+    """Return the actor's distribution of actions for raw observations, with their history."""
+    observation = normalized(stats, observation, config)
     # Rounding saves updates time, not this; what acts in training is what is exported.
     precision = config.matmul_precision
     with jax.default_matmul_precision("default" if precision == "bfloat16" else precision):
         return networks.actor.apply(actor, observation)
+
+
+def normalized(
+    stats: NormalizerState, observation: Float[Array, "*batch observation"], config: Config
+) -> Float[Array, "*batch observation"]:
+    """Return what networks are given of raw observations, with their history."""
+    if not config.normalize_observations:
+        return observation
+    stats = history.statistics(stats, observation.shape[-1], config.history)
+    return normalizer.normalize(stats, observation)
 
 
 def policy(
@@ -40,7 +49,8 @@ def policy(
 ) -> Float[Array, "*batch action"]:
     """Return actions for raw observations: sampled, or the mode where `key` is None.
 
-    `actor` holds its parameters and variables, as `TrainState.actor`.
+    Observations come with their history. `actor` holds parameters and variables, as
+    `TrainState.actor`.
     """
     chosen = distribution(actor, stats, observation, networks=networks, config=config)
     return chosen.mode() if key is None else chosen.sample(key)[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mjx_sac.config import Config
-from mjx_sac.training.compiled import normalizer, replay, reward_scaler, sharding
+from mjx_sac.training.compiled import acting, replay, reward_scaler, sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.types import Key, Transition
 
@@ -26,9 +26,7 @@ def draw(experiment: Experiment, state: RunState, key: Key) -> Transition:
     if state.reward_scaler is not None:
         divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
         batches = batches._replace(reward=batches.reward / divisor)
-    if not config.normalize_observations:
-        return batches
-    normalize = partial(normalizer.normalize, state.normalizer)
+    normalize = partial(acting.normalized, state.normalizer, config=config)
     return batches._replace(
         observation=normalize(batches.observation),
         next_observation=normalize(batches.next_observation),
@@ -54,7 +52,7 @@ def _rows(config: Config, state: RunState, key: Key) -> Transition:
       arXiv:2302.02948, section 4.1 (symmetric sampling).
     """
     updates, size = config.updates_per_vector_step, config.batch_size
-    how = config.discount, config.n_step
+    how = config.discount, config.n_step, config.history
     if state.dataset is None:
         return sharding.sample(state.replay, key, (updates, size), *how)
     if config.offline:

@@ -15,7 +15,7 @@ from mjx_sac.algorithms import base
 from mjx_sac.config import Config
 from mjx_sac.envs import reports
 from mjx_sac.envs.episodes import Episodes, EpisodeState
-from mjx_sac.training.compiled import acting, normalizer, replay, reward_scaler, sharding
+from mjx_sac.training.compiled import acting, history, normalizer, replay, reward_scaler, sharding
 from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
@@ -48,6 +48,7 @@ def init(
     experiment = _with_hyperparameters(experiment, hyperparameters)
     config, episodes, env = experiment.config, experiment.episodes, experiment.episodes.env
     sizes = env.observation_size, env.action_size
+    seen = history.size(config.history, *sizes)
     key, train_key = jax.random.split(key)
     explore, noise = experiment.algorithm.explore, None
     if explore:
@@ -57,7 +58,9 @@ def init(
     transitions = experiment.transitions_per_episode()
     slots = config.num_envs if config.offline else config.buffer_size  # offline none is used
     return RunState(
-        train=base.init(train_key, *sizes, algorithm=experiment.algorithm, **experiment.static),
+        train=base.init(
+            train_key, seen, sizes[1], algorithm=experiment.algorithm, **experiment.static
+        ),
         episodes=episodes.init(jax.random.fold_in(train_key, 0x6D6F646C)),  # "modl"
         replay=replay.init(slots, config.num_envs, *sizes, transitions),
         normalizer=normalizer.init(env.observation_size),
@@ -67,6 +70,7 @@ def init(
         since_update=jnp.int32(0) if config.vector_steps_per_update > 1 else None,
         reward_scaler=reward_scaler.init(config.num_envs) if config.normalize_rewards else None,
         exploration=noise,
+        memory=jnp.zeros((config.num_envs, seen - sizes[0])) if config.history > 1 else None,
     )
 
 
@@ -232,7 +236,11 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     observation = episodes.observation
     finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return anything
     stats = normalizer.update(state.normalizer, observation, finite)
-    acts = state.train.actor, stats, observation
+    seen = observation
+    if state.memory is not None:
+        size = experiment.config.history
+        seen = history.see(seen, history.resume(state.memory, seen, started, size))
+    acts = state.train.actor, stats, seen
     if explore := experiment.algorithm.explore:
         distribution = acting.distribution(*acts, **experiment.static)
         given = distribution, state.exploration, started, policy_key
@@ -242,6 +250,8 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
         action = acting.policy(*acts, policy_key, **experiment.static)
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
     action = jnp.where(state.warm_up_left > 0, uniform, action)
+    if state.memory is not None:
+        state = state.replace(memory=history.follow(seen, action, observation.shape[-1]))
     episodes, token = experiment.episodes.send(episodes, action)
     pending = Pending(observation, action, started, token)
     return state.replace(episodes=episodes, normalizer=stats), pending
@@ -255,7 +265,9 @@ def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[
         (EPISODE_SPECS, ENV_SHARDED),
     )
     insert = sharding.shard_over_envs(
-        replay.insert, (REPLAY_SPECS, *[ENV_SHARDED] * 5), REPLAY_SPECS
+        partial(replay.insert, history=experiment.config.history),
+        (REPLAY_SPECS, *[ENV_SHARDED] * 5),
+        REPLAY_SPECS,
     )
     episodes, (step, valid, nonfinite) = receive(
         state.episodes, pending.order_token, state.train.log_alpha

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from mjx_sac.envs import reports
 from mjx_sac.envs.episodes import EpisodeState, choose
-from mjx_sac.training.compiled import acting
+from mjx_sac.training.compiled import acting, history
 from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params
 
-_Carry = tuple[EpisodeState, jax.Array, tuple[jax.Array, jax.Array], Key]
+_Carry = tuple[EpisodeState, Any, jax.Array, tuple[jax.Array, jax.Array], Key]
 
 AT_ONCE, ON_HOST_AT_ONCE = 128, 16
 """Episodes played at the same time at most: each takes memory, and on the host an environment."""
@@ -68,25 +68,33 @@ def _play(
     state = envs.start(envs.refill(blank, reset_key))
 
     def step(carry: _Carry, _: None) -> tuple[_Carry, None]:
-        state, over, (terminated, truncated), key = carry
+        state, memory, over, (terminated, truncated), key = carry
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
-        observation = jnp.where(over[:, None], 0.0, state.observation)
-        action = acting.policy(*policy, observation, action_key, **experiment.static)
+        seen = state.observation
+        if memory is not None:
+            seen = history.see(seen, memory)
+        seen = jnp.where(over[:, None], 0.0, seen)
+        action = acting.policy(*policy, seen, action_key, **experiment.static)
+        if memory is not None:
+            memory = history.follow(seen, action, envs.env.observation_size)
         new, outcome = envs.step(state, action)
         # An episode that is over keeps its length and return, whatever its physics does after.
         new = new.replace(**choose(over, state.sums, new.sums))
         terminated |= outcome.step.terminated & ~over
         truncated |= outcome.step.truncated & ~over
-        return (new, over | new.ended, (terminated, truncated), key), None
+        return (new, memory, over | new.ended, (terminated, truncated), key), None
 
     no = jnp.zeros(episodes, bool)
     length = -(-envs.episode_length // envs.action_repeat)
-    start = (state, no, (no, no), action_key)
+    memory, n = None, experiment.config.history
+    if n > 1:
+        memory = history.begin(state.observation, envs.env.action_size, n)
+    start = (state, memory, no, (no, no), action_key)
     # A static length on the device: a loop that ends with the last episode would make a GPU ask the
     # host at every turn.
     play = _until_over if envs.on_host else jax.lax.scan
-    (state, _, (terminated, truncated), _), _ = play(step, start, None, length=length)
+    (state, _, _, (terminated, truncated), _), _ = play(step, start, None, length=length)
     return {
         "return": state.episode_return,
         "length": state.length.astype(jnp.float32),
@@ -102,7 +110,7 @@ def _until_over(
     """Like `scan`, but end when all episodes have."""
 
     def more(turn: tuple[jax.Array, _Carry]) -> jax.Array:
-        return (turn[0] < length) & ~jnp.all(turn[1][1])
+        return (turn[0] < length) & ~jnp.all(turn[1][2])
 
     def once(turn: tuple[jax.Array, _Carry]) -> tuple[jax.Array, _Carry]:
         return turn[0] + 1, step(turn[1], None)[0]

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from flax import struct
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Float, Int32
 
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError
@@ -13,11 +13,11 @@ from mjx_sac.envs.base import episode_length
 from mjx_sac.envs.episodes import Episodes, EpisodeState
 from mjx_sac.envs.host.callbacks import HostEpisodes
 from mjx_sac.networks import Networks
-from mjx_sac.training.compiled import sharding
+from mjx_sac.training.compiled import history, sharding
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.compiled.reward_scaler import RewardScalerState
-from mjx_sac.training.compiled.sharding import EPISODE_SPECS, REPLAY_SPECS, REPLICATED
+from mjx_sac.training.compiled.sharding import ENV_SHARDED, EPISODE_SPECS, REPLAY_SPECS, REPLICATED
 from mjx_sac.types import Key, Scalar, TrainState
 
 
@@ -39,15 +39,16 @@ class Experiment:
         """Return how many transitions an episode has at most.
 
         Raises:
-          UsageError: `n_step` is more.
+          UsageError: `n_step` or `history` is more.
         """
         config = self.config
         most = -(-self.episodes.episode_length // config.action_repeat)
-        if config.n_step > most:
-            raise UsageError(
-                f"n_step = {config.n_step}: an episode of {config.env} ends after {most} "
-                f"transitions: lower n_step to {most}"
-            )
+        for field in ("n_step", "history"):
+            if (steps := getattr(config, field)) > most:
+                raise UsageError(
+                    f"{field} = {steps}: an episode of {config.env} ends after {most} "
+                    f"transitions: lower {field} to {most}"
+                )
         return most
 
 
@@ -65,6 +66,7 @@ class RunState(struct.PyTreeNode):
       since_update: vector steps since updates were due; None where they are due after every one.
       reward_scaler: discounted sums of rewards; None unless rewards are scaled by them.
       exploration: what `Algorithm.explore` keeps; None without it.
+      memory: what environments have seen and done before, see `history`; None where that is 1.
       dataset: recorded transitions, which nothing changes; None without any. All agents share it,
         every device has all of it, and no checkpoint does: it is read again from its source.
     """
@@ -79,6 +81,7 @@ class RunState(struct.PyTreeNode):
     since_update: Int32[Array, ""] | None = None
     reward_scaler: RewardScalerState | None = None
     exploration: Any = None
+    memory: Float[Array, "num_envs memory"] | None = None
     dataset: ReplayState | None = None
 
     @property
@@ -89,7 +92,8 @@ class RunState(struct.PyTreeNode):
     @classmethod
     def specs(cls) -> Any:
         """Return how each part is sharded where devices share one agent's environments."""
-        return sharding.fill(cls, REPLICATED, episodes=EPISODE_SPECS, replay=REPLAY_SPECS)
+        own = {"episodes": EPISODE_SPECS, "replay": REPLAY_SPECS, "memory": ENV_SHARDED}
+        return sharding.fill(cls, REPLICATED, **own)
 
     @classmethod
     def of_agents(cls, own: Any, shared: Any) -> Any:
@@ -114,7 +118,10 @@ def make_experiment(
     Raises:
       UsageError: an environment on the host cannot be trained as `config` says.
     """
-    networks = views.seeing(networks, getattr(env, "views", None))
+    seen: views.Views | None = getattr(env, "views", None)
+    if seen and config.history > 1:
+        seen = history.views(seen, env.action_size, config.history)
+    networks = views.seeing(networks, seen)
     if hasattr(env, "simulator"):
         _check_host(config)
         return Experiment(config, HostEpisodes(env, config.num_envs, config), networks, algorithm)

@@ -196,19 +196,20 @@ def look_up(
     if n_step > 1:
         reward, length = _window(state, env, slot, newer, discount, n_step)
         last = (slot + length - 1) % slots
-    if history > 1:
-        age = _age(state, env, slot, history)
-        observation = _seen(state, env, slot, row, age, history)
-        following = _seen(state, env, slot + length, row + length, age + length, history)
-    else:
-        observation = state.observation[row, env]
-        following = state.observation[(row + length) % rows, env]
-    return Transition(
-        observation=observation,
+    found = Transition(
+        observation=state.observation[row, env],
         action=state.action[slot, env],
         reward=reward,
         discount=jnp.where(state.terminated[last, env], 0.0, discount**length),
-        next_observation=following,
+        next_observation=state.observation[(row + length) % rows, env],
+    )
+    if history == 1:
+        return found
+    age = _age(state, env, slot, history)
+    following = slot + length, row + length, age + length
+    return found._replace(
+        observation=_seen(state, env, slot, row, age, history),
+        next_observation=_seen(state, env, *following, history),
     )
 
 

@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mjx_sac.envs.episodes import EpisodeState
 from mjx_sac.training.compiled import replay
 from mjx_sac.training.compiled.replay import ReplayState
-from mjx_sac.types import Key, Scalar, Transition, named_leaves
+from mjx_sac.types import Key, Transition, named_leaves
 
 ENV_AXIS, AGENT_AXIS = "devices", "devices_of_agents"
 """Names of a mesh's axis: where devices share one agent's environments, and where they share
@@ -85,16 +85,14 @@ def refill(episodes: Any, state: EpisodeState, key: Key) -> EpisodeState:
     return episodes.refilled(state, jax.tree.map(lambda x: x[: len(keys)], draw(*padded)))
 
 
-def sample(
-    state: ReplayState, key: Key, shape: tuple[int, int], discount: float | Scalar, n_step: int
-) -> Transition:
+def sample(state: ReplayState, key: Key, shape: tuple[int, int], *how: Any) -> Transition:
     """`replay.sample` of `shape` (batches, rows), with the rows of each batch sharded.
 
     Each device looks up what it owns of every batch, and one exchange brings the rows to where
     they are learned from.
     """
     if num_shards() == 1:
-        return replay.sample(state, key, shape, discount, n_step)
+        return replay.sample(state, key, shape, *how)
 
     def part(state: ReplayState, key: Key) -> Transition:
         held = jnp.sum(state.size)
@@ -103,7 +101,7 @@ def sample(
         draw = jax.random.randint(key, shape, 0, jnp.sum(everywhere))
         draw = draw - before[jax.lax.axis_index(ENV_AXIS)]
         mine = (draw >= 0) & (draw < held)
-        rows = replay.look_up(state, jnp.where(mine, draw, 0), discount, n_step)
+        rows = replay.look_up(state, jnp.where(mine, draw, 0), *how)
         # Side by side, for one array is one exchange. What others own is zero here, so the sum
         # over devices is exact.
         columns = [x.reshape(*shape, -1) for x in rows]
@@ -117,10 +115,10 @@ def sample(
 
 
 def sample_replicated(
-    state: ReplayState, key: Key, shape: tuple[int, int], discount: float | Scalar, n_step: int
+    state: ReplayState, key: Key, shape: tuple[int, int], *how: Any
 ) -> Transition:
     """`sample` of a buffer that every device has all of: each looks up its own part of the rows."""
-    rows = replay.sample(state, key, shape, discount, n_step)
+    rows = replay.sample(state, key, shape, *how)
     if num_shards() == 1:
         return rows
     return jax.lax.with_sharding_constraint(rows, RING_SHARDED)

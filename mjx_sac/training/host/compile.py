@@ -19,7 +19,7 @@ from mjx_sac.config import Config, UsageError, ordinary_jax
 from mjx_sac.envs.host.protocol import in_turn
 from mjx_sac.networks import Networks
 from mjx_sac.runs.recorded import Recorded
-from mjx_sac.training.compiled import acting, normalizer, population, replay, sharding
+from mjx_sac.training.compiled import acting, history, normalizer, population, replay, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.host import kept, memory, offline
@@ -183,12 +183,13 @@ def trace_update(
     checked = algorithm._replace(project=project if algorithm.project else None)
 
     def step(key: Any) -> Any:
-        shapes = ((config.batch_size, *size) for size in ((sizes[0],), (sizes[1],), ()))
+        seen = history.size(config.history, *sizes)
+        shapes = ((config.batch_size, *size) for size in ((seen,), (sizes[1],), ()))
         observed, acted, scalar = map(jnp.zeros, shapes)
         batch = Transition(observed, acted, scalar, scalar, observed)
         if algorithm.augment:
             batch = _still_a_batch(batch, algorithm.augment(batch, key))
-        state = base.init(key, *sizes, algorithm=checked, **static)
+        state = base.init(key, seen, sizes[1], algorithm=checked, **static)
         _try_to_act(key, state.actor, sizes, algorithm, **static)
         keys = jax.random.split(key)
         moved, measured = base.update(state, batch, keys, algorithm=checked, **static)
@@ -228,11 +229,12 @@ def _try_to_act(
 ) -> None:
     """Act in all environments; raise ValueError where actions have another shape, or noise has."""
     static: Any = {"networks": networks, "config": config}
-    observed, wanted = jnp.zeros((config.num_envs, sizes[0])), (config.num_envs, sizes[1])
-    seen = actor, normalizer.init(sizes[0]), observed
-    actions = [("the actor", acting.policy(*seen, draw, **static)) for draw in (key, None)]
+    seen = history.size(config.history, *sizes)
+    observed, wanted = jnp.zeros((config.num_envs, seen)), (config.num_envs, sizes[1])
+    acts = actor, normalizer.init(sizes[0]), observed
+    actions = [("the actor", acting.policy(*acts, draw, **static)) for draw in (key, None)]
     if explore := algorithm.explore:
-        noise, chosen = explore.init(key, *wanted, config), acting.distribution(*seen, **static)
+        noise, chosen = explore.init(key, *wanted, config), acting.distribution(*acts, **static)
         started = jnp.zeros(config.num_envs, bool)
         action, after = explore.act(chosen, noise, started, key, config)
         _unchanged("explore", noise, after)

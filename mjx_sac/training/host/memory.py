@@ -23,6 +23,7 @@ def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> N
     transition = replay / math.prod(state.replay.reward.shape)
     # As drawn, and normalised.
     drawn = config.num_agents * config.updates_per_vector_step * (config.batch_size + rows)
+    drawn *= config.history
     copies = num_devices if config.is_population else 1  # one agent's networks are replicated
     parts = {
         "replay buffer": replay // num_devices,
