@@ -36,6 +36,7 @@ def export(
     if form == "onnx":
         require(("onnx", "onnxruntime"), "onnx", "format = 'onnx'")
     from mjx_sac.policy.export import export_policy
+    from mjx_sac.policy.memory import PADDING, inputs
     from mjx_sac.policy.policy import load_policy
     from mjx_sac.training.host.device import set_up
 
@@ -51,3 +52,6 @@ def export(
         f"within {difference:.1g} of half their range"
     )
     print_line(_USE[form].format(out=str(path)))
+    if policy.config.history > 1:
+        taken = ", ".join(f"{name} ({size})" for name, size in inputs(policy))
+        print_line(f"observation: {taken}; before an episode {PADDING}")

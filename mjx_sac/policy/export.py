@@ -2,7 +2,8 @@
 
 In every format the deterministic policy is one function from flat, raw observations
 `[batch, observation]` to flat actions `[batch, action]` within the environment's bounds:
-normalisation and rescaling are inside, and the batch may have any size.
+normalisation and rescaling are inside, and the batch may have any size. With a history it takes
+`memory.inputs` in place of observations.
 """
 
 # pyright: basic
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_sac.config import UsageError, absolute, ordinary_jax, require
-from mjx_sac.policy import numpy_policy
+from mjx_sac.policy import memory, numpy_policy
 from mjx_sac.policy.policy import Policy
 from mjx_sac.training.compiled import normalizer
 from mjx_sac.types import Operation
@@ -57,7 +58,8 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
         path.write_bytes(data)
     except OSError as error:
         raise UsageError(f"out = {str(path)!r}: {error.strerror}: choose another --out") from None
-    mean, std = policy.normalizer.mean, np.sqrt(policy.normalizer.var)
+    stats, (center, factor) = policy.statistics, policy.units
+    mean, std = center + stats.mean, np.sqrt(stats.var) / np.where(factor, factor, 1)
     observation = np.random.default_rng(0).normal(mean, std, (1000, mean.size)).astype(np.float32)
     difference = np.abs(load(path)(observation) - policy.apply(observation))
     difference /= np.maximum(policy.bounds["half"], 1e-30)
@@ -71,7 +73,7 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
 
 
 def _stablehlo(policy: Policy) -> _Format:
-    shape = (*jax.export.symbolic_shape("batch"), policy.observation_size)
+    shape = (*jax.export.symbolic_shape("batch"), policy.input_size)
     export = jax.export.export(jax.jit(policy.apply), platforms=("cpu", "cuda", "tpu"))
     data = export(jax.ShapeDtypeStruct(shape, jnp.float32)).serialize()
     return bytes(data), lambda path: jax.export.deserialize(bytearray(path.read_bytes())).call
@@ -79,7 +81,7 @@ def _stablehlo(policy: Policy) -> _Format:
 
 def operations(policy: Policy) -> list[Operation]:
     """Return what `policy` computes; UsageError if its actor does not say so."""
-    actor, stats, bounds = policy.networks.actor, policy.normalizer, policy.bounds
+    actor, stats, bounds = policy.networks.actor, policy.statistics, policy.bounds
     if not hasattr(actor, "operations"):
         raise UsageError(
             f"format: the actor is your own {type(actor).__name__}, which has no method "
@@ -89,7 +91,10 @@ def operations(policy: Policy) -> list[Operation]:
         Operation("scale", center=stats.mean, factor=1 / normalizer.deviation(stats), offset=0),
         Operation("clip", low=-normalizer.CLIP, high=normalizer.CLIP),
     ]
+    center, factor = policy.units
+    units = [Operation("scale", center=center, factor=factor, offset=0)]
     return [
+        *(units if policy.config.history > 1 else []),
         *(normalize if policy.config.normalize_observations else []),
         *actor.operations(policy.actor_params),
         Operation("scale", center=0, factor=bounds["half"], offset=bounds["middle"]),
@@ -106,6 +111,8 @@ def _arrays(step: Operation) -> dict[str, np.ndarray]:
 def _npz(policy: Policy) -> _Format:
     steps, file = operations(policy), io.BytesIO()
     arrays: dict[str, Any] = {"operations": [step.name for step in steps]}
+    if policy.config.history > 1:
+        arrays["inputs"] = [f"{name} {size}" for name, size in memory.inputs(policy)]
     for i, step in enumerate(steps):
         arrays |= {f"{i}.{name}": x for name, x in _arrays(step).items()}
     np.savez(file, **arrays)  # no objects, so no pickles
@@ -114,7 +121,7 @@ def _npz(policy: Policy) -> _Format:
 
 _HEADER = """
 <ir_version: 8, opset_import: ["": 13], producer_name: "mjx-sac">
-policy (float[batch, {policy.observation_size}] observation)
+policy (float[batch, {policy.input_size}] observation)
   => (float[batch, {policy.action_size}] action)
 """
 """Versions of 2021: every runtime still in use reads them."""
@@ -196,6 +203,8 @@ def _metadata(policy: Policy) -> dict[str, str]:
         "algorithm": config.algorithm,
         "iterations": policy.iterations,
         "observation": spaces["observation"],
+        "inputs": memory.inputs(policy) if config.history > 1 else None,
+        "before_an_episode": memory.PADDING if config.history > 1 else None,
         "action_low": spaces["action"]["low"],
         "action_high": spaces["action"]["high"],
         "actuators": control.get("actuators"),

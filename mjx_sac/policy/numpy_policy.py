@@ -5,6 +5,13 @@ version of mjx-sac that it came with writes.
 
 act = load("policy.npz")
 action = act(observation)  # flat; single or batched
+
+With a history it takes act.inputs, side by side:
+
+memory = np.tile(np.concatenate([middle, observation]), history - 1)  # where an episode begins
+seen = np.concatenate([observation, memory])
+action = act(seen)
+memory = np.concatenate([action, seen])[: memory.size]
 """
 
 # pyright: basic
@@ -41,6 +48,7 @@ def load(path):
     """Return the deterministic policy in `path`: from observations to actions within bounds."""
     p = dict(np.load(path))
     names = p.pop("operations", np.array(["none"])).tolist()
+    inputs = p.pop("inputs", np.array([])).tolist()
     if unknown := ", ".join(set(names) - OPERATIONS.keys()):
         way_out = "copy numpy_policy.py from the mjx-sac that wrote it"
         raise ValueError(f"{path}: operations = {unknown}: not known here: {way_out}")
@@ -57,4 +65,5 @@ def load(path):
             values.append(OPERATIONS[name](values[-1], **given))
         return values[-1]
 
+    act.inputs = inputs
     return act

@@ -18,14 +18,12 @@ from mjx_sac.config import Config, UsageError, build, layered, ordinary_jax, sta
 from mjx_sac.envs import views
 from mjx_sac.envs.spaces import spaces as spaces_of
 from mjx_sac.networks import Networks
+from mjx_sac.policy import memory as memory_lib
+from mjx_sac.policy.memory import ObservationError
 from mjx_sac.runs import array_store, stored_policy
-from mjx_sac.training.compiled import acting
+from mjx_sac.training.compiled import acting, history
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Params, named_leaves
-
-
-class ObservationError(UsageError, ValueError):
-    """An observation that the policy cannot act on."""
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -36,6 +34,8 @@ class Policy:
       config: what it was trained with.
       iterations: after how many.
       observation_size, action_size: how many numbers a flat one has.
+      input_size: how many `apply` and exported files take: with `config.history` the observation
+        and what was before, see `memory.inputs`.
       action_low, action_high: bounds of the flat action; -1 and 1 for environments in JAX.
       whole_numbers: actions are rounded, as the environment's are integers.
       spaces: shapes and types of observations and actions, see `envs.spaces`.
@@ -55,6 +55,8 @@ class Policy:
         action = self.spaces["action"]
         self.observation_size = self.normalizer.mean.shape[-1]
         self.action_size = math.prod(action["shape"])
+        sizes = self.observation_size, self.action_size
+        self.input_size = history.size(self.config.history, *sizes)
         self.action_low, self.action_high = np.asarray(action["low"]), np.asarray(action["high"])
         self.whole_numbers = np.dtype(action["dtype"]).kind in "iub"
         self._random = np.random.default_rng(self.config.seed)
@@ -67,14 +69,47 @@ class Policy:
 
     @functools.cached_property
     def _jitted(self) -> Any:
-        return jax.jit(self._act)
+        return jax.jit(self._remembering)
 
     def apply(self, observation: ArrayLike, key: Key | None = None) -> jax.Array:
-        """Return actions, `[..., action_size]`, for raw observations, `[..., observation_size]`.
+        """Return actions, `[..., action_size]`, for raw observations, `[..., input_size]`.
 
         Pure, for use under `jit` and `vmap`. A `key` samples; without one they are deterministic.
         """
         return self._act(self.actor_params, self.normalizer, self.bounds, observation, key)
+
+    def act(
+        self, observation: ArrayLike, memory: Any = None, key: Key | None = None
+    ) -> tuple[jax.Array, Any]:
+        """Return actions for raw observations, `[..., observation_size]`, and the memory to hand
+        over with the next ones: None where episodes begin, and ever where there is no history.
+
+        Pure, as `apply`.
+        """
+        seen = jnp.asarray(observation, jnp.float32)
+        own = self.actor_params, self.normalizer, self.bounds
+        return self._remembering(*own, seen, memory, None, key)
+
+    def _remembering(
+        self,
+        params: Params,
+        stats: NormalizerState,
+        bounds: Mapping[str, ArrayLike],
+        observation: jax.Array,
+        memory: Any,
+        started: Any,
+        key: Key | None,
+    ) -> tuple[jax.Array, Any]:
+        n, middle = self.config.history, bounds["middle"]
+        if n == 1:
+            return self._act(params, stats, bounds, observation, key), memory
+        if memory is None:
+            memory = history.begin(observation, self.action_size, n, middle)
+        elif started is not None:
+            memory = history.resume(memory, observation, started, n, middle)
+        seen = history.see(observation, memory)
+        action = self._act(params, stats, bounds, seen, key)
+        return action, history.follow(seen, action, self.observation_size)
 
     def _act(
         self,
@@ -85,9 +120,22 @@ class Policy:
         key: Key | None,
     ) -> jax.Array:
         raw = jnp.asarray(observation, jnp.float32)
+        if self.config.history > 1:
+            center, factor = self.units
+            raw = (raw - center) * factor
         action = acting.policy(params, stats, raw, key, networks=self.networks, config=self._exact)
         action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
         return jnp.rint(action) if self.whole_numbers else action
+
+    @property
+    def statistics(self) -> NormalizerState:
+        """`normalizer`, as statistics of what `apply` takes, with actions in [-1, 1]."""
+        return history.statistics(self.normalizer, self.input_size, self.config.history)
+
+    @functools.cached_property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `memory.units`."""
+        return memory_lib.units(self)
 
     @functools.cached_property
     def bounds(self) -> dict[str, np.ndarray]:
@@ -116,17 +164,23 @@ class Policy:
 
         Args:
           observation: one or a batch, flat or as the environment returns it, Dict and Tuple too.
-          state: returned as it is; the policy has no memory.
-          episode_start: not used.
+          state: with `config.history` what was returned last, of the same episodes; else it is
+            returned as it is, for the policy has no memory.
+          episode_start: where an episode begins, of which `state` knows nothing: one or a batch.
           deterministic: False samples.
 
         Raises:
-          ObservationError: it has another shape, or a number that is not finite.
+          ObservationError: it has another shape, or a number that is not finite; or `state` has, or
+            is missing where no episode begins.
         """
-        del episode_start
         flat, space = self._flat(observation), self.spaces["action"]
         key = None if deterministic else self._random.integers(2**32, size=2, dtype=np.uint32)
-        action = self._jitted(self.actor_params, self.normalizer, self.bounds, flat, key)
+        memory = None, None
+        if self.config.history > 1:
+            memory = memory_lib.check(self, state, episode_start, flat.shape[:-1])
+        own = self.actor_params, self.normalizer, self.bounds
+        action, after = self._jitted(*own, flat, *memory, key)
+        state = state if after is None else np.asarray(after)
         # In float64, which has all bounds.
         action = np.clip(np.float64(action), self.action_low, self.action_high)
         return action.reshape((*flat.shape[:-1], *space["shape"])).astype(space["dtype"]), state
@@ -236,13 +290,14 @@ def load_policy(
     # Older checkpoints do not hold them.
     with staying():
         spaces = stored.manifest.get("spaces") or spaces_of(envs.make(config.env, config))
+    action_size = math.prod(spaces["action"]["shape"])
     if networks is None:
-        action_size = math.prod(spaces["action"]["shape"])
         networks = loader.load(stored.config).networks(stored.config, action_size)
     stats = [jnp.asarray(arrays.pop(f"normalizer.{name}")) for name in ("count", "mean", "var")]
     if seen := spaces.get("views"):
         stats[1:] = (views.see(x, seen["actor"]) for x in stats[1:])
-    observation = jax.ShapeDtypeStruct((1, *stats[1].shape), jnp.float32)
+    seen = history.size(config.history, stats[1].shape[-1], action_size)
+    observation = jax.ShapeDtypeStruct((1, seen), jnp.float32)
     like = jax.eval_shape(networks.actor.init, jax.random.PRNGKey(0), observation)
     wanted = {f"actor_params.{name}": leaf.shape for name, leaf in named_leaves(like)}
     if {name: array.shape for name, array in arrays.items()} != wanted:

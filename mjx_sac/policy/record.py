@@ -124,13 +124,15 @@ class _DeviceScene:
                 raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
         self._key = partial(jax.random.fold_in, jax.random.PRNGKey(policy.config.seed))
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
-        self._act = jax.jit(lambda state: policy.apply(state.observation))
+        self._act = jax.jit(lambda state, memory: policy.act(state.observation, memory))
 
     def reset(self, episode: int) -> None:
         self._state: Any = self._reset(self._key(episode))
+        self._memory: Any = None
 
     def act(self) -> Any:
-        return self._act(self._state)
+        action, self._memory = self._act(self._state, self._memory)
+        return action
 
     def step(self, action: Any) -> tuple[Any, bool]:
         self._state, step = self._step(self._state, action)
@@ -175,9 +177,12 @@ class _HostScene:
         seed = self._policy.config.seed + episode
         seed_spaces(self._env, seed)
         self._observation, _ = self._env.reset(seed=seed)
+        self._memory: Any = None
 
     def act(self) -> np.ndarray:
-        return self._policy.predict(self._observation)[0]
+        starts = self._memory is None
+        action, self._memory = self._policy.predict(self._observation, self._memory, starts)
+        return action
 
     def step(self, action: Any) -> tuple[Any, bool]:
         self._observation, reward, terminated, truncated, _ = self._env.step(np.array(action))

@@ -24,6 +24,11 @@ BAD = [
         {"n_step": 20, "buffer_size": 304},
         ["n_step = 20: ", "holds 19 transitions", "lower n_step to 19"],
     ),
+    ({"history": 0}, ["history = 0", "greater than 0"]),
+    (
+        {"history": 20, "buffer_size": 304},
+        ["history = 20: ", "holds 19 transitions", "lower history to 19"],
+    ),
     ({"iterations": 10_000}, ["iterations 10000", "warm_up_steps 10000"]),
     (
         {"iterations": 10_100, "num_envs": 2048, "log_interval": 10_000},

@@ -19,7 +19,7 @@ from mjx_sac.runs import array_store, provenance
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.directory import best_path, checkpoint_path, steps, write_kwargs
 from mjx_sac.runs.event_files import EventWriter
-from mjx_sac.training.compiled import epoch, experiment, sharding
+from mjx_sac.training.compiled import epoch, experiment, history, sharding
 from mjx_sac.training.compiled.normalizer import NormalizerState
 
 COUNTER = "helpers.envs:Counter"
@@ -99,7 +99,8 @@ def make_policy(environment, modules=None, **overrides) -> Policy:
     """As `load_policy` would return it for a run like that of `save_run`, without the run."""
     config, size = make_config(**overrides), environment.observation_size
     modules = modules or networks.make(config, environment.action_size)
-    params = modules.actor.init(jax.random.PRNGKey(1), jnp.zeros((1, size)))
+    seen = history.size(config.history, size, environment.action_size)
+    params = modules.actor.init(jax.random.PRNGKey(1), jnp.zeros((1, seen)))
     return Policy(config, 32, spaces(environment), modules, params, statistics(size))
 
 

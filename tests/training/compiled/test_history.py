@@ -1,13 +1,22 @@
 """What networks see with `--history`, against episodes kept whole in lists."""
 
+import dataclasses
+from functools import partial
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.datasets import episode, recorded
+from helpers.envs import Counter
+from helpers.runs import make_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mjx_sac.training.compiled import replay
+from mjx_sac.config import UsageError
+from mjx_sac.envs.views import Views
+from mjx_sac.training.compiled import epoch, evaluate, history, replay
 from mjx_sac.types import Step
 
 pytestmark = pytest.mark.smoke
@@ -117,3 +126,112 @@ def test_every_row_has_its_own_episodes_history(data, num_envs, history, n_step,
             np.testing.assert_array_equal(world.drawn(n_step), world.expected(n_step))
     if world.state.size.any():
         np.testing.assert_array_equal(world.drawn(n_step), world.expected(n_step))
+
+
+def test_a_data_set_has_its_episodes_history():
+    """Two episodes observe (start, step); their actions are step / 8 - start / 16."""
+    buffer = replay.of_recorded(recorded(episode(1, 3, True), episode(2, 2, False)))
+    found = look_up(buffer, jnp.arange(4, -1, -1), GAMMA, 1, 3)
+    first, second = -1 / 16, -2 / 16
+    assert found.observation.tolist() == [
+        [1, 0, 0, 1, 0, 0, 1, 0],
+        [1, 1, first, 1, 0, 0, 1, 0],
+        [1, 2, first + 1 / 8, 1, 1, first, 1, 0],
+        [2, 0, 0, 2, 0, 0, 2, 0],
+        [2, 1, second, 2, 0, 0, 2, 0],
+    ]
+    assert found.next_observation[2].tolist() == [1, 3, 3 / 16, 1, 2, first + 1 / 8, 1, 1]
+    assert found.next_observation[4].tolist() == [2, 2, 0, 2, 1, second, 2, 0]
+
+
+def test_each_network_sees_its_own_part_of_every_observation():
+    """Three numbers, of which the actor sees the last two, and one action; a history of three.
+
+    o o o | a o o o | a o o o
+    """
+    one = Views({"a": 0, "b": 1}, 3, ((1, 3),), ((0, 3),), {"b": (2,)}, {"a": (1,), "b": (2,)})
+    seen = history.views(one, 1, 3)
+    assert seen.actor == ((1, 4), (5, 8), (9, 11))
+    assert seen.critic == ((0, 11),)
+    assert (seen.size, seen.differ) == (11, True)
+    assert not history.views(one._replace(actor=((0, 3),)), 1, 3).differ
+
+
+class Fixed:
+    """Acts by a fixed function of all that it sees."""
+
+    def init(self, key, observation):
+        return {"params": jnp.zeros(())}
+
+    def apply(self, params, observation):
+        weights = 1 / jnp.arange(2.0, observation.shape[-1] + 2)
+        action = jnp.tanh(jnp.sum(observation * weights, axis=-1, keepdims=True) - 1)
+        return SimpleNamespace(mode=lambda: action, sample=lambda _: (action, action[..., 0]))
+
+
+def fixed(env, **overrides):
+    made = make_experiment(env, normalize_observations=False, **overrides)
+    return dataclasses.replace(made, networks=made.networks._replace(actor=Fixed()))
+
+
+@pytest.mark.parametrize("env", [Counter(ends_at=3), Counter(breaks_at=3), Counter()])
+def test_the_actor_has_seen_what_the_replay_buffer_says(env):
+    """Episodes that terminate, that break, and of five steps: every stored action is the one that
+    follows from what is looked up, and what is remembered is the newest row's next history.
+    """
+    experiment = fixed(env, history=4)
+    step = jax.jit(partial(epoch.epoch, experiment))
+    state = epoch.init(experiment, jax.random.PRNGKey(0))
+    assert not state.memory.any()
+    for _ in range(4):
+        state, _ = step(state)
+        assert state.normalizer.mean.shape == (2,), "statistics are those of single observations"
+    sizes = state.replay.size
+    rows = look_up(state.replay, jnp.arange(int(sizes.sum())), GAMMA, 1, 4)
+    assert len(rows.reward) > 30, "the warm-up's uniform actions have left the buffer"
+    acted = Fixed().apply(None, rows.observation).mode()
+    np.testing.assert_allclose(acted, rows.action, atol=1e-6)
+    assert len(np.unique(rows.action)) > 20
+    newest = rows.next_observation[np.cumsum(sizes) - sizes]
+    running = ~np.asarray(state.episodes.ended)
+    assert running.any()
+    np.testing.assert_array_equal(newest[running, 2:], state.memory[running])
+
+
+class Effort(Counter):
+    """Pays the action."""
+
+    def step(self, state, action):
+        state, step = super().step(state, action)
+        return state, step._replace(reward=action[0])
+
+
+def test_evaluation_remembers_too():
+    experiment = fixed(Effort(ends_at=4), history=3, episode_length=7)
+    state = epoch.init(experiment, jax.random.PRNGKey(0))
+    args = state.train.actor, state.normalizer, jax.random.PRNGKey(1)
+    played = jax.jit(partial(evaluate.evaluate, experiment, episodes=3))(*args)
+    reset_key = jax.random.split(args[-1])[0]
+    for key, total in zip(jax.random.split(reset_key, 3), played["return"], strict=True):
+        one = Episode(None)
+        one.observations = [[float(jax.random.uniform(key)), float(i)] for i in range(5)]
+        for at in range(4):
+            seen = [*one.observations[at]]
+            for back in (1, 2):
+                seen += [one.actions[at - back] if at >= back else 0.0]
+                seen += one.observations[max(at - back, 0)]
+            one.actions.append(float(Fixed().apply(None, jnp.float32(seen)).mode()[0]))
+        assert float(total) == pytest.approx(sum(one.actions), abs=1e-5)
+
+
+def test_without_one_the_state_has_no_more_arrays():
+    state = epoch.init(make_experiment(), jax.random.PRNGKey(0))
+    assert jax.tree.leaves(state.memory) == []
+
+
+def test_more_than_an_episode_has_is_refused():
+    """Five steps of the environment, each action held for two: three transitions."""
+    start = partial(make_experiment, episode_length=5, action_repeat=2)
+    jax.eval_shape(partial(epoch.init, start(history=3)), jax.random.PRNGKey(0))
+    with pytest.raises(UsageError, match=r"history = 4: .* 3 transitions: lower history to 3"):
+        jax.eval_shape(partial(epoch.init, start(history=4)), jax.random.PRNGKey(0))
