@@ -26,10 +26,11 @@ def recorded(*episodes, spaces=SPACES):
     return Recorded.of(episodes or (episode(1, 3, True), episode(2, 2, False)), spaces)
 
 
-def transitions(buffer, n_step=1):
+def transitions(buffer, n_step=1, history=1):
     """Return the rows of all transitions in a replay buffer, in the order of `look_up`."""
     total = int(jnp.sum(buffer.size))
-    found = jax.jit(replay.look_up, static_argnums=(2, 3))(buffer, jnp.arange(total), GAMMA, n_step)
+    look_up = jax.jit(replay.look_up, static_argnums=(2, 3, 4))
+    found = look_up(buffer, jnp.arange(total), GAMMA, n_step, history)
     return np.concatenate([np.asarray(x).reshape(total, -1) for x in found], axis=1)
 
 

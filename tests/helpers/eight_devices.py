@@ -103,6 +103,14 @@ def flashsac(directory: pathlib.Path) -> dict:
     }
 
 
+def history(directory: pathlib.Path) -> dict:
+    """How far two devices are from one with a history and three-step returns, and who remembers."""
+    settings = {"history": 3, "n_step": 3, "iterations": 128}
+    one, two = (train(directory / f"history_{n}", n, **settings).state for n in (None, 2))
+    parts = [part.data.shape for part in two.memory.addressable_shards]
+    return {"apart": difference(one, two), "parts": parts}
+
+
 def randomized(directory: pathlib.Path) -> dict:
     """How far two devices are from one where models differ, and which masses environments saw."""
     settings = {"domain_randomization": "default", "episode_length": 3, "reset_pool_size": 16}
@@ -168,6 +176,7 @@ def main(directory: pathlib.Path) -> dict:
         "up": difference(one.state, up.state),
         "seeds": difference(alone.state, shared.state),
         "flashsac": flashsac(directory),
+        "history": history(directory),
         "randomized": randomized(directory),
         "augmented": augmented(directory),
         "recorded": recorded(directory),

@@ -43,7 +43,8 @@ class Probe:
 def trained(env, **overrides):
     """Return the minimum of the critics as Q(observation, action), and the deterministic policy.
 
-    After 3,200 gradient steps; keyword arguments change the configuration.
+    After 3,200 gradient steps; keyword arguments change the configuration. With a history the
+    observation is all that networks see.
     """
     settings = {
         "discount": GAMMA, "initial_alpha": 1e-8, "alpha_lr": 1e-8, "policy_lr": 3e-3,
@@ -63,7 +64,7 @@ def trained(env, **overrides):
         critics = {**critics, **train.critic_variables}
 
     def q(observation, action):
-        args = (jnp.array([[observation]]), jnp.array([[action]]))
+        args = (jnp.reshape(jnp.array(observation), (1, -1)), jnp.array([[action]]))
         values = experiment.networks.critic.apply(critics, *args)
         if isinstance(config, categorical.Config):
             values = categorical.mean(values, config)
@@ -74,7 +75,8 @@ def trained(env, **overrides):
         return float(jnp.min(values))
 
     def policy(observation):
-        args = (train.actor, state.normalizer, jnp.array([[observation]]), None)
+        seen = jnp.reshape(jnp.array(observation), (1, -1))
+        args = (train.actor, state.normalizer, seen, None)
         return float(acting.policy(*args, **experiment.static)[0, 0])
 
     return q, policy

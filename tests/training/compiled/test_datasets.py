@@ -74,11 +74,12 @@ def test_offline_nothing_is_stepped_and_nothing_else_than_networks_changes():
         jax.tree.map(np.testing.assert_array_equal, getattr(before, part), getattr(after, part))
 
 
-def test_half_of_each_batch_is_the_runs_own():
-    experiment = make_experiment(**DATA, batch_size=32, warm_up_steps=0)
+@pytest.mark.parametrize("history", [1, 3])
+def test_half_of_each_batch_is_the_runs_own(history):
+    experiment = make_experiment(**DATA, batch_size=32, warm_up_steps=0, history=history)
     state, _ = jax.jit(partial(epoch.epoch, experiment))(started(experiment, *MANY))
-    recorded_rows = {tuple(row) for row in transitions(state.dataset).round(4)}
-    own_rows = {tuple(row) for row in transitions(state.replay).round(4)}
+    recorded_rows = {tuple(row) for row in transitions(state.dataset, 1, history).round(4)}
+    own_rows = {tuple(row) for row in transitions(state.replay, 1, history).round(4)}
     for batch in drawn(experiment, state):
         rows = [tuple(row) for row in batch.round(4)]
         assert set(rows[0::2]) <= recorded_rows

@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 
 from mjx_sac.config import UsageError
 from mjx_sac.envs.views import Views
-from mjx_sac.training.compiled import epoch, evaluate, history, replay
+from mjx_sac.training.compiled import epoch, evaluate, history, population, replay
 from mjx_sac.types import Step
-
-pytestmark = pytest.mark.smoke
 
 GAMMA = 0.5
 insert = jax.jit(replay.insert, static_argnums=6)
@@ -100,6 +98,7 @@ class World:
         return np.concatenate([np.asarray(x).reshape(len(draw), -1) for x in batch], axis=1)
 
 
+@pytest.mark.smoke
 @settings(max_examples=80, deadline=None)
 @given(
     data=st.data(),
@@ -128,6 +127,7 @@ def test_every_row_has_its_own_episodes_history(data, num_envs, history, n_step,
         np.testing.assert_array_equal(world.drawn(n_step), world.expected(n_step))
 
 
+@pytest.mark.smoke
 def test_a_data_set_has_its_episodes_history():
     """Two episodes observe (start, step); their actions are step / 8 - start / 16."""
     buffer = replay.of_recorded(recorded(episode(1, 3, True), episode(2, 2, False)))
@@ -144,6 +144,7 @@ def test_a_data_set_has_its_episodes_history():
     assert found.next_observation[4].tolist() == [2, 2, 0, 2, 1, second, 2, 0]
 
 
+@pytest.mark.smoke
 def test_each_network_sees_its_own_part_of_every_observation():
     """Three numbers, of which the actor sees the last two, and one action; a history of three.
 
@@ -224,11 +225,29 @@ def test_evaluation_remembers_too():
         assert float(total) == pytest.approx(sum(one.actions), abs=1e-5)
 
 
+def test_each_of_several_agents_has_its_own():
+    """Two seeds in one program remember, store and learn what they do in one each."""
+    many = make_experiment(num_seeds=2, history=3, seed=3)
+    after, _ = jax.jit(population.epoch(many))(population.init(many)())
+    after, _ = jax.jit(population.epoch(many))(after)
+    for i in range(2):
+        one = make_experiment(history=3, seed=3 + i)
+        step, state = jax.jit(population.epoch(one)), population.init(one)()
+        state = step(step(state)[0])[0]
+        np.testing.assert_array_equal(after.memory[i, :, 1:3], state.memory[:, 1:3])
+        np.testing.assert_allclose(after.memory[i], state.memory, atol=1e-5)
+        for x, y in zip(*map(jax.tree.leaves, (after.train, state.train)), strict=True):
+            np.testing.assert_allclose(x[i], y, atol=1e-4)
+    assert np.ptp(after.memory, axis=0).max() > 0.01
+
+
+@pytest.mark.smoke
 def test_without_one_the_state_has_no_more_arrays():
     state = epoch.init(make_experiment(), jax.random.PRNGKey(0))
     assert jax.tree.leaves(state.memory) == []
 
 
+@pytest.mark.smoke
 def test_more_than_an_episode_has_is_refused():
     """Five steps of the environment, each action held for two: three transitions."""
     start = partial(make_experiment, episode_length=5, action_repeat=2)

@@ -65,6 +65,27 @@ def test_a_time_limit_bootstraps_from_the_final_observation():
     assert np.isfinite(q(2.0, 0.0))
 
 
+class Recall(Probe):
+    """Two steps, observed as +-1 and as 0; the second pays the action times what was seen first."""
+
+    def __init__(self):
+        super().__init__(None, steps=2, observe=lambda start, n: start * (n == 0))
+        self.reward = lambda o, a, n: 0.0
+
+    def step(self, state, action):
+        (start, count), (state, step) = state.inner, super().step(state, action)
+        return state, step._replace(reward=start * action[0] * (count == 1))
+
+
+def test_a_history_shows_what_an_observation_does_not():
+    # One observation says nothing of the sign. Of two, the second is in the numbers o, a, o before:
+    # Q(0 | a' 1, a) = a, and the first step is worth gamma times the best of that, 1.
+    q, policy = trained(Recall(), history=2)
+    assert [policy([0.0, 0.3, 1.0]), policy([0.0, 0.3, -1.0])] == pytest.approx([1, -1], abs=0.1)
+    assert [q([0.0, 0.0, s], s / 2) for s in (1.0, -1.0)] == pytest.approx([0.5, 0.5], abs=0.15)
+    assert q([1.0, 0.0, 1.0], 0.0) == pytest.approx(GAMMA, abs=0.15)
+
+
 SHAPES = {
     "flashsac": {"num_blocks": 1, "actor_width": 8, "critic_width": 16},
     "xqc": {"actor_widths": (16,), "critic_widths": (32, 32)},

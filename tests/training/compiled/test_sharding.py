@@ -78,6 +78,12 @@ def test_devices_share_batch_statistics_and_scaled_rewards(answers):
     assert apart["noise"] == 0
 
 
+def test_each_device_remembers_what_its_environments_have_seen(answers):
+    # Two observations of 2 and actions of 1 before the newest, of four environments each.
+    assert 0 < answers["history"]["apart"] < 1e-5
+    assert answers["history"]["parts"] == [[4, 6]] * 2
+
+
 def test_devices_augment_whole_batches(answers):
     """With the noise that one device draws, though rows are twice as many as were drawn."""
     assert 0 < answers["augmented"] < 1e-5
