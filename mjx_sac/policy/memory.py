@@ -19,11 +19,10 @@ class ObservationError(UsageError, ValueError):
 
 def inputs(policy: Any) -> list[tuple[str, int]]:
     """Return what `apply` and exported files take, side by side: names, and how many numbers."""
-    found = [("observation[t]", policy.observation_size)]
+    names = ["observation[t]"]
     for i in range(1, policy.config.history):
-        found.append((f"action[t-{i}]", policy.action_size))
-        found.append((f"observation[t-{i}]", policy.observation_size))
-    return found
+        names += [f"action[t-{i}]", f"observation[t-{i}]"]
+    return [(x, getattr(policy, f"{x.split('[')[0]}_size")) for x in names]
 
 
 def units(policy: Any) -> tuple[np.ndarray, np.ndarray]:

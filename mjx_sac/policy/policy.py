@@ -55,8 +55,7 @@ class Policy:
         action = self.spaces["action"]
         self.observation_size = self.normalizer.mean.shape[-1]
         self.action_size = math.prod(action["shape"])
-        sizes = self.observation_size, self.action_size
-        self.input_size = history.size(self.config.history, *sizes)
+        self.input_size = history.size(self.config.history, self.observation_size, self.action_size)
         self.action_low, self.action_high = np.asarray(action["low"]), np.asarray(action["high"])
         self.whole_numbers = np.dtype(action["dtype"]).kind in "iub"
         self._random = np.random.default_rng(self.config.seed)
@@ -100,13 +99,11 @@ class Policy:
         started: Any,
         key: Key | None,
     ) -> tuple[jax.Array, Any]:
-        n, middle = self.config.history, bounds["middle"]
-        if n == 1:
-            return self._act(params, stats, bounds, observation, key), memory
+        begun = history.begin(observation, self.action_size, self.config.history, bounds["middle"])
         if memory is None:
-            memory = history.begin(observation, self.action_size, n, middle)
+            memory = begun
         elif started is not None:
-            memory = history.resume(memory, observation, started, n, middle)
+            memory = history.resume(memory, begun, started)
         seen = history.see(observation, memory)
         action = self._act(params, stats, bounds, seen, key)
         return action, history.follow(seen, action, self.observation_size)

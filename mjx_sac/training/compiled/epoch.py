@@ -48,7 +48,7 @@ def init(
     experiment = _with_hyperparameters(experiment, hyperparameters)
     config, episodes, env = experiment.config, experiment.episodes, experiment.episodes.env
     sizes = env.observation_size, env.action_size
-    seen = history.size(config.history, *sizes)
+    seen = history.size(config.history, *sizes), sizes[1]
     key, train_key = jax.random.split(key)
     explore, noise = experiment.algorithm.explore, None
     if explore:
@@ -58,9 +58,7 @@ def init(
     transitions = experiment.transitions_per_episode()
     slots = config.num_envs if config.offline else config.buffer_size  # offline none is used
     return RunState(
-        train=base.init(
-            train_key, seen, sizes[1], algorithm=experiment.algorithm, **experiment.static
-        ),
+        train=base.init(train_key, *seen, algorithm=experiment.algorithm, **experiment.static),
         episodes=episodes.init(jax.random.fold_in(train_key, 0x6D6F646C)),  # "modl"
         replay=replay.init(slots, config.num_envs, *sizes, transitions),
         normalizer=normalizer.init(env.observation_size),
@@ -70,7 +68,7 @@ def init(
         since_update=jnp.int32(0) if config.vector_steps_per_update > 1 else None,
         reward_scaler=reward_scaler.init(config.num_envs) if config.normalize_rewards else None,
         exploration=noise,
-        memory=jnp.zeros((config.num_envs, seen - sizes[0])) if config.history > 1 else None,
+        memory=history.begin(jnp.zeros((config.num_envs, sizes[0])), sizes[1], config.history),
     )
 
 
@@ -231,30 +229,28 @@ class Pending(NamedTuple):
 def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pending]:
     """Begin episodes where one has ended and choose actions: uniform ones during warm-up."""
     uniform_key, policy_key = jax.random.split(key)
+    config = experiment.config
     started = state.episodes.ended
     episodes = experiment.episodes.start(state.episodes)
     observation = episodes.observation
     finite = jnp.all(jnp.isfinite(observation), axis=-1)  # a reset may return anything
     stats = normalizer.update(state.normalizer, observation, finite)
-    seen = observation
-    if state.memory is not None:
-        size = experiment.config.history
-        seen = history.see(seen, history.resume(state.memory, seen, started, size))
+    begun = history.begin(observation, experiment.episodes.env.action_size, config.history)
+    seen = history.see(observation, history.resume(state.memory, begun, started))
     acts = state.train.actor, stats, seen
     if explore := experiment.algorithm.explore:
         distribution = acting.distribution(*acts, **experiment.static)
         given = distribution, state.exploration, started, policy_key
-        action, noise = explore.act(*given, experiment.config)
+        action, noise = explore.act(*given, config)
         state = state.replace(exploration=noise)
     else:
         action = acting.policy(*acts, policy_key, **experiment.static)
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
     action = jnp.where(state.warm_up_left > 0, uniform, action)
-    if state.memory is not None:
-        state = state.replace(memory=history.follow(seen, action, observation.shape[-1]))
+    memory = history.follow(seen, action, observation.shape[-1])
     episodes, token = experiment.episodes.send(episodes, action)
     pending = Pending(observation, action, started, token)
-    return state.replace(episodes=episodes, normalizer=stats), pending
+    return state.replace(episodes=episodes, normalizer=stats, memory=memory), pending
 
 
 def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[RunState, Metrics]:

@@ -71,13 +71,9 @@ def _play(
         state, memory, over, (terminated, truncated), key = carry
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
-        seen = state.observation
-        if memory is not None:
-            seen = history.see(seen, memory)
-        seen = jnp.where(over[:, None], 0.0, seen)
+        seen = jnp.where(over[:, None], 0.0, history.see(state.observation, memory))
         action = acting.policy(*policy, seen, action_key, **experiment.static)
-        if memory is not None:
-            memory = history.follow(seen, action, envs.env.observation_size)
+        memory = history.follow(seen, action, envs.env.observation_size)
         new, outcome = envs.step(state, action)
         # An episode that is over keeps its length and return, whatever its physics does after.
         new = new.replace(**choose(over, state.sums, new.sums))
@@ -87,9 +83,8 @@ def _play(
 
     no = jnp.zeros(episodes, bool)
     length = -(-envs.episode_length // envs.action_repeat)
-    memory, n = None, experiment.config.history
-    if n > 1:
-        memory = history.begin(state.observation, envs.env.action_size, n)
+    n = experiment.config.history
+    memory = history.begin(state.observation, envs.env.action_size, n)
     start = (state, memory, no, (no, no), action_key)
     # A static length on the device: a loop that ends with the last episode would make a GPU ask the
     # host at every turn.

@@ -183,13 +183,13 @@ def trace_update(
     checked = algorithm._replace(project=project if algorithm.project else None)
 
     def step(key: Any) -> Any:
-        seen = history.size(config.history, *sizes)
-        shapes = ((config.batch_size, *size) for size in ((seen,), (sizes[1],), ()))
+        seen = history.size(config.history, *sizes), sizes[1]
+        shapes = ((config.batch_size, *size) for size in ((seen[0],), (seen[1],), ()))
         observed, acted, scalar = map(jnp.zeros, shapes)
         batch = Transition(observed, acted, scalar, scalar, observed)
         if algorithm.augment:
             batch = _still_a_batch(batch, algorithm.augment(batch, key))
-        state = base.init(key, seen, sizes[1], algorithm=checked, **static)
+        state = base.init(key, *seen, algorithm=checked, **static)
         _try_to_act(key, state.actor, sizes, algorithm, **static)
         keys = jax.random.split(key)
         moved, measured = base.update(state, batch, keys, algorithm=checked, **static)
