@@ -54,4 +54,4 @@ def export(
     print_line(_USE[form].format(out=str(path)))
     if policy.config.history > 1:
         taken = ", ".join(f"{name} ({size})" for name, size in inputs(policy))
-        print_line(f"observation: {taken}; before an episode {PADDING}")
+        print_line(f"observation: {taken}; before an episode, {PADDING}")

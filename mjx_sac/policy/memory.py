@@ -9,7 +9,7 @@ import numpy as np
 from mjx_sac.config import UsageError
 from mjx_sac.training.compiled import history
 
-PADDING = "observations: copies of the first; actions: the middle of their range"
+PADDING = "copies of the first observation and actions in the middle of their range"
 """What is there before an episode's first observation."""
 
 

@@ -137,6 +137,33 @@ def test_actions_are_held_as_in_training(tmp_path):
     assert first != pytest.approx(third)
 
 
+class Paying(Slider):
+    """Pays the action."""
+
+    def step(self, state, action):
+        state, step = super().step(state, action)
+        return state, step._replace(reward=action[0])
+
+
+@pytest.mark.parametrize("name", ["flash", "paying"])
+def test_each_episode_has_its_own_history(tmp_path, name):
+    """On the host and on the device: three steps, which see zeros, ones and twos, twice."""
+    envs.register("paying", Paying)
+    own = (
+        policy("flash", history=3)
+        if name == "flash"
+        else make_policy(Paying(), env="paying", history=3)
+    )
+    log = record(own, tmp_path / ("f.gif" if name == "flash" else "f.html"), episodes=2)
+    total, memory = 0.0, None
+    for count in range(3):
+        seen = np.full(own.observation_size, count)
+        action, memory = own.predict(seen, memory, count == 0)
+        total += action.item()
+    assert [episode.episode_return for episode in log] == pytest.approx([total, total], abs=1e-5)
+    assert abs(total) > 1e-3
+
+
 def test_a_gif_keeps_the_speed(tmp_path):
     from PIL import Image
 

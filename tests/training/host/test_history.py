@@ -122,7 +122,7 @@ def test_exported_policies_take_the_flat_input(run, tmp_path):
     onnx = pytest.importorskip("onnx")
     known = {x.key: json.loads(x.value) for x in onnx.load(tmp_path / "onnx").metadata_props}
     assert known["inputs"] == [list(pair) for pair in zip(names, sizes, strict=True)]
-    assert "middle of their range" in known["before_an_episode"]
+    assert "copies of the first observation" in known["before_an_episode"]
 
 
 def test_the_command_says_how_to_feed_it(run, tmp_path, capsys):

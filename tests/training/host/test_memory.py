@@ -1,5 +1,7 @@
 """Memory is estimated before anything is allocated."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -38,6 +40,17 @@ def test_both_figures_and_the_field_to_lower_are_named():
 def test_all_agents_count(changes, words):
     with pytest.raises(UsageError, match=words):
         check(buffer_size=10**11, **changes)
+
+
+def test_batches_hold_the_history():
+    found = []
+    for history in (1, 4):
+        with pytest.raises(UsageError) as error:
+            check(buffer_size=10**12, batch_size=10**11, history=history)
+        found.append(
+            float(re.findall(r"batches ([\d,.]+) GB", str(error.value))[0].replace(",", ""))
+        )
+    assert found[1] == pytest.approx(4 * found[0], rel=1e-3)
 
 
 def test_a_data_set_counts():
