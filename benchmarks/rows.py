@@ -99,6 +99,35 @@ def kept_beside_traced(result: Result) -> str:
     return f"{ratios[len(ratios) // 2]:.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
+def evaluated(result: Result) -> str:
+    """Return what `mjx-sac eval --json` says of the return."""
+    return "{mean:,.0f} (deviation {std:,.0f})".format(**result["return"])
+
+
+def transposed(result: Result) -> str:
+    """Return the rates of both ways to a wide layer's weight gradient."""
+    rates = result["sizes"][-1]["gflops"]
+    plain, tiled = (rates[f"{way}, bfloat16"]["median"] for way in ("x.T @ g", "tiled(x) @ g"))
+    return f"{tiled:.0f} instead of {plain:.0f} GFLOP/s"
+
+
+def beside_sac(result: Result) -> str:
+    """Return the iterations that every algorithm's gradient steps allow, beside SAC's."""
+    ratios = {
+        name: found["iterations_beside_sac"]["median"]
+        for name, found in result["algorithms"].items()
+    }
+    found = sorted(ratios.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"`{name}` {ratio:.2g}" for name, ratio in found)
+
+
+BFLOAT16 = {
+    "sac": "1.25 times",
+    "sac, 512 wide, batch 512": "1.6 times",
+    "csac": "",
+    "xqc": "",
+    "flashsac": "1.6 times",
+}
 LEARNING = [
     Row(
         "`ant`, 4 seeds (Brax: 3): mean return over 40,000 to 200,000 iterations",
@@ -144,6 +173,12 @@ OURS = [
         speed_of_csac,
         "0.6 times",
         "learning_tasks.json",
+    ),
+    Row(
+        "`flashsac` with bfloat16, HalfCheetah-v4, after 100,000: 100 episodes",
+        evaluated,
+        "9,345 to 10,285",
+        "eval_flashsac_HalfCheetah-v4.json",
     ),
 ]
 
@@ -228,11 +263,32 @@ COST = [
         "3 of 5 s",
         "startup_ant_kept.json",
     ),
+    *(
+        Row(
+            f"gradient steps/s with bfloat16 beside float32, {case}",
+            ratio("cases", case, "ratio"),
+            aim,
+            "bfloat16.json",
+        )
+        for case, aim in BFLOAT16.items()
+    ),
+    Row(
+        "the gradient of a 1024 x 256 kernel in bfloat16, transposed as XLA wants it",
+        transposed,
+        "",
+        "transposed_product.json",
+    ),
     Row(
         "gradient steps/s, as a share of what dense products on this machine allow",
         number("{:.0%}", "roofline", "fraction"),
         "75%",
         "bench_ant_16.json",
+    ),
+    Row(
+        "iterations that the gradient steps of other algorithms allow, `sac` = 1",
+        beside_sac,
+        "`csac` 0.75",
+        "algorithm_speed.json",
     ),
     Row(
         "share of an epoch: environments, replay",
