@@ -63,7 +63,10 @@ def test_it_looks_once_where_nobody_does_and_without_jax(logged):
 def test_a_terminal_is_renewed_until_it_is_interrupted(logged):
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "mjx_sac", "watch", str(logged), "--every", "0.1"]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs)
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    # Tests that run in the background have SIGINT ignored, and what they start inherits it.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, **streams, preexec_fn=heed)
     os.close(theirs)
     shown = b""
     while shown.count(b"iterations/s") < 3:
