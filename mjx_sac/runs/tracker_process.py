@@ -285,6 +285,6 @@ if __name__ == "__main__":
     os.nice(5)
     name, number, directory, home, seconds = sys.argv[1:]
     path = Path(directory) / "tracking" / f"{name}.json"
-    with path.with_suffix(".lock").open("w") as lock:
+    with path.with_suffix(".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the process of a run that was killed may still finish
         serve(Connection(int(number)), path, name, Path(directory), Path(home), float(seconds))

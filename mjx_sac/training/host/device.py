@@ -126,7 +126,7 @@ def multiplies_bfloat16() -> bool | None:
     if device.platform != "cpu":
         return True
     with contextlib.suppress(OSError):
-        words = set(_CPU.read_text().split())
+        words = set(_CPU.read_text(encoding="utf-8").split())
         return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})  # the last is Arm's
     return None
 
