@@ -175,7 +175,7 @@ def main() -> None:
     args = parser.parse_args()
     import common
 
-    from mjx_sac.training.compiled import epoch
+    from mjx_sac.training.compiled import updates
 
     result = {
         "benchmark": "devices",
@@ -184,7 +184,7 @@ def main() -> None:
         "num_envs": args.num_envs,
         "batch_size": args.batch_size,
         "updates_per_vector_step": args.updates,
-        "updates_per_turn": epoch.UPDATES_PER_TURN,
+        "updates_per_turn": updates.UPDATES_PER_TURN,
         "exchanges": count(8, args.num_envs, args.batch_size, args.updates),
     }
     common.write(result, args.json)

@@ -32,9 +32,9 @@ from updates import scan
 from mjx_sac import envs, networks
 from mjx_sac.algorithms import PACKAGED, loader
 from mjx_sac.config import Config, build
-from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import experiment as experiment_lib
 from mjx_sac.training.compiled import population
+from mjx_sac.training.compiled.updates import UPDATES_PER_TURN
 from mjx_sac.training.host import compile
 from mjx_sac.training.host.hlo import Launches, count_launches
 
@@ -123,7 +123,7 @@ def count_scan(step: Any, state: Any) -> Launches:
 
 def an_update(config: Config, sizes: tuple[int, int] = ANT) -> float:
     """Count a gradient update, in a loop of eight turns at least: XLA unrolls shorter ones."""
-    turn = max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
+    turn = max(UPDATES_PER_TURN, loader.load(config).period(config))
     n = max(config.updates_per_vector_step, 8 * turn)
     return updates(config, sizes, n).loops[0].launches / turn
 
@@ -188,7 +188,7 @@ def count(config: Config) -> dict[str, Any]:
     """Count the epoch and its parts."""
     whole, memory = epoch(config)
     vector_step = next(loop for loop in whole.loops if loop.trips == config.epoch_vector_steps)
-    turn = max(epoch_lib.UPDATES_PER_TURN, loader.load(config).period(config))
+    turn = max(UPDATES_PER_TURN, loader.load(config).period(config))
     env, n = envs.make(config.env, config), config.updates_per_vector_step
     update = an_update(config, (env.observation_size, env.action_size))
     bare, whole_episodes = (

@@ -1,11 +1,24 @@
-"""What was measured, figure by figure, and how each is read off its file in `results/`."""
+"""What was measured, figure by figure; `readings.py` reads each off its file in `results/`."""
 
-import functools
-import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Result = dict[str, Any]
+from readings import (
+    Result,
+    beside_sac,
+    environments,
+    evaluated,
+    kept_beside_traced,
+    launches_of_algorithms,
+    number,
+    ratio,
+    returns,
+    speed_of_csac,
+    stall,
+    transposed,
+    wins,
+    wins_by_time,
+)
 
 
 class Row(NamedTuple):
@@ -24,101 +37,6 @@ class Row(NamedTuple):
     aim: str
     file: str
     short: str = ""
-
-
-def number(form: str, *keys: str) -> Callable[[Result], str]:
-    """Return a reader of the number that lies under `keys`."""
-    return lambda result: form.format(functools.reduce(dict.__getitem__, keys, result))
-
-
-def ratio(*keys: str) -> Callable[[Result], str]:
-    """Return a reader of a ratio with its spread."""
-
-    def read(result: Result) -> str:
-        found = functools.reduce(dict.__getitem__, keys, result)
-        return "{median:.2f} times ({min:.2f} to {max:.2f})".format(**found)
-
-    return read
-
-
-def returns(peer: str, at: int | None = None) -> Callable[[Result], str]:
-    """Return a reader of the mean return beside a peer's: at a count, or over all there are."""
-
-    def read(result: Result) -> str:
-        rows = [row for row in result["table"] if at in (None, row["iterations"])]
-        names = ("mjx_sac", f"{peer.lower()}_sac")
-        ours, theirs = (sum(row[name]["mean"] for row in rows) / len(rows) for name in names)
-        return f"{ours:,.0f} ({peer}: {theirs:,.0f})"
-
-    return read
-
-
-def stall(result: Result) -> str:
-    """Return the share of an epoch for which a checkpoint holds up training."""
-    rates = dict(map(tuple, result["scalars"]["time/fps"]))
-    interval = min(b - a for a, b in itertools.pairwise(rates))
-    stalls = result["scalars"]["checkpoint/stall_seconds"]
-    shares = [seconds * rates[step] / interval for step, seconds in stalls]
-    return f"{min(shares):.2%} to {max(shares):.2%} of the time"
-
-
-def environments(result: Result) -> str:
-    """Return how many of others' environments train."""
-    answers = [answer for group in result["table"].values() for answer in group.values()]
-    train = answers.count("trains")
-    broken = sum("AssertionError" in answer for answer in answers)  # their own
-    refused = len(answers) - train - broken
-    return f"{train} of {len(answers)} train, {refused} are refused, {broken} fails by itself"
-
-
-def wins(result: Result) -> str:
-    """Return how much more `csac` reaches than `sac`, a mean over tasks, with its interval."""
-    last = result["scores"]["csac"][str(100_000)]
-    low, high = last["interval"]
-    return f"{last['score']:.2f} times ({low:.2f} to {high:.2f})"
-
-
-def wins_by_time(result: Result) -> str:
-    """Return the same at equal times, over the minutes that there are."""
-    scores = {int(k): v["score"] for k, v in result["scores_by_minutes"]["csac"].items() if v}
-    late = [score for minutes, score in scores.items() if minutes > 1]
-    return f"{min(late):.2f} to {max(late):.2f} times, {scores[1]:.2f} at the first minute"
-
-
-def speed_of_csac(result: Result) -> str:
-    """Return its iterations per second beside SAC's, turn by turn."""
-    rates = result["iterations_per_second"]
-    ratios = sorted(a / b for a, b in zip(rates["csac"], rates["sac"], strict=True))
-    return f"{ratios[len(ratios) // 2]:.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-
-
-def kept_beside_traced(result: Result) -> str:
-    """Return how long a warm start takes with the lowered epoch kept, turn by turn."""
-    pairs = zip(result["phases"]["warm"], result["phases"]["traced"], strict=True)
-    ratios = sorted(warm["training"] / traced["training"] for warm, traced in pairs)
-    return f"{ratios[len(ratios) // 2]:.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-
-
-def evaluated(result: Result) -> str:
-    """Return what `mjx-sac eval --json` says of the return."""
-    return "{mean:,.0f} (deviation {std:,.0f})".format(**result["return"])
-
-
-def transposed(result: Result) -> str:
-    """Return the rates of both ways to a wide layer's weight gradient."""
-    rates = result["sizes"][-1]["gflops"]
-    plain, tiled = (rates[f"{way}, bfloat16"]["median"] for way in ("x.T @ g", "tiled(x) @ g"))
-    return f"{tiled:.0f} instead of {plain:.0f} GFLOP/s"
-
-
-def beside_sac(result: Result) -> str:
-    """Return the iterations that every algorithm's gradient steps allow, beside SAC's."""
-    ratios = {
-        name: found["iterations_beside_sac"]["median"]
-        for name, found in result["algorithms"].items()
-    }
-    found = sorted(ratios.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"`{name}` {ratio:.2g}" for name, ratio in found)
 
 
 BFLOAT16 = {
@@ -329,12 +247,6 @@ COST = [
     ),
     Row("environments of others", environments, "", "gymnasium_table.json"),
 ]
-
-
-def launches_of_algorithms(result: Result) -> str:
-    """Return the launches of a gradient step of every packaged algorithm."""
-    found = sorted(result["launches_per_update"].items(), key=lambda pair: pair[1])
-    return ", ".join(f"`{name}` {count:g}" for name, count in found)
 
 
 LAUNCHES = [

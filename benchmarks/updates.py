@@ -11,7 +11,7 @@ import numpy as np
 
 from mjx_sac.algorithms import base, loader
 from mjx_sac.config import Config
-from mjx_sac.training.compiled import epoch
+from mjx_sac.training.compiled import updates
 from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.training.host import compile
 from mjx_sac.types import Transition
@@ -47,7 +47,7 @@ def scan(config: Config, sizes: tuple[int, int], n: int) -> Scan:
     observation = shape(sizes[0])
     batches = Transition(observation, shape(sizes[1]), shape(), shape(), observation)
     keys = jax.ShapeDtypeStruct((n, 2, 2), jnp.uint32)
-    return Scan(partial(epoch.run_updates, experiment), init, batches, keys)
+    return Scan(partial(updates.run_updates, experiment), init, batches, keys)
 
 
 def timed(config: Config, sizes: tuple[int, int], n: int) -> Any:

@@ -29,6 +29,7 @@ from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate as evaluate_lib
 from mjx_sac.training.compiled import replay
+from mjx_sac.training.compiled import updates as updates_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.compiled.replay import ReplayState
 from mjx_sac.training.host import compile, hlo
@@ -246,7 +247,7 @@ def full(state: ReplayState) -> ReplayState:
 def updates(experiment: Experiment, state: RunState, **options: Any) -> tuple[Any, Stage]:
     """Return the gradient steps of `batches`, `compiled` with XLA's options, and their stage."""
     args = batches(experiment, state)
-    program = compiled(partial(epoch_lib.run_updates, experiment), state.train, *args, **options)
+    program = compiled(partial(updates_lib.run_updates, experiment), state.train, *args, **options)
     return program, _cycle(program, state.train, "updates", len(args[1]), *args)
 
 

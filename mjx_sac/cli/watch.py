@@ -16,7 +16,6 @@ _WIDTH = 48
 def watch(
     run: RunDirectory,
     every: Annotated[float, option("seconds between two looks", min=0.1)] = 2.0,
-    once: Annotated[bool, option("look once", "--once")] = False,
 ) -> None:
     """Watch a run that another process trains, until Ctrl-C: progress, returns, rates, health.
 
@@ -34,7 +33,7 @@ def watch(
         return "\n".join(lines(inspect(run), time.time()))
 
     console = Console()
-    if once or not console.is_terminal:
+    if not console.is_terminal:
         return print_line(look())
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:

@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, UInt32
 from mjx_sac.config import Config
 from mjx_sac.training.compiled import epoch as single
 from mjx_sac.training.compiled import evaluate as evaluate_lib
-from mjx_sac.training.compiled.epoch import AGENT_VMAP_AXIS
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.compiled.sharding import AGENT_SHARDED, REPLICATED
+from mjx_sac.training.compiled.updates import AGENT_VMAP_AXIS
 from mjx_sac.types import Key, Metrics
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mjx_sac.training.compiled.epoch import UPDATES_PER_TURN
+from mjx_sac.training.compiled.updates import UPDATES_PER_TURN
 
 # Instructions that launch nothing.
 _FREE = {

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
@@ -85,6 +84,10 @@ def train(
     surroundings.seed_generators(run.config.seed, run.latest or 0)
     processes.start(run.config)
     algorithm = loader.load(run.config)
+    algorithm = algorithm._replace(
+        losses=losses or algorithm.losses,
+        networks=(lambda *_: networks) if networks else algorithm.networks,
+    )
     console = Console(run.config.iterations, run.config.num_agents, quiet=not processes.primary())
     lock = directories.lock(run.directory) if processes.primary() else contextlib.nullcontext()
     with console, Interrupt(console) as interrupt, lock:
@@ -92,39 +95,30 @@ def train(
             # Another process has saved there since; from now on nobody else can.
             there = resolve.newest(run.directory, fallback=fallback)
             run = resolve.attach_at(run.config, run.directory, *there, check_env=False)
-        recorded = _read_dataset(run, console)
-        console.phase(f"building {run.config.env}")
-        mesh = processes.set_up(run.config, run.latest)
-        with without_garbage_collection():
-            given, env = env is not None, envs.adapt(env, run.config)
-            resolve.check_environment(run, getattr(env, "env_config", None))
-            if recorded and run.config.dataset:
-                recorded.check(run.config.dataset, env.observation_size, spaces(env))
-            given |= bool(networks or losses)
-            programs = _build(run.config, env, mesh, algorithm, networks, losses, recorded, given)
+        named = env is None and not (networks or losses)
+        programs = _assemble(run, console, algorithm, env, named)
         with contextlib.closing(programs.experiment.episodes):
             return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
 
 
-@ordinary_jax()  # again, here and below: the environment's modules may have changed JAX's settings
-def _build(
-    config: Config,
-    env: Environment | HostEnvironment,
-    mesh: Mesh | None,
-    algorithm: Algorithm,
-    networks: Networks | None,
-    losses: Losses | None,
-    recorded: Recorded | None,
-    given: bool,
-) -> Programs:
-    """Put the run's programs together; what is not given is the algorithm's.
+def _assemble(run: Run, console: Console, algorithm: Algorithm, env: Any, named: bool) -> Programs:
+    """Read the data set, make the environment, check that they fit the run, and build on them.
 
-    `given` says whether anything was handed over that `config` does not name.
+    `named` says whether `config` names all that is trained: nothing else was handed over.
     """
-    keep = None if given else kept.path(config, env)
-    networks = networks or algorithm.networks(config, env.action_size)
-    algorithm = algorithm._replace(losses=losses or algorithm.losses)
-    return Programs(make_experiment(config, env, networks, algorithm), mesh, recorded, keep)
+    recorded = _read_dataset(run, console)
+    console.phase(f"building {run.config.env}")
+    mesh = processes.set_up(run.config, run.latest)
+    with without_garbage_collection():
+        env = envs.adapt(env, run.config)
+        resolve.check_environment(run, getattr(env, "env_config", None))
+        if recorded and run.config.dataset:
+            recorded.check(run.config.dataset, env.observation_size, spaces(env))
+        with ordinary_jax():  # again, here and below: the environment's modules may have changed it
+            keep = kept.path(run.config, env) if named else None
+            networks = algorithm.networks(run.config, env.action_size)
+            experiment = make_experiment(run.config, env, networks, algorithm)
+            return Programs(experiment, mesh, recorded, keep)
 
 
 def _read_dataset(run: Run, console: Console) -> Recorded | None:

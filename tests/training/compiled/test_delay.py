@@ -10,8 +10,8 @@ from helpers.algorithms import TINY
 from helpers.networks import real_batch, stepping
 from helpers.runs import make_experiment
 
-from mjx_sac.training.compiled import epoch
 from mjx_sac.training.compiled import metrics as metrics_lib
+from mjx_sac.training.compiled import updates
 
 ALGORITHMS = {
     "flashsac": TINY["flashsac"],
@@ -57,7 +57,7 @@ def in_turns(name, length):
     """
     experiment, *given = inputs(name)
     state, _ = stepping(experiment)
-    run = jax.jit(partial(epoch.run_updates, experiment))
+    run = jax.jit(partial(updates.run_updates, experiment))
     for start in range(0, 8 - length + 1, length):
         chosen = jax.tree.map(lambda x: x[start : start + length], given)  # noqa: B023
         state, ((critics, always), (actor, moved)) = run(state, *chosen)

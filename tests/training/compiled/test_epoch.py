@@ -12,6 +12,7 @@ from helpers.runs import make_experiment
 from mjx_sac.config import UsageError
 from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.compiled.updates import AGENT_VMAP_AXIS
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def agents(*used):
     state = jax.vmap(lambda _: experiment.episodes.init())(jnp.arange(2))
     state = state.replace(ended=state.ended & False, pool_next=jnp.array(used))
     keys = jax.random.split(jax.random.PRNGKey(0))
-    drawn = jax.jit(jax.vmap(one, axis_name=epoch_lib.AGENT_VMAP_AXIS))(state, keys)
+    drawn = jax.jit(jax.vmap(one, axis_name=AGENT_VMAP_AXIS))(state, keys)
     jax.effects_barrier()
     return drawn
 

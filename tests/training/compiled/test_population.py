@@ -17,7 +17,7 @@ from mjx_sac.losses import Losses, critic_loss
 from mjx_sac.runs import event_files
 from mjx_sac.runs.directory import steps
 from mjx_sac.runs.resolve import resolve
-from mjx_sac.training.compiled import acting, epoch, population
+from mjx_sac.training.compiled import acting, population, updates
 from mjx_sac.training.compiled.experiment import RunState
 from mjx_sac.training.host import train
 from mjx_sac.types import named_leaves
@@ -154,10 +154,10 @@ def test_an_agent_without_data_waits_while_others_learn():
     state = state.replace(replay=filled, warm_up_left=jnp.int32(0))
     axes, keys = RunState.vmap_axes(), jax.random.split(jax.random.PRNGKey(0), (2, 2))
     learn = jax.vmap(
-        lambda state, keys: epoch.learn(experiment, state, *keys, state.warm_up_left == 0),
+        lambda state, keys: updates.learn(experiment, state, *keys, state.warm_up_left == 0),
         in_axes=(axes, 0),
         out_axes=(axes, 0, 0),
-        axis_name=epoch.AGENT_VMAP_AXIS,
+        axis_name=updates.AGENT_VMAP_AXIS,
     )
     new, _, trained = jax.jit(learn)(state, keys)
     assert trained.tolist() == [True, False]

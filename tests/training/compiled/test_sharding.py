@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mjx_sac.config import Config, UsageError, build
-from mjx_sac.training.compiled.epoch import UPDATES_PER_TURN
+from mjx_sac.training.compiled.updates import UPDATES_PER_TURN
 from mjx_sac.training.host import device, hlo
 
 TESTS = pathlib.Path(__file__).parents[2]

@@ -5,9 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from helpers.algorithms import TINY
+from helpers.asymmetric import ALGORITHMS, trained
 from helpers.cli import run as cli
-from helpers.envs import Asymmetric
 from helpers.gymnasium_envs import Walk
 from helpers.runs import make_config, make_policy
 
@@ -21,21 +20,11 @@ from mjx_sac.policy.memory import ObservationError
 from mjx_sac.training.host import train
 from mjx_sac.types import named_leaves
 
-ALGORITHMS = {"sac": {}, "flashsac": {**TINY["flashsac"], "schedule_iterations": 128}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered():
-    envs.register("asymmetric", Asymmetric)
-
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
 def run(request, tmp_path_factory):
     """A finished run whose actor sees two numbers of three, and what it ended with."""
-    logdir = str(tmp_path_factory.mktemp("run") / request.param)
-    own = {"algorithm": request.param, **ALGORITHMS[request.param], "history": 3, "n_step": 2}
-    own |= {"env": "asymmetric", "episode_length": None, "logdir": logdir}
-    return own, train.train(make_config(**own))
+    return trained(tmp_path_factory, request.param, history=3, n_step=2)
 
 
 def test_networks_see_three_observations_and_the_replay_buffer_keeps_one(run):

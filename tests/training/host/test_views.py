@@ -3,13 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from helpers.algorithms import TINY
+from helpers.asymmetric import ALGORITHMS, trained
 from helpers.envs import Asymmetric
 from helpers.gymnasium_envs import Parts
 from helpers.runs import make_config
 
 import mjx_sac
-from mjx_sac import envs
 from mjx_sac.config import UsageError
 from mjx_sac.policy import numpy_policy
 from mjx_sac.policy.evaluate import evaluate_policy
@@ -18,21 +17,11 @@ from mjx_sac.runs import array_store, directory
 from mjx_sac.training.host import train
 from mjx_sac.types import named_leaves
 
-ALGORITHMS = {"sac": {}, "flashsac": {**TINY["flashsac"], "schedule_iterations": 128}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered():
-    envs.register("asymmetric", Asymmetric)
-
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
 def run(request, tmp_path_factory):
     """A finished run, and what it ended with."""
-    logdir = str(tmp_path_factory.mktemp("run") / request.param)
-    own = {"algorithm": request.param, **ALGORITHMS[request.param]}
-    own |= {"env": "asymmetric", "episode_length": None, "logdir": logdir}
-    return own, train.train(make_config(**own))
+    return trained(tmp_path_factory, request.param)
 
 
 def test_the_actor_sees_two_numbers_and_the_critics_three(run):
