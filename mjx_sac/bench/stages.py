@@ -4,6 +4,7 @@ Every stage is a program by itself: compiled, warmed up, blocked on, and timed i
 others, so that whatever else the machine does hits all alike.
 """
 
+import dataclasses
 import math
 import resource
 import statistics
@@ -38,6 +39,11 @@ from mjx_sac.types import Step, Transition
 SECONDS = 0.3
 """How long one timing takes at least: a stage is called as often as that needs."""
 
+EPOCH_FLOPS = 1e12
+"""How much the gradient steps of an epoch compute at most, unless its length was asked for: some
+seconds on a CPU.
+"""
+
 REPLAY_STEPS, REPLAY_DRAWS = 64, 8
 """Inserts, and draws of all batches of a vector step, in one call."""
 
@@ -57,15 +63,22 @@ Peers = Mapping[str, tuple[str, Stage]]
 """Stages of others, each with the name of ours that does the same."""
 
 
-def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[str, Any]:
+def run(
+    config: Config, repeats: int = 5, peers: Peers | None = None, shorten: bool = False
+) -> dict[str, Any]:
     """Time everything, each stage `repeats` times, with `peers` beside it.
 
-    The first epoch of `config` must be all warm-up (`warm_up_steps` equal to `log_interval`). What
-    is returned is for JSON.
+    An epoch has `log_interval` iterations, or fewer if it is to be `shorten`ed. What is returned is
+    for JSON.
     """
     experiment, state = start(config)
+    flops = count_flops(experiment, state.train, *batches(experiment, state))
+    if shorten:
+        config = shorter(config, flops)
+        experiment = dataclasses.replace(experiment, config=config)
     epoch, compile_seconds = compile_epoch(experiment, state)
-    state = epoch(state)[0]  # the warm-up
+    while state.warm_up_left > 0:
+        state = epoch(state)[0]
     update, update_stage = updates(experiment, state)
     layers = jax.tree.leaves(state.train.critic_params)
     widest = max(x.shape[-1] for x in layers if x.ndim > 1)
@@ -80,7 +93,6 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
     }
     rates = measure(stages, repeats)
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    flops = count_flops(experiment, state.train, *batches(experiment, state))
     logging, saving = host.logging(config, state, epoch, repeats), host.checkpoint(state, repeats)
     replay_bytes = sum(x.nbytes for x in jax.tree.leaves(state.replay))
     result = {
@@ -106,6 +118,16 @@ def run(config: Config, repeats: int = 5, peers: Peers | None = None) -> dict[st
         launches = hlo.count_launches(update.as_text()).launches
         result["launches_per_update"] = round(launches / update_stage.amount, 1)
     return result
+
+
+def shorter(config: Config, flops: float) -> Config:
+    """Return the configuration with epochs of `EPOCH_FLOPS` if theirs have more; a gradient step
+    has `flops`, NaN where that is not known.
+    """
+    each = flops * config.updates_per_iteration
+    if not each * config.epoch_iterations > EPOCH_FLOPS:
+        return config
+    return config.model_copy(update={"log_interval": max(1, int(EPOCH_FLOPS / each))})
 
 
 def start(config: Config) -> tuple[Experiment, RunState]:

@@ -30,7 +30,9 @@ def bench(
     batch_size: Annotated[str | None, _field("batch_size")] = None,
     hidden_sizes: Annotated[str | None, _field("hidden_sizes")] = None,
     buffer_size: Annotated[str | None, _field("buffer_size")] = None,
-    iterations: Annotated[str, option("iterations per timed epoch")] = "1600",
+    iterations: Annotated[
+        str | None, option("iterations per timed epoch", show_default="1600, or fewer")
+    ] = None,
     device: Annotated[str, _field("device")] = "auto",
     repeats: Annotated[int, option("timings of each stage", min=1)] = 5,
     peers: Annotated[str, option("brax, sbx, sb3, flashbax: in turns with ours")] = "",
@@ -47,7 +49,8 @@ def bench(
     Example: mjx-sac bench --env ant --peers brax --json bench.json
     """
     given = {k: v for k, v in locals().items() if k in Config.model_fields and v is not None}
-    given |= {"iterations": 1_000_000, "log_interval": iterations, "warm_up_steps": iterations}
+    epoch = iterations or "1600"
+    given |= {"iterations": 1_000_000, "log_interval": epoch, "warm_up_steps": epoch}
     config = build(loader.config_class(algorithm), given)
     if peers and config.algorithm != "sac":
         problem = f"they train soft actor-critic, not {config.algorithm}"
@@ -55,14 +58,18 @@ def bench(
     envs.check(env)
     # An environment or a peer may print; standard output is for the figures.
     with contextlib.redirect_stdout(sys.stderr):
-        result = _measure(config, repeats, [*filter(None, peers.split(","))], peer_python)
+        result = _measure(
+            config, repeats, [*filter(None, peers.split(","))], peer_python, shorten=not iterations
+        )
     print_line(_report(result))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _measure(config: Config, repeats: int, names: list[str], python: str | None) -> dict[str, Any]:
+def _measure(
+    config: Config, repeats: int, names: list[str], python: str | None, shorten: bool
+) -> dict[str, Any]:
     """Return the figures of `stages.run`, with peers, versions, device and the command."""
     from mjx_sac.training.host import device
 
@@ -76,7 +83,7 @@ def _measure(config: Config, repeats: int, names: list[str], python: str | None)
             raise UsageError("peers: only a clone of the repository has them: run this in one")
         sys.path.insert(0, str(directory))
         peers = importlib.import_module("peers").load(names, config, repeats, python)
-    figures = stages.run(config, repeats, peers)
+    figures = stages.run(config, repeats, peers, shorten)
     return {"benchmark": "bench", **figures, "measured_with": provenance.measured_with()}
 
 

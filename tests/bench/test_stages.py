@@ -64,6 +64,14 @@ def test_shares_of_a_run():
     assert "evaluation" not in host.shares(config, rates, log, {"stall_seconds": saved})
 
 
+def test_epochs_of_heavy_gradient_steps_are_shorter():
+    config = Config(num_envs=1, log_interval=1600, updates_per_iteration=2)
+    # 1e12 operations are 500 iterations of two steps of 1e9 each.
+    assert stages.shorter(config, 1e9).epoch_iterations == 500
+    assert stages.shorter(config, 1e14).epoch_iterations == 1
+    assert stages.shorter(config, 1e8) == stages.shorter(config, float("nan")) == config
+
+
 POINT = """\
 import jax.numpy as jnp
 
