@@ -49,13 +49,13 @@ def record(
     stored = stored_policy.find(run, step, edited_algorithm=edited_algorithm)
     config, _ = stored_policy.choose_agent(stored, seed_index)
     where = env or config.env
-    envs.check(where, "jax" if env else config.impl)
-    resolve.check_device(device)
     video.check(target)
-    # Before anything imports MuJoCo, which settles it.
+    # Before anything imports MuJoCo, which settles it: a check of the environment may.
     problem = None if out.suffix == ".html" else opengl.choose()
     if problem and envs.by_brax(where):
         raise UsageError(f"MUJOCO_GL: no OpenGL here ({problem}): {opengl.WAY_OUT}")
+    envs.check(where, "jax" if env else config.impl)
+    resolve.check_device(device)
     from mjx_sac.policy import record
     from mjx_sac.policy.policy import load_policy
     from mjx_sac.training.host.device import set_up

@@ -238,8 +238,9 @@ def test_without_opengl_the_line_names_the_way_out(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems need no choice")
-def test_the_command_refuses_before_anything_is_built(tmp_path):
-    save_run(tmp_path / "run", env="ant")
+@pytest.mark.parametrize("env", ["ant", "mjx/InvertedPendulum-v5", "playground/CheetahRun"])
+def test_the_command_refuses_before_anything_is_built(tmp_path, env):
+    save_run(tmp_path / "run", env=env)
     command = [sys.executable, "-m", "mjx_sac", "record", "run"]
     environment = {**os.environ, "MUJOCO_GL": "nonsense"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
