@@ -243,6 +243,12 @@ class Config(BaseModel):
     track_group: AutoStr = _out(
         None, "group of the tracked runs; auto is that of a population or sweep", how=True
     )
+    film_interval: Int = _out(
+        0,
+        "iterations between films of the policy in the logs, in whole epochs; 0 is none",
+        how=True,
+        ge=0,
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

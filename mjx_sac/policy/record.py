@@ -172,6 +172,9 @@ class _HostScene:
             )
         if camera and self.model:  # Gymnasium itself takes another one in silence
             _camera(self.model, camera)
+        renderer = getattr(self._env.unwrapped, "mujoco_renderer", None)
+        if renderer and isinstance(chosen := _camera(self.model, camera), int):
+            renderer.camera_id = chosen  # the one of Gymnasium 1.4 does not follow
 
     def reset(self, episode: int) -> None:
         seed = self._policy.config.seed + episode

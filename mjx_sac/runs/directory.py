@@ -18,7 +18,7 @@ ITEMS = ("state", "policy")
 OTHERWISE = "choose another --logdir, or restart with --overwrite"
 
 # In this order: half-removed checkpoints must not look like a run.
-_OURS = ("kwargs.json", "checkpoints", "best", "tracking")
+_OURS = ("kwargs.json", "checkpoints", "best", "tracking", "films")
 _OF_THE_RUN = ("config", "env_config", "dataset_sha256", "history")
 
 

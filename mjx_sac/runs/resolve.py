@@ -175,6 +175,8 @@ def attach_at(
         dataset.check(config.dataset)
     for name in config.trackers:
         require([name], name, f"track = {name!r}")
+    if config.film_interval:
+        require(["PIL"], "record", f"film_interval = {config.film_interval}")
     if step is None or manifest is None:
         return Run(_scheduled(config, config), directory)
     then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})

@@ -244,11 +244,20 @@ class Desk:
         elif "finish" in message:
             tracker.finish(self.open.pop(agent), message["finish"])
         elif "film" in message:
-            tracker.film(self.open[agent], message["iterations"], message["film"])
-        elif message["iterations"] > self.runs[agent]["logged"]:
-            self.runs[agent]["logged"] = message["iterations"]
-            self.write()  # before it is logged, so that nothing is twice
+            if self.first(agent, "filmed", message["iterations"]):
+                tracker.film(self.open[agent], message["iterations"], message["film"])
+        elif self.first(agent, "logged", message["iterations"]):
             tracker.log(self.open[agent], message["iterations"], message["log"])
+
+    def first(self, agent: str, what: str, iterations: int) -> bool:
+        """Return whether so many iterations have not been logged, or filmed, and record that they
+        are: before it is done, so that nothing is twice.
+        """
+        if iterations <= self.runs[agent].get(what, 0):
+            return False
+        self.runs[agent][what] = iterations
+        self.write()
+        return True
 
     def write(self) -> None:
         """Write the record; a crash leaves the old one or the new one."""

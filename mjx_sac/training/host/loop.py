@@ -16,6 +16,7 @@ from mjx_sac.training.host import hlo, processes
 from mjx_sac.training.host.compile import Programs
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.evaluation import Evaluation, policy_of
+from mjx_sac.training.host.films import Films
 from mjx_sac.training.host.interrupt import Interrupt
 from mjx_sac.training.host.monitor import Monitor, Scalars, scalars
 
@@ -53,6 +54,7 @@ class Loop:
     interrupt: Interrupt
     callbacks: Sequence[Callback]
     evaluation: Evaluation
+    films: Films
 
     def __post_init__(self) -> None:
         self._config = self.run.config
@@ -78,6 +80,7 @@ class Loop:
             state, agents = self._run_epoch(state)
             self.evaluation.evaluate(state, agents, before, self._iterations)
             self._publish(state, agents, time.perf_counter() - started)
+            self.films.film(state, before, self._iterations)
             if self._config.saves(self._saved, self._iterations):
                 self._save(state)
             self._show()

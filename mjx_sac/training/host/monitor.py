@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -23,6 +24,7 @@ class Monitor:
 
     Attributes:
       lost: agents that became non-finite, and why.
+      writes: whether there are loggers.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class Monitor:
 
         `warn` shows a line to the user; trackers keep `facts` beside hyperparameters.
         """
-        self._config, self._warn = run.config, warn
+        self._config, self._warn, self.writes = run.config, warn, writes
         self._names = run.config.agent_names()
         self.lost: dict[str, str] = {}
         self._overflowed = False
@@ -93,6 +95,11 @@ class Monitor:
         for name, loggers, metrics in every:
             for logger in loggers if name not in self.lost else ():
                 logger.log(iterations, metrics)
+
+    def film(self, iterations: int, path: Path) -> None:
+        """Show a GIF of the first agent."""
+        for logger in self._loggers[0]:
+            logger.film(iterations, path)
 
     def together(self, agents: list[Scalars]) -> Mapping[str, Any]:
         """Return the scalars of a single agent; of several an array for each, with NaN where an

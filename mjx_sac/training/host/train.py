@@ -27,7 +27,7 @@ from mjx_sac.runs.recorded import Recorded
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
-from mjx_sac.training.host import device, kept, processes
+from mjx_sac.training.host import device, films, kept, processes
 from mjx_sac.training.host.compile import Programs, without_garbage_collection
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.evaluation import Evaluation
@@ -97,7 +97,11 @@ def train(
             run = resolve.attach_at(run.config, run.directory, *there, check_env=False)
         named = env is None and not (networks or losses)
         programs = _assemble(run, console, algorithm, env, named)
-        with contextlib.closing(programs.experiment.episodes):
+        with contextlib.closing(programs.experiment.episodes) as episodes:
+            named = env is None and networks is None
+            if reason := films.problem(run.config, episodes.env, named=named):
+                console.message(f"warning: no films: {reason}")
+                run = run._replace(config=run.config.model_copy(update={"film_interval": 0}))
             return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
 
 
@@ -231,11 +235,12 @@ def _loop(
     facts = {k: x for k, x in described.items() if k != "config"}
     facts["command"] = shlex.join(sys.argv)
     try:
-        with Monitor(run, console.message, primary, facts) as monitor:
+        monitor = Monitor(run, console.message, primary, facts)
+        with monitor, films.Films(run, header, monitor, console.message) as filmed:
             programs.start()
             best = Best(run, header, console.message) if primary else None
             evaluation = Evaluation(run, programs, monitor, console, best)
-            own = programs, checkpoints, monitor, console, interrupt, callbacks, evaluation
+            own = programs, checkpoints, monitor, console, interrupt, callbacks, evaluation, filmed
             return Loop(run, *own).train(state)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # A ValueError where an exchange between CPUs fails.
