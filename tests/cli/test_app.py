@@ -109,6 +109,7 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, monkeypatch, tmp_path,
         ["--env", "atn"],
         ["--tau", "2"],
         ["--track", "tensorboard"],
+        ["--film_interval", "-1"],
         ["--iterations", "1e3"],
         ["--env", "swimmer"],
         ["--env_option", "nothing"],
@@ -131,12 +132,13 @@ def test_bad_input_is_found_before_jax_is_imported(arguments, tmp_path):
             "track = 'wandb': needs wandb: install the extra: `pip install -e '.[wandb]'",
         ),
         ("--track", "trackio, mlflow,trackio", "track = 'mlflow': needs mlflow"),
+        ("--film_interval", "1e4", "film_interval = 10000: needs PIL: install the extra: "),
     ],
 )
 def test_what_needs_an_extra_names_it(capsys, monkeypatch, tmp_path, flag, value, extra):
     monkeypatch.chdir(tmp_path)
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
-    for module in (*plugins, "mujoco_playground", "wandb", "mlflow"):
+    for module in (*plugins, "mujoco_playground", "wandb", "mlflow", "PIL"):
         monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     code, _, err = run(capsys, "train", flag, value)
     assert code == 2

@@ -6,12 +6,13 @@ import time
 
 import pytest
 from helpers.evidence import curves
+from helpers.films import wait_for_each
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mjx_sac.policy import opengl
 from mjx_sac.runs.directory import steps
 from mjx_sac.runs.resolve import resolve
-from mjx_sac.training.host import films, train
+from mjx_sac.training.host import train
 
 pytestmark = pytest.mark.slow
 SLIDER = "helpers.slider:Slider"
@@ -37,7 +38,7 @@ def test_a_killed_run_resumes_its_films(interval, expected, run, tmp_path, monke
     logdir = tmp_path / "run"
     settings = {"checkpoint_interval": 64, "iterations": 192, "env": SLIDER}
     settings["film_interval"] = interval
-    fault = {"signal": signal.SIGKILL, "phase": "saving", "nth": 2}
+    fault = {"signal": signal.SIGKILL, "phase": "saving", "nth": 2, "saved": 64}
     assert run(logdir, fault, **settings)[0] == -signal.SIGKILL
     assert steps(logdir) == [64]
     assert steps(logdir / "films") == [expected[0]]
@@ -46,15 +47,7 @@ def test_a_killed_run_resumes_its_films(interval, expected, run, tmp_path, monke
         assert time.monotonic() < deadline, "it outlives the run"
         time.sleep(0.1)
     assert not (logdir / "films" / f"{expected[0]}.gif").exists()
-
-    collect = films.Films._collect
-
-    def wait_and_collect(self):
-        if self._process:
-            self._process.wait(200)
-        collect(self)
-
-    monkeypatch.setattr(films.Films, "_collect", wait_and_collect)
+    wait_for_each(monkeypatch)
     train.train(resolve({"logdir": str(logdir), "env": SLIDER}))
     images = EventAccumulator(str(logdir)).Reload().Images("film")
     assert [image.step for image in images] == expected

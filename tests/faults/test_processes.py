@@ -9,7 +9,9 @@ import pytest
 from helpers.envs import Counter
 from helpers.evidence import COUNTER
 from helpers.runs import make_config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mjx_sac.policy import opengl
 from mjx_sac.runs import array_store, event_files
 from mjx_sac.runs.directory import best_path, steps
 from mjx_sac.training.host import processes, train
@@ -153,3 +155,15 @@ def test_processes_that_count_differently_are_refused(together, tmp_path):
     message = "num_processes = 2 in process 0, 3 in process 1"
     assert all(message in line for _, line, *_ in ends), ends
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(all(map(opengl.problem, opengl.BACKENDS)), reason="no OpenGL here")
+def test_one_of_them_films_the_first_agent(together, tmp_path):
+    ends = together(tmp_path, ({}, {}), env="helpers.slider:Slider", num_seeds=2, film_interval=128)
+    assert [code for code, *_ in ends] == [0, 0], ends
+    assert "film" not in ends[1][2]
+    events = [EventAccumulator(str(tmp_path / f"seed_{i}")).Reload() for i in (0, 1)]
+    assert [[*each.Tags()["images"]] for each in events] == [["film"], []]
+    (film,) = events[0].Images("film")
+    assert film.step == 128
+    assert (tmp_path / "films" / "128.gif").read_bytes() == film.encoded_image_string

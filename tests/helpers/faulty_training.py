@@ -4,7 +4,8 @@ The JSON holds `config` (changes to SMALL) and one fault:
 
     {"signal": 15, "phase": "training"}   the signal when that phase begins; "times": 2 sends two
     {"signal": 9, "phase": "saving", "nth": 2, "tracked": 128}   the second time, and when three
-                           trackers have logged so many iterations
+                           trackers have logged so many iterations; "saved": 64 likewise waits
+                           until that checkpoint is whole
     {"kill_write": 3}      SIGKILL in the middle of the third file that a checkpoint writes
     {"kill_after": 0.7}    SIGKILL so many seconds after the first checkpoint began to be written
     {"quota": 2}           no file can grow any more from the second checkpoint on
@@ -41,6 +42,7 @@ if CACHE:
 from mjx_sac.cli import app  # noqa: E402
 from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 from mjx_sac.runs import array_store  # noqa: E402
+from mjx_sac.runs.directory import steps  # noqa: E402
 from mjx_sac.training.host import train  # noqa: E402
 from mjx_sac.training.host.console import Console  # noqa: E402
 
@@ -96,6 +98,8 @@ def wait_for_trackers(logdir: pathlib.Path, iterations: int) -> None:
 def befall(fault: dict, name: str, counts: collections.Counter) -> None:
     """Do what is to happen when the phase `name` begins."""
     if name == fault.get("phase") and counts[name] == fault.get("nth", 1):
+        while "saved" in fault and fault["saved"] not in steps(pathlib.Path(fault["logdir"])):
+            time.sleep(0.1)
         if "tracked" in fault:
             wait_for_trackers(pathlib.Path(fault["logdir"]), fault["tracked"])
         for _ in range(fault.get("times", 1)):

@@ -1,8 +1,21 @@
-"""An environment that hangs where it is drawn."""
+"""Films that training waits for, and an environment that hangs where it is drawn."""
 
 import numpy as np
 
 from helpers.gymnasium_envs import Walk, hang_holding_the_lock
+from mjx_sac.training.host import films
+
+
+def wait_for_each(monkeypatch):
+    """Let epochs take longer than films."""
+    collect = films.Films._collect
+
+    def wait_and_collect(self):
+        if self._process:
+            self._process.wait(200)
+        collect(self)
+
+    monkeypatch.setattr(films.Films, "_collect", wait_and_collect)
 
 
 class Hanging(Walk):

@@ -168,6 +168,19 @@ def test_a_film_is_shown(name, tmp_path, home):
     assert tracked.warnings == []
 
 
+def test_a_film_is_not_there_twice(tmp_path, home):
+    """A resumed run draws again what it had drawn after its checkpoint."""
+    film = tmp_path / "film.gif"
+    Image.new("P", (8, 6)).save(film)
+    for films in ((32, 64), (64, 96)):
+        tracked = Tracking("mlflow", tmp_path / "run")
+        for iterations in films:
+            tracked.agents[0].film(iterations, film)
+        tracked.close()
+    found = (tmp_path / "mlartifacts").rglob("film.gif")
+    assert sorted(int(path.parent.name) for path in found) == [32, 64, 96]
+
+
 def test_tensorboard_shows_a_film(tmp_path):
     film = tmp_path / "film.gif"
     Image.new("P", (8, 6)).save(film)

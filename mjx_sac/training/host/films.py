@@ -133,7 +133,8 @@ class Films:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                process_group=0,  # Ctrl-C is for training; another session would share its time evenly
+                # Ctrl-C is for training. (In a session of its own `nice` would have no effect.)
+                process_group=0,
             )
 
     @property

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import slider
 from helpers.envs import Counter
+from helpers.films import wait_for_each
 from helpers.runs import make_config, save_run
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -40,15 +41,7 @@ def lines(monkeypatch):
 
 @pytest.fixture
 def patient(monkeypatch):
-    """Epochs take longer than films."""
-    collect = films.Films._collect
-
-    def wait_and_collect(self):
-        if self._process:
-            self._process.wait(200)
-        collect(self)
-
-    monkeypatch.setattr(films.Films, "_collect", wait_and_collect)
+    wait_for_each(monkeypatch)
 
 
 def run(logdir, **changes):
