@@ -244,10 +244,7 @@ class Config(BaseModel):
         None, "group of the tracked runs; auto is that of a population or sweep", how=True
     )
     film_interval: Int = _out(
-        0,
-        "iterations between films of the policy in the logs, in whole epochs; 0 is none",
-        how=True,
-        ge=0,
+        0, "iterations between films of the policy, in whole epochs; 0 is none", how=True, ge=0
     )
 
     @classmethod

@@ -7,4 +7,3 @@ from mjx_sac.envs.registry import is_gym_id as is_gym_id
 from mjx_sac.envs.registry import make as make
 from mjx_sac.envs.registry import packaged as packaged
 from mjx_sac.envs.registry import register as register
-from mjx_sac.envs.registry import registered as registered

@@ -243,21 +243,12 @@ class Desk:
             pass  # it could not begin, which has been said
         elif "finish" in message:
             tracker.finish(self.open.pop(agent), message["finish"])
-        elif "film" in message:
-            if self.first(agent, "filmed", message["iterations"]):
-                tracker.film(self.open[agent], message["iterations"], message["film"])
-        elif self.first(agent, "logged", message["iterations"]):
-            tracker.log(self.open[agent], message["iterations"], message["log"])
-
-    def first(self, agent: str, what: str, iterations: int) -> bool:
-        """Return whether so many iterations have not been logged, or filmed, and record that they
-        are: before it is done, so that nothing is twice.
-        """
-        if iterations <= self.runs[agent].get(what, 0):
-            return False
-        self.runs[agent][what] = iterations
-        self.write()
-        return True
+        else:
+            what, done = ("film", "filmed") if "film" in message else ("log", "logged")
+            if message["iterations"] > self.runs[agent].get(done, 0):
+                self.runs[agent][done] = message["iterations"]
+                self.write()  # before it is logged, so that nothing is twice
+                getattr(tracker, what)(self.open[agent], message["iterations"], message[what])
 
     def write(self) -> None:
         """Write the record; a crash leaves the old one or the new one."""

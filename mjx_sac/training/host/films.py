@@ -11,17 +11,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
-from mjx_sac import envs
 from mjx_sac.config import Config
+from mjx_sac.envs.registry import registered
 from mjx_sac.envs.spaces import mujoco_model
 from mjx_sac.runs import array_store
 from mjx_sac.runs.directory import checkpoint_path, steps
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import RunState
+from mjx_sac.training.host import processes
 from mjx_sac.training.host.evaluation import policy_of
 from mjx_sac.training.host.monitor import Monitor
 from mjx_sac.types import named_leaves
@@ -51,11 +51,11 @@ def problem(config: Config, env: Any, *, named: bool) -> str | None:
     """
     inner = getattr(env, "env", env)
     drawn = hasattr(env, "simulator") or (mujoco_model(inner) and hasattr(inner, "dt"))
-    if not config.film_interval or (named and drawn and config.env not in envs.registered()):
+    if not config.film_interval or (named and drawn and config.env not in registered()):
         return None
     if not drawn:
         return f"env = {config.env!r} has no MuJoCo model (attributes `mj_model` and `dt`) to draw"
-    return "another process draws them, which finds environments and networks by their names alone"
+    return "another process draws them, which finds environment and networks by name alone"
 
 
 class Films:
@@ -73,16 +73,16 @@ class Films:
         `header` is what checkpoints' manifests say.
         """
         self._config, self._monitor, self._warn = run.config, monitor, warn
-        config = run.config.population()[0].model_dump(mode="json")
-        self._header = {**header, "config": config}
+        self._header = {**header, "config": run.config.population()[0].model_dump(mode="json")}
         self._directory = run.directory / "films"
         self._process: subprocess.Popen[bytes] | None = None
-        self._iterations, self._skipped, self._over = 0, False, not monitor.writes
-        for step in steps(self._directory) if run.config.film_interval and monitor.writes else ():
+        self._iterations, self._skipped, self._over = 0, False, not processes.primary()
+        left = steps(self._directory) if run.config.film_interval and not self._over else []
+        for step in left:
             if step > (run.latest or 0):  # lost, with what was trained after the checkpoint
-                shutil.rmtree(checkpoint_path(self._directory, step))
+                shutil.rmtree(checkpoint_path(self._directory, step), ignore_errors=True)
             elif self._process is None:
-                self._start(step)
+                self._begin(step)
 
     def film(self, state: RunState, before: int, now: int) -> None:
         """Log a film that is done, and begin one where it is due after the epoch from `before` to
@@ -95,72 +95,60 @@ class Films:
         if now // interval == before // interval:
             return
         arrays = sharding.fetch(named_leaves(policy_of(state)))
-        if self._over or not self._monitor.alive[0]:
-            return
-        if self._process:
-            if not self._skipped:
-                self._skipped = True
-                self._warn(f"a film takes longer than film_interval {interval}: some are left out")
-            return
-        if self._config.is_population:
-            arrays = {name: x[0] for name, x in arrays.items()}
+        if self._process and not self._skipped:
+            self._skipped = True
+            self._warn(f"a film takes longer than film_interval {interval}: some are left out")
+        if self._monitor.alive[0] and not (self._process or self._over):
+            single = not self._config.is_population
+            self._begin(now, {name: x if single else x[0] for name, x in arrays.items()})
+
+    def _begin(self, iterations: int, arrays: Mapping[str, Any] | None = None) -> None:
+        """Have a film drawn of the policy in `arrays`, or of one that has been written."""
+        self._iterations, target = iterations, checkpoint_path(self._directory, iterations)
+        out, new = self._directory / f"{iterations}.gif", target.with_name("new")
+        command = (sys.executable, "-P", "-c", _COMMAND, str(DRAWING_SECONDS), "record")
+        where = (str(self._directory), "--step", str(iterations), "--out", str(out))
         try:
-            self._write(now, arrays)
-            self._start(now)
+            if arrays:
+                shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+                (new / "policy").mkdir(parents=True)
+                header = {"iterations": iterations, **self._header}
+                array_store.write(new / "policy", arrays, header, None)
+                new.rename(target)
+            with (self._directory / "log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    [*command, *where, "--seconds", str(SECONDS), "--device", "cpu"],
+                    # It finds what this process finds.
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # Ctrl-C is for training. (In a session of its own `nice` would do nothing.)
+                    process_group=0,
+                )
         except OSError as error:
             self._give_up(error.strerror or str(error))
-
-    def _write(self, iterations: int, arrays: Mapping[str, Any]) -> None:
-        target = checkpoint_path(self._directory, iterations)
-        new = target.with_name("new")
-        for old in (new, target):  # of a process that was killed
-            shutil.rmtree(old, ignore_errors=True)
-        (new / "policy").mkdir(parents=True)
-        header = {"iterations": iterations, **self._header}
-        array_store.write(new / "policy", arrays, header, None)
-        new.rename(target)
-
-    def _start(self, iterations: int) -> None:
-        self._iterations = iterations
-        where = ("--step", str(iterations), "--out", str(self._path))
-        how = ("--seconds", str(SECONDS), "--device", "cpu")
-        command = (sys.executable, "-P", "-c", _COMMAND, str(DRAWING_SECONDS), "record")
-        with (self._directory / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [*command, str(self._directory), *where, *how],
-                # It finds what this process finds.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C is for training. (In a session of its own `nice` would have no effect.)
-                process_group=0,
-            )
-
-    @property
-    def _path(self) -> Path:
-        return self._directory / f"{self._iterations}.gif"
 
     def _collect(self) -> None:
         """Log the film, if it is done."""
         if self._process is None or (code := self._process.poll()) is None:
             return
         self._process = None
+        shutil.rmtree(checkpoint_path(self._directory, self._iterations), ignore_errors=True)
         try:
-            if code:
-                return self._give_up(self._reason(code))
-            self._monitor.film(self._iterations, self._path)
-            shutil.rmtree(checkpoint_path(self._directory, self._iterations))
+            if code == 0:
+                return self._monitor.film(
+                    self._iterations, self._directory / f"{self._iterations}.gif"
+                )
+            said = (self._directory / "log").read_text("utf-8", errors="replace").strip()
+            reason = said.rpartition("\n")[2].removeprefix("mjx-sac: ")
         except OSError as error:
-            self._give_up(error.strerror or str(error))
-
-    def _reason(self, code: int) -> str:
-        if code == -signal.SIGALRM:
-            return f"not drawn within {DRAWING_SECONDS} s"
+            reason = error.strerror or str(error)
         if code < 0:
-            return f"its process was ended by signal {-code}"
-        said = (self._directory / "log").read_text("utf-8", errors="replace").strip()
-        return said.rpartition("\n")[2].removeprefix("mjx-sac: ")
+            reason = f"its process was ended by signal {-code}"
+        if code == -signal.SIGALRM:
+            reason = f"not drawn within {DRAWING_SECONDS} s"
+        self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
         self._over = True
@@ -170,7 +158,7 @@ class Films:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for the last film, where training has not failed."""
+        """Wait for the last film, unless training has failed."""
         try:
             if self._process and kind is None:
                 self._warn(f"the last film is being drawn, for {FINISH_SECONDS:.0f} s at most")

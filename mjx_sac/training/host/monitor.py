@@ -24,7 +24,6 @@ class Monitor:
 
     Attributes:
       lost: agents that became non-finite, and why.
-      writes: whether there are loggers.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Monitor:
 
         `warn` shows a line to the user; trackers keep `facts` beside hyperparameters.
         """
-        self._config, self._warn, self.writes = run.config, warn, writes
+        self._config, self._warn = run.config, warn
         self._names = run.config.agent_names()
         self.lost: dict[str, str] = {}
         self._overflowed = False

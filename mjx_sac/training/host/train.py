@@ -95,10 +95,9 @@ def train(
             # Another process has saved there since; from now on nobody else can.
             there = resolve.newest(run.directory, fallback=fallback)
             run = resolve.attach_at(run.config, run.directory, *there, check_env=False)
-        named = env is None and not (networks or losses)
-        programs = _assemble(run, console, algorithm, env, named)
+        named = env is None and networks is None
+        programs = _assemble(run, console, algorithm, env, named and losses is None)
         with contextlib.closing(programs.experiment.episodes) as episodes:
-            named = env is None and networks is None
             if reason := films.problem(run.config, episodes.env, named=named):
                 console.message(f"warning: no films: {reason}")
                 run = run._replace(config=run.config.model_copy(update={"film_interval": 0}))

@@ -113,8 +113,8 @@ def test_a_film_that_takes_longer_is_not_waited_for(tmp_path, monkeypatch, lines
     monkeypatch.setattr(films, "FINISH_SECONDS", 1.0)
     monkeypatch.setattr(films, "_COMMAND", "import time; time.sleep(1000)")
     made = []
-    start = films.Films._start
-    monkeypatch.setattr(films.Films, "_start", lambda *a: (start(*a), made.append(a[0]))[0])
+    begin = films.Films._begin
+    monkeypatch.setattr(films.Films, "_begin", lambda *a: (begin(*a), made.append(a[0]))[0])
     run(tmp_path, film_interval=32)
     (one,) = made
     assert one._process.poll() is not None
@@ -177,10 +177,10 @@ def test_what_has_no_model_is_not_drawn_and_said_before_training(tmp_path, lines
 def test_what_another_process_cannot_find_is_not_drawn(tmp_path, lines):
     config = make_config(film_interval=32, env=SLIDER)
     assert films.problem(config, slider.Slider(), named=True) is None
-    assert "by their names" in (films.problem(config, slider.Slider(), named=False) or "")
+    assert "by name" in (films.problem(config, slider.Slider(), named=False) or "")
     envs.register("sliding", slider.Slider)
     config = make_config(film_interval=32, env="sliding")
-    assert "by their names" in (films.problem(config, slider.Slider(), named=True) or "")
+    assert "by name" in (films.problem(config, slider.Slider(), named=True) or "")
     assert films.problem(make_config(), Counter(), named=False) is None
     train.train(make_config(logdir=str(tmp_path), film_interval=32), env=slider.Slider())
     assert len(warnings(lines)) == 1
