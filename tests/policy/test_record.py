@@ -1,5 +1,6 @@
 """`record`: whole episodes of small environments, read back from the files."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -22,7 +23,7 @@ from mjx_sac import envs
 from mjx_sac.config import UsageError
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.policy import opengl
-from mjx_sac.policy.record import Episode, record
+from mjx_sac.policy.record import Episode, _HostScene, record
 
 
 class Flash(gymnasium.Env):
@@ -225,6 +226,16 @@ def test_what_cannot_be_recorded_is_one_line(tmp_path, name, file, words):
 def test_an_unknown_camera_is_refused(tmp_path, name, camera, hint):
     with pytest.raises(UsageError, match=re.escape(f"model has no such camera{hint}")):
         record(policy(name), tmp_path / "f.mp4", camera=camera)
+
+
+def test_the_camera_follows_in_gymnasiums_environments_too():
+    """HalfCheetah's model has one that tracks it, Gymnasium's own stands still."""
+    env = envs.make("HalfCheetah-v5")
+    cheetah = make_policy(env, env="HalfCheetah-v5", episode_length=None)
+    for camera in (None, "track"):
+        with contextlib.closing(_HostScene(cheetah, env, camera, draw=False)) as shown:
+            chosen = shown._env.unwrapped.mujoco_renderer.camera_id
+            assert shown.model.camera(chosen).name == "track"
 
 
 def test_without_opengl_the_line_names_the_way_out(monkeypatch, tmp_path):
