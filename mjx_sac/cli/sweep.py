@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from mjx_sac import envs
 from mjx_sac.cli import output
 from mjx_sac.cli.flags import ConfigFile, Flags, Json, Overwrite, option
-from mjx_sac.config import Config, UsageError, require
+from mjx_sac.config import Config, UsageError, require, staying
 from mjx_sac.runs.directory import lock, steps
 from mjx_sac.runs.resolve import attach, configure
-from mjx_sac.sweep.space import parse, show
+from mjx_sac.sweep.space import apply, parse, show
 from mjx_sac.training.host.console import print_line
 
 if TYPE_CHECKING:
@@ -94,7 +94,6 @@ def _base(flags: Flags) -> Config:
     if base.logdir is None:
         directory = directory.with_name(f"{directory.name}-sweep")
     base = base.model_copy(update={"logdir": str(directory)})
-    attach(base, overwrite=True)
     if steps(directory):
         raise UsageError(f"logdir = {str(directory)!r}: holds a run: choose another --logdir")
     if base.members:
@@ -109,7 +108,8 @@ def _check(plan: "Plan", trials: int | None, ray: str | None, workers: int | Non
     """Raise UsageError for what can be wrong before JAX is imported."""
     from mjx_sac.sweep import search
 
-    plan.propose([], plan.wave_size(0))
+    for trial in plan.propose([], plan.wave_size(0)):  # such as a data set that is not there
+        attach(apply(plan.base, search.settings(plan.space, trial)), overwrite=True)
     search.rungs(plan.base, plan.pruner)
     problem = None
     if plan.search == "grid" and trials:
@@ -123,6 +123,7 @@ def _check(plan: "Plan", trials: int | None, ray: str | None, workers: int | Non
         raise UsageError(problem)
 
 
+@staying()
 def _on_host(base: Config) -> bool:
     """Return whether the environment is on the host, which the name alone says for some."""
     if envs.by_brax(base.env):

@@ -119,9 +119,7 @@ def check_sizes(config: "Config") -> None:
 
 
 def check_dataset(config: "Config") -> None:
-    """Raise ValueError where there are no data to learn from, or no half of a batch."""
-    if config.offline and not config.dataset:
-        raise ValueError("offline: there is nothing to learn from: name a --dataset")
+    """Raise ValueError where a data set gets no half of a batch."""
     if config.dataset and not config.offline and (size := config.batch_size) % 2:
         problem = "half of each batch comes from the data set"
         raise ValueError(f"batch_size {size} is odd, and {problem}: make it {size + 1}")

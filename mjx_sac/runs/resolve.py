@@ -173,6 +173,8 @@ def attach_at(
     check_device(config.device)
     if config.dataset:
         dataset.check(config.dataset)
+    elif config.offline:
+        raise UsageError("offline: there is nothing to learn from: name a --dataset")
     for name in config.trackers:
         require([name], name, f"track = {name!r}")
     if config.film_interval:

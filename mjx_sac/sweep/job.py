@@ -103,7 +103,9 @@ def check_metric(config: Config, metric: str, losses: Any = None) -> None:
     """
     names = itertools.product(("mean", "std", "min", "max"), ("reward", "ep_length"))
     known = [f"eval/{statistic}_{name}" for statistic, name in names]
-    known += ["rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/episodes", "train/n_updates"]
+    known.append("train/n_updates")
+    if not config.offline:
+        known += ["rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/episodes"]
     if metric in known or metric.startswith(("time/", "checkpoint/", "health/", "replay/")):
         return
     from mjx_sac.training.compiled.metrics import RESERVED
