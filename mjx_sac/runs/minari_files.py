@@ -18,7 +18,7 @@ from mjx_sac.runs.recorded import Episode, Recorded
 EXTRA = "offline"
 """The extra of this package that installs Minari, and what its files are read with."""
 
-_MODULES = ("minari", "h5py", "PIL")
+_MODULES = ("minari", "h5py", "pyarrow", "PIL")
 
 
 def root() -> Path:

@@ -21,6 +21,7 @@ from mjx_sac.training.host import train
 
 minari = pytest.importorskip("minari")
 pytest.importorskip("h5py")
+pytest.importorskip("pyarrow")
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +30,8 @@ def _root(tmp_path, monkeypatch):
 
 
 ONE = {
-    "observations": np.arange(6.0).reshape(3, 2),
-    "actions": np.array([[-2.0], [1.0]]),
+    "observations": np.arange(6.0, dtype=np.float32).reshape(3, 2),
+    "actions": np.array([[-2.0], [1.0]], np.float32),
     "rewards": [5.0, 6.0],
     "terminations": [False, True],
     "truncations": [False, False],
@@ -41,8 +42,8 @@ ONE = {
 NUMBERS = itertools.count()
 
 
-def create(name, *episodes, observation=None, action=None):
-    """Write what others would: `episodes` are changes of ONE."""
+def create(name, *episodes, observation=None, action=None, form="hdf5"):
+    """Write what others would, in a format of Minari's: `episodes` are changes of ONE."""
     from minari.data_collector import EpisodeBuffer
 
     with warnings.catch_warnings():
@@ -52,6 +53,7 @@ def create(name, *episodes, observation=None, action=None):
             [EpisodeBuffer(**{**ONE, **changes}) for changes in episodes],
             observation_space=observation or Box(-np.inf, np.inf, (2,)),
             action_space=action or Box(-2, 2, (1,)),
+            data_format=form,
         )
 
 
@@ -71,6 +73,23 @@ def test_what_is_written_is_read_back(lengths):
     found = dataset.read(name)
     same(found, given_)
     assert found.sha256() == given_.sha256()
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+@settings(deadline=None, max_examples=5)
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=12))
+def test_the_same_rows_are_read_from_arrow_and_parquet(form, lengths):
+    given_ = recorded(*(episode(i, n, over) for i, (n, over) in enumerate(lengths)))
+    name = f"mine/x{next(NUMBERS)}-v0"
+    minari_files.write(given_, name, None, "sac", "a test")
+    written = minari.load_dataset(name)
+    names = ("observations", "actions", "rewards", "terminations", "truncations")
+    episodes = [{k: getattr(one, k) for k in names} for one in written]
+    spaces = {"observation": written.observation_space, "action": written.action_space}
+    create(f"theirs/{name}", *episodes, form=form, **spaces)
+    data = minari_files.root() / "theirs" / name / "data"
+    assert len([*data.glob(f"*/*.{form}")]) == len(lengths), "a file for each episode"
+    same(dataset.read(f"theirs/{name}"), given_)
 
 
 def test_a_runs_buffer_survives_the_round_trip_row_by_row(tmp_path, capsys):
@@ -162,6 +181,21 @@ def test_empty_damaged_and_other_kinds_of_actions_are_one_line(tmp_path):
     path.with_name("metadata.json").write_text("{")
     with pytest.raises(UsageError, match="'theirs/bad-v0': cannot be read"):
         dataset.read("theirs/bad-v0")
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_empty_and_damaged_files_of_other_formats_are_one_line(form):
+    create("theirs/none-v0", form=form)
+    with pytest.raises(UsageError, match="'theirs/none-v0': there is no transition in it"):
+        dataset.read("theirs/none-v0")
+    create("theirs/bad-v0", {}, {}, form=form)
+    dataset.read("theirs/bad-v0")
+    path = next((minari_files.root() / "theirs/bad-v0/data/1").glob(f"*.{form}"))
+    whole = path.read_bytes()
+    for damaged in (whole[:100], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"'theirs/bad-v0': cannot be read \(ArrowInvalid"):
+            dataset.read("theirs/bad-v0")
 
 
 def test_the_nearest_name_is_suggested():
