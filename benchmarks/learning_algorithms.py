@@ -9,6 +9,10 @@ A run that is finished is not repeated, so the whole may be done in parts.
         --algorithms crossq simbav2 tqc fasttd3 fastsac brc \
         --json benchmarks/results/learning_algorithms_Pendulum-v1_recent.json \
         --png benchmarks/results/learning_algorithms_Pendulum-v1_recent.png
+    python benchmarks/learning_algorithms.py --runs runs/algorithms --seeds 0 1 \
+        --algorithms flashsac xqc csac \
+        --json benchmarks/results/learning_algorithms_Pendulum-v1_more.json \
+        --png benchmarks/results/learning_algorithms_Pendulum-v1_more.png
 """
 
 import argparse
@@ -41,6 +45,9 @@ ALGORITHMS = {
     "fastsac": f"{PLAIN} --iterations 6000 --alpha_lr 1e-3 --critic_widths 64,64 "
     "--normalize_rewards --max_return 20",
     "brc": "--iterations 6000 --alpha_lr 1e-3 --actor_width 64 --critic_width 128",
+    "flashsac": "--iterations 6000 --alpha_lr 1e-3 --actor_width 32 --critic_width 64",
+    "xqc": "--iterations 6000 --alpha_lr 1e-3 --actor_widths 64,64 --critic_widths 128,128",
+    "csac": f"{PLAIN} --iterations 6000 --alpha_lr 1e-3",
 }
 
 

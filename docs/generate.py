@@ -53,22 +53,93 @@ def flags() -> str:
 
 
 def algorithms() -> str:
-    """Return what each packaged algorithm is, and how its configuration differs from SAC's."""
-    head = ["`--algorithm`", "what it is", "when to use it", "cost", "other defaults", "own flags"]
-    rows = []
-    for name, packaged in PACKAGED.items():
-        changed, own = differences(loader.config_class(name))
-        rows.append(
-            [
-                f"`{name}`",
-                linked(f"{describe(name).summary}. {' '.join(describe(name).papers)}"),
-                packaged.use,
-                f"{packaged.cost:.4g}",
-                ", ".join(f"`{field} = {default(value)}`" for field, value in changed.items()),
-                ", ".join(f"`--{field}` ({default(value)})" for field, value in own.items()),
-            ]
-        )
-    return table(head, *rows)
+    """Return what was counted and measured of each packaged algorithm; below it, what each is."""
+    head = [
+        "`--algorithm`",
+        "when to use it",
+        "cost",
+        "lines",
+        "difference",
+        "Pendulum-v1",
+        "launches",
+        "beside SAC (steps/s)",
+    ]
+    launches = result("gpu_launches_updates")["launches_per_update"]
+    rows = [
+        [
+            f"`{name}`",
+            packaged.use,
+            f"{packaged.cost:.4g}",
+            str(len(source(name).read_text().splitlines())),
+            difference(name),
+            learned(name),
+            f"{launches[name]:g}" if name in launches else NOT_MEASURED,
+            speed(name),
+        ]
+        for name, packaged in PACKAGED.items()
+    ]
+    return f"{table(head, *rows)}\n\n" + "\n".join(map(described, PACKAGED))
+
+
+NOT_MEASURED = "not measured"
+
+
+def result(name: str) -> Any:
+    """Return a result of `benchmarks/`."""
+    return json.loads((BENCHMARKS / "results" / f"{name}.json").read_text())
+
+
+def source(name: str) -> pathlib.Path:
+    """Return a packaged algorithm's file."""
+    package = ROOT / "mjx_sac"
+    return package / "losses.py" if name == "sac" else package / "algorithms" / f"{name}.py"
+
+
+def difference(name: str) -> str:
+    """Return how far our gradient steps are from recorded ones, and whose these are."""
+    found = result("recorded_steps")["algorithms"].get(name)
+    if found is None:
+        return "by hand"
+    code, commit = found["code"], found["commit"]
+    link = f"[{code}](https://github.com/{code}/tree/{commit})"
+    return f"{found['largest_difference']:.0e}, {link}"
+
+
+def learned(name: str) -> str:
+    """Return the mean return at the end of a curve, with the seeds, and a link to the curve."""
+    for path in sorted((BENCHMARKS / "results").glob("learning_algorithms_Pendulum-v1*.json")):
+        if curves := result(path.stem)["curves"].get(name):
+            returns = [curve[-1][1] for curve in curves]
+            text = f"{sum(returns) / len(returns):,.0f} ({len(returns)})"
+            picture = f"../benchmarks/results/{path.stem}.png"
+            return f"[{text}]({picture}) at {curves[0][-1][0]:,}"
+    return NOT_MEASURED
+
+
+def speed(name: str) -> str:
+    """Return the iterations that gradient steps on a CPU allow beside SAC's, and how many these
+    are a second.
+    """
+    found = result("algorithm_speed")["algorithms"].get(name)
+    if found is None:
+        return "1" if name == "sac" else NOT_MEASURED
+    beside, updates = (
+        found[key]["median"] for key in ("iterations_beside_sac", "updates_per_second")
+    )
+    return f"{beside:.2g} ({updates:.3g})"
+
+
+def described(name: str) -> str:
+    """Return what an algorithm is, and how its configuration differs from SAC's."""
+    changed, own = differences(loader.config_class(name))
+    summary, papers = describe(name)
+    text = f"- `{name}`: {linked(' '.join((f'{summary}.', *papers)))}"
+    if changed:
+        values = (f"`{field} = {default(value)}`" for field, value in changed.items())
+        text += f" Other defaults: {', '.join(values)}."
+    if own:
+        text += f" Own flags: {', '.join(f'`--{k}` ({default(x)})' for k, x in own.items())}."
+    return text
 
 
 def linked(text: str) -> str:

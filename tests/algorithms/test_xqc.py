@@ -56,12 +56,16 @@ def but_biases(tolerance):
     return lambda path: 3e-3 if path[-3:] == ("Trunk_0", "BatchNorm_0", "bias") else tolerance
 
 
+def beginning():
+    """Return the state before the first of the recorded steps, on which their actor moves."""
+    return recorded.beginning(their_array, **STATIC).replace(since_actor_update=jnp.int32(2))
+
+
 def test_ten_gradient_steps_are_the_other_implementations():
-    start = recorded.beginning(their_array, **STATIC)
     recorded.check(
         THEIRS,
         their_array,
-        start.replace(since_actor_update=jnp.int32(2)),  # their actor moves on the first step
+        beginning(),
         within={
             # Processors round differently, and Adam makes much of small gradients: on one, 1e-5
             # holds; on another two numbers of the actor's first kernel are 4.4e-5 off.

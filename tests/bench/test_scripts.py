@@ -57,6 +57,13 @@ def test_pallas_networks_equal_ours(monkeypatch, sizes, outputs):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), found, expected)
 
 
+def test_recorded_steps_are_replayed():
+    found = benchmarks.load("recorded_steps").measure("fasttd3")
+    assert (found["code"], found["steps"]) == ("younggyoseo/FastTD3", 10)
+    assert 0 < found["largest_difference"] <= 1e-6, "as its test has it"
+    assert found["largest_difference"] == max(found["of_each_part"].values())
+
+
 def gpu_launches(*flags):
     """Compile for an H200 where `jax[cuda12]` is installed; neither driver nor chip is needed."""
     pytest.importorskip("jax_plugins.xla_cuda12")

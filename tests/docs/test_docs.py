@@ -141,6 +141,18 @@ def test_generated_blocks_are_current():
         assert page.read_text() == text, f"{page.name}: run python docs/generate.py"
 
 
+def test_the_table_of_algorithms_has_a_row_for_each_and_says_what_is_missing():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    rows = [line.split(" | ") for line in generate["algorithms"]().splitlines()[2:]]
+    names = [row[0].strip("|` ") for row in rows if len(row) == 8]
+    assert names == [*PACKAGED]
+    recordings = (ROOT / "tests" / "algorithms" / "recorded").glob("*.npz")
+    held = {name for name in PACKAGED if generate["difference"](name) != "by hand"}
+    assert held == {path.stem for path in recordings}, "run benchmarks/recorded_steps.py"
+    assert generate["learned"]("no such algorithm") == "not measured"
+    assert generate["speed"]("no such algorithm") == "not measured"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
