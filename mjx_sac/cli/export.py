@@ -52,6 +52,8 @@ def export(
         f"within {difference:.1g} of half their range"
     )
     print_line(_USE[form].format(out=str(path)))
+    if form == "stablehlo":
+        print_line(f"what its numbers are: {path}.json")
     if policy.config.history > 1:
         taken = ", ".join(f"{name} ({size})" for name, size in inputs(policy))
         print_line(f"observation: {taken}; before an episode, {PADDING}")

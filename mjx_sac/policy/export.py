@@ -38,9 +38,9 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     Args:
       policy: from `load_policy`.
       path: the file, which is overwritten.
-      form: "stablehlo" (any networks; for `jax.export.deserialize`), or, for actors with
-        `operations` (see `types.Operation`), "npz" (for `numpy_policy.load`) or "onnx" (for
-        onnxruntime).
+      form: "stablehlo" (any networks; for `jax.export.deserialize`; what its numbers are lies
+        beside it, in the file of that name and `.json`), or, for actors with `operations` (see
+        `types.Operation`), "npz" (for `numpy_policy.load`) or "onnx" (for onnxruntime).
 
     Returns:
       The largest difference between its actions and the policy's for 1,000 observations like those
@@ -56,6 +56,9 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     data, load = _FORMATS[form](policy)
     try:
         path.write_bytes(data)
+        if form == "stablehlo":  # in which there is no room for it
+            text = json.dumps(_description(policy), indent=1)
+            path.with_name(f"{path.name}.json").write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"out = {str(path)!r}: {error.strerror}: choose another --out") from None
     stats, (center, factor) = policy.statistics, policy.units
@@ -181,7 +184,8 @@ def _onnx(policy: Policy) -> _Format:
     used = {name for node in model.graph.node for name in node.input}
     for name in sorted(used & constants.keys()):
         model.graph.initializer.append(onnx.numpy_helper.from_array(constants[name], name))
-    onnx.helper.set_model_props(model, _metadata(policy))
+    described = {name: json.dumps(value) for name, value in _description(policy).items()}
+    onnx.helper.set_model_props(model, described)
     onnx.checker.check_model(model, full_check=True)
 
     def load(path: pathlib.Path) -> Callable[[np.ndarray], Any]:
@@ -191,8 +195,8 @@ def _onnx(policy: Policy) -> _Format:
     return model.SerializeToString(), load
 
 
-def _metadata(policy: Policy) -> dict[str, str]:
-    """Return what whoever deploys the policy has to know, as JSON by name.
+def _description(policy: Policy) -> dict[str, Any]:
+    """Return what whoever deploys the policy has to know, by name.
 
     The order of observations and actions, their units, and seconds from one action to the next.
     """
@@ -211,7 +215,7 @@ def _metadata(policy: Policy) -> dict[str, str]:
         "action_scale": control.get("action_scale"),
         "control_period": control and control["period"] * config.action_repeat,
     }
-    return {name: json.dumps(value) for name, value in known.items() if value not in (None, {})}
+    return {name: value for name, value in known.items() if value not in (None, {})}
 
 
 _FORMATS = {"stablehlo": _stablehlo, "npz": _npz, "onnx": _onnx}

@@ -215,12 +215,16 @@ class Robot(Asymmetric):
     _config = types.SimpleNamespace(action_scale=0.5)
 
 
-def test_onnx_says_what_its_numbers_are(tmp_path):
+@pytest.mark.parametrize("form", ["onnx", "stablehlo"])
+def test_onnx_and_a_file_beside_stablehlo_say_what_the_numbers_are(tmp_path, form):
     onnx = pytest.importorskip("onnx")
     env = adapt("robot", Robot(), make_config(critic_observation="state"))
-    mjx_sac.export_policy(make_policy(env, action_repeat=2), tmp_path / "policy", "onnx")
-    model = onnx.load(tmp_path / "policy")
-    known = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
+    mjx_sac.export_policy(make_policy(env, action_repeat=2), tmp_path / "policy", form)
+    if form == "onnx":
+        model = onnx.load(tmp_path / "policy")
+        known = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
+    else:
+        known = json.loads((tmp_path / "policy.json").read_text())
     assert known == {
         "env": "counter",
         "algorithm": "sac",
