@@ -9,8 +9,8 @@ import typer
 
 from mjx_sac.algorithms import PACKAGED, describe, differences, loader
 from mjx_sac.cli.flags import Json
-from mjx_sac.cli.output import number, show, table
-from mjx_sac.config import Config, UsageError, nearest
+from mjx_sac.cli.output import number, table
+from mjx_sac.config import Config, UsageError, nearest, show
 from mjx_sac.training.host.console import print_line
 
 _COST = "update: arithmetic of the gradient steps per iteration, SAC's is 1, for HalfCheetah"

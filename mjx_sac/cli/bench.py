@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from mjx_sac import envs
 from mjx_sac.algorithms import loader
 from mjx_sac.cli.flags import option
-from mjx_sac.cli.output import number, show, size, table
-from mjx_sac.config import Config, UsageError, build
+from mjx_sac.cli.output import number, size, table
+from mjx_sac.config import Config, UsageError, build, show
 from mjx_sac.runs import provenance
 from mjx_sac.training.host.console import print_line
 

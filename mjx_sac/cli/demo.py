@@ -2,15 +2,14 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mjx_sac.cli.flags import option
-from mjx_sac.cli.output import show
 from mjx_sac.cli.record import record
-from mjx_sac.config import Config, UsageError, absolute
-from mjx_sac.runs import stored_policy
+from mjx_sac.config import UsageError, absolute
+from mjx_sac.runs import provenance, stored_policy
 from mjx_sac.training.host.console import print_line
 
 _DEMOS = Path(__file__).parents[1] / "policy" / "demos"
@@ -34,21 +33,6 @@ def demo(
     # Its algorithm may have changed since: a policy needs no more of it than its networks.
     record(str(runs[name]), out, seconds=seconds, edited_algorithm=True)
     config = stored_policy.find(runs[name], edited_algorithm=True).config
-    print_line(f"trained by: {command(config)}")
+    print_line(f"trained by: {provenance.command(config)}")
     if browser:
         webbrowser.open(absolute(out).as_uri())
-
-
-def command(config: Config) -> str:
-    """Return what trains as `config` says."""
-    usual = type(config)(algorithm=config.algorithm).model_dump()
-    given = {name: value for name, value in config.model_dump().items() if value != usual[name]}
-    given = {"env": config.env, "algorithm": config.algorithm, **given, "logdir": None}
-    flags = (_flag(name, value) for name, value in given.items() if value is not None)
-    return " ".join(["mjx-sac train", *flags])
-
-
-def _flag(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no_{name}"
-    return f"--{name} {show(value)}"

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from mjx_sac.cli.output import show
-from mjx_sac.config import Config, UsageError, flag, mark, renamed
+from mjx_sac.config import Config, UsageError, flag, mark, renamed, show
 from mjx_sac.runs.resolve import Found
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def _parameters(config_class: type[Config]) -> Iterator[Parameter]:
         typed, kind, metavar = flag(name), str, _metavar(field.annotation)
         if field.annotation is bool:
             typed, kind, metavar = f"--{name}/--no_{name}", bool, None
-        elif typed != f"--{name}":
+        elif name.endswith("_options"):
             kind = list[str]
         panel = mark(config_class, name, "group")
         annotation: Any = Annotated[kind | None, option(text, typed, panel=panel, metavar=metavar)]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mjx_sac.cli.flags import Json, RunDirectory
-from mjx_sac.cli.output import show, size
-from mjx_sac.config import Config
+from mjx_sac.cli.output import size
+from mjx_sac.config import Config, show
 from mjx_sac.training.host.console import print_line
 
 

@@ -1,7 +1,6 @@
 """What several commands print: tables, sizes, counts, values."""
 
 from collections.abc import Sequence
-from typing import Any
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -27,12 +26,3 @@ def size(n: float) -> str:
 def plural(n: int, noun: str) -> str:
     """Return a count, such as `1 run` or `2 runs`."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
-def show(value: Any) -> str:
-    """Return a hyperparameter's value as it is typed."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, dict):
-        return ",".join(f"{name}={show(x)}" for name, x in value.items()) or "none"
-    return "auto" if value is None else str(value)

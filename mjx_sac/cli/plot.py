@@ -10,7 +10,7 @@ import typer
 from mjx_sac.cli.flags import option
 from mjx_sac.cli.output import number, plural
 from mjx_sac.config import UsageError, agent_names
-from mjx_sac.runs import provenance, stored_policy
+from mjx_sac.runs import hub, provenance, stored_policy
 from mjx_sac.training.host.console import print_line
 
 
@@ -30,6 +30,7 @@ def plot(
     from mjx_sac.runs import plot as plots
 
     plots.check(out)
+    runs = [*map(hub.local, runs)]
     described: dict[str, dict[str, Any]] = {}
     for run in runs:
         for agent in agent_names(_describe(run)["config"]) or ("",):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from mjx_sac import envs
 from mjx_sac.cli import output
 from mjx_sac.cli.flags import ConfigFile, Flags, Json, Overwrite, option
-from mjx_sac.config import Config, UsageError, require, staying
+from mjx_sac.config import Config, UsageError, require, staying, typed
 from mjx_sac.runs.directory import lock, steps
 from mjx_sac.runs.resolve import attach, configure
 from mjx_sac.sweep.space import apply, parse, show
@@ -165,7 +165,7 @@ def _lines(found: "Sweep") -> str:
     saved = 1 - summary["agent_iterations"] / summary["agent_iterations_without_pruner"]
     pruned = f", {saved:.0%} saved by the pruner" if saved else ""
     best = summary["trials"][0]
-    flags = [f"--{name} {output.show(value)}" for name, value in best["settings"].items()]
+    flags = [typed(name, value) for name, value in best["settings"].items()]
     failed = "every setting failed: the lines above say why"
     files = [path.name for path in sorted(plan.directory.glob("sweep.*"))]
     return (

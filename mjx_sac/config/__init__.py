@@ -10,6 +10,8 @@ from mjx_sac.config.errors import with_line as with_line
 from mjx_sac.config.fields import flag as flag
 from mjx_sac.config.fields import mark as mark
 from mjx_sac.config.fields import marked as marked
+from mjx_sac.config.fields import show as show
+from mjx_sac.config.fields import typed as typed
 from mjx_sac.config.paths import absolute as absolute
 from mjx_sac.config.paths import import_from_here as import_from_here
 from mjx_sac.config.paths import staying as staying

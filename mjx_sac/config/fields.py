@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -136,7 +137,28 @@ def field(
 
 def flag(name: str) -> str:
     """Return the flag of a field: that of a table of options is given once for each key."""
+    if name == "from_run":  # Python has `from` for itself
+        return "--from"
     return f"--{name.removesuffix('s') if name.endswith('_options') else name}"
+
+
+def typed(name: str, value: Any) -> str:
+    """Return a field and its value as a command line has them."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no_{name}"
+    texts = [json.dumps(value)] if name == "members" else [show(value)]
+    if name.endswith("_options"):
+        texts = [f"{key}={json.dumps(x)}" for key, x in value.items()]
+    return " ".join(f"{flag(name)} {shlex.quote(text)}" for text in texts)
+
+
+def show(value: Any) -> str:
+    """Return a hyperparameter's value as it is typed."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={show(x)}" for name, x in value.items()) or "none"
+    return "auto" if value is None else str(value)
 
 
 def mark(config_class: type[pydantic.BaseModel], name: str, key: str) -> Any:

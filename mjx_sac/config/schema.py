@@ -56,6 +56,11 @@ class Config(BaseModel):
     stop_at: AutoFloat = _run(
         None, "end when an evaluation's mean return has reached this; auto is never", how=True
     )
+    from_run: AutoStr = _run(
+        None,
+        "begin with the networks of another run: its directory, or hub:user/name; auto is none",
+        fixed=True,
+    )
     seed: Int = _run(0, "seed of everything random", fixed=True, ge=0, lt=2**32)
     num_seeds: Int = _run(
         1, "agents in one program, with seeds seed, seed + 1, ...", fixed=True, gt=0

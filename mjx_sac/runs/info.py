@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from mjx_sac.config import Config, absolute, agent_names
-from mjx_sac.runs import array_store, event_files, provenance, stored_policy
+from mjx_sac.runs import array_store, event_files, hub, provenance, stored_policy
 from mjx_sac.runs.directory import ITEMS, best_path, checkpoint_path, holder, steps
 from mjx_sac.runs.event_files import Curves
 
@@ -22,8 +22,8 @@ def inspect(run: str | Path) -> dict[str, Any]:
     Raises:
       UsageError: `run` is no run's directory, or what is there is damaged.
     """
-    directory = absolute(run)
-    description = _description(run)
+    directory = absolute(hub.local(run))
+    description = _description(run, directory)
     config, usual = description["config"], [*Config().model_dump(mode="json").items()]
     usual.append(("schedule_iterations", config["iterations"]))
     agents = {name: event_files.read(directory / name) for name in agent_names(config)}
@@ -70,10 +70,10 @@ def _mean(agents: Mapping[str, Curves]) -> Curves:
     return {tag: {x: fmean(ys) for x, ys in points.items()} for tag, points in values.items()}
 
 
-def _description(run: str | Path) -> dict[str, Any]:
+def _description(run: str | Path, directory: Path) -> dict[str, Any]:
     """Return `kwargs.json`, or where there is none what the newest checkpoint says."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        found = json.loads((absolute(run) / "kwargs.json").read_text(encoding="utf-8"))
+        found = json.loads((directory / "kwargs.json").read_text(encoding="utf-8"))
         if {"env", "iterations"} <= found["config"].keys():
             return provenance.current(found)
     return stored_policy.locate(run)[-1]
@@ -84,7 +84,8 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     damaged = None
     try:
         for item in ITEMS:
-            array_store.manifest(path / item)
+            if item == "policy" or (path / item).exists():  # else one that was shared without
+                array_store.manifest(path / item)
     except array_store.DamagedError as error:
         damaged = str(error)
     return {"iterations": int(path.name), "bytes": _bytes(path), "damaged": damaged}
@@ -106,7 +107,7 @@ def _bytes(directory: Path) -> int:
     sizes: dict[int, int] = {}
     for path in directory.rglob("*"):
         with contextlib.suppress(OSError):  # a run in progress has just deleted it
-            stat = path.lstat()
+            stat = path.stat()
             sizes[stat.st_ino] = 0 if path.is_dir() else stat.st_size
     return sum(sizes.values())
 

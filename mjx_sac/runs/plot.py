@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def _label(name: str, value: Any) -> str:
 
 def draw(
     curves: Mapping[str, Sequence[Curve]],
-    out: Path,
+    out: Path | BinaryIO,
     *,
     title: str = "",
     x_label: str = "iterations (environment transitions)",

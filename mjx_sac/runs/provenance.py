@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config, renamed
+from mjx_sac.config import Config, marked, renamed, typed
 from mjx_sac.envs import views
+
+PLACES = marked(Config, "group", "Devices")
+"""Fields that say where a run is computed, which is not inherited."""
 
 _PACKAGES = (
     *("mjx-sac", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx"),
@@ -38,6 +41,20 @@ def current(described: Mapping[str, Any]) -> dict[str, Any]:
     if str(config.get("env")).startswith("playground/") and "actor_observation" not in config:
         config |= dict.fromkeys(("actor_observation", "critic_observation"), views.WHOLE)
     return found
+
+
+def known(manifest: Mapping[str, Any], config_class: type[Config]) -> dict[str, Any]:
+    """Return the stored configuration that this version knows, without where it was computed."""
+    fields = config_class.model_fields
+    return {k: v for k, v in manifest["config"].items() if k in fields and k not in PLACES}
+
+
+def command(config: Config) -> str:
+    """Return what trains as `config` says, wherever that was and went."""
+    usual, own = type(config)(algorithm=config.algorithm).model_dump(), config.model_dump()
+    usual |= {name: own[name] for name in (*PLACES, "logdir", "track", "track_group")}
+    given = {k: x for k, x in own.items() if k in ("env", "algorithm") or x != usual[k]}
+    return " ".join(["mjx-sac train", *(typed(name, value) for name, value in given.items())])
 
 
 def measured_with() -> dict[str, Any]:

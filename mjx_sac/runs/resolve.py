@@ -18,14 +18,11 @@ from mjx_sac.config import (
     build,
     layered,
     mark,
-    marked,
     renamed,
     require,
 )
-from mjx_sac.runs import array_store, config_files, dataset, provenance
+from mjx_sac.runs import array_store, config_files, dataset, provenance, warm_start
 from mjx_sac.runs.directory import ITEMS, OTHERWISE, check_writable, checkpoint_path, steps
-
-_PLACES = marked(Config, "group", "Devices")  # where a run is computed, which is not inherited
 
 
 class Found(NamedTuple):
@@ -135,7 +132,7 @@ def configure(found: Found, given: dict[str, Any]) -> Config:
             raise UsageError(f"{name}: {problem}: leave it out, or choose another algorithm")
     explicit = layered(found.file, given)
     if found.manifest:
-        base = {**known(found.manifest, config_class), "logdir": None}
+        base = {**provenance.known(found.manifest, config_class), "logdir": None}
     else:
         env = build(Config, {k: v for k, v in explicit.items() if k == "env"}).env
         base = config_files.packaged(env, found.algorithm, config_class)
@@ -180,11 +177,14 @@ def attach_at(
     if config.film_interval:
         require(["PIL"], "record", f"film_interval = {config.film_interval}")
     if step is None or manifest is None:
+        if config.from_run:
+            warm_start.check(config)
         return Run(_scheduled(config, config), directory)
-    then = build(type(config), {**known(manifest, type(config)), "logdir": config.logdir})
+    stored = provenance.known(manifest, type(config))
+    then = build(type(config), {**stored, "logdir": config.logdir})
     then = _scheduled(then, then)
     config = _scheduled(config, then)
-    before, now = then.model_dump(), config.model_dump(exclude={*_PLACES})
+    before, now = then.model_dump(), config.model_dump(exclude={*provenance.PLACES})
     changed = {k: (before[k], new) for k, new in now.items() if new != before[k]}
     fixed = {k: values for k, values in changed.items() if mark(type(config), k, "fixed")}
     if fixed:
@@ -245,12 +245,6 @@ def newest(
 def damaged(error: array_store.DamagedError) -> UsageError:
     """Return `error` with what to do about it."""
     return UsageError(f"{error}: resume from the one before with --fallback, {OTHERWISE}")
-
-
-def known(manifest: dict[str, Any], config_class: type[Config]) -> dict[str, Any]:
-    """Return the stored configuration that this version knows, without where it was computed."""
-    fields = config_class.model_fields
-    return {k: v for k, v in manifest["config"].items() if k in fields and k not in _PLACES}
 
 
 def check_device(device: str) -> None:

@@ -7,9 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from mjx_sac.algorithms import loader
 from mjx_sac.config import Config, UsageError, absolute, build
-from mjx_sac.runs import array_store, provenance
+from mjx_sac.runs import array_store, hub, provenance
 from mjx_sac.runs.directory import best_path, checkpoint_path, steps
-from mjx_sac.runs.resolve import known
 
 Which = int | Literal["best"] | None
 """A checkpoint by its iterations, the best policy by evaluation, or the newest checkpoint."""
@@ -55,13 +54,13 @@ def find(run: str | Path, step: Which = None, *, edited_algorithm: bool = False)
         loader.check_recorded(algorithm, manifest.get("algorithm_sha256"), run)
     with contextlib.suppress(UsageError):  # `loader.load` reports it to those who need the file
         config_class = loader.config_class(algorithm)
-    config = build(config_class, known(manifest, config_class))
+    config = build(config_class, provenance.known(manifest, config_class))
     return StoredPolicy(config, directory, path, manifest)
 
 
 def locate(run: str | Path, step: Which = None) -> tuple[Path, Path, dict[str, Any]]:
     """Return directory, path and manifest, as `find` has them; executes nothing."""
-    directory = absolute(run)
+    directory = absolute(hub.local(run))
     if not directory.is_dir():
         raise UsageError(f"run = {str(run)!r}: no such directory: `mjx-sac train` makes one")
     path = _path(run, directory, step)

@@ -17,7 +17,9 @@ from mjx_sac.algorithms import base, loader
 from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError, ordinary_jax
 from mjx_sac.envs.host.protocol import in_turn
+from mjx_sac.envs.spaces import spaces
 from mjx_sac.networks import Networks
+from mjx_sac.runs import warm_start
 from mjx_sac.runs.recorded import Recorded
 from mjx_sac.training.compiled import acting, history, normalizer, population, replay, sharding
 from mjx_sac.training.compiled import metrics as metrics_lib
@@ -47,9 +49,10 @@ class Programs:
         mesh: Mesh | None,
         recorded: Recorded | None = None,
         keep: Path | None = None,
+        begins: bool = True,
     ) -> None:
         """Trace the epoch, for a state that has the data set `recorded`; or read from `keep` what
-        was traced before.
+        was traced before. A run that `begins` may do so with another's networks.
 
         Raises:
           UsageError: the devices cannot share or hold the run, or a user's algorithm is wrong.
@@ -67,6 +70,10 @@ class Programs:
         self._dataset = replay.of_recorded(recorded) if recorded else None
         dataset = jax.eval_shape(lambda: self._dataset)
         self.shapes: RunState = jax.eval_shape(self._init).replace(dataset=dataset)
+        self._known: dict[str, np.ndarray] = {}
+        if begins and experiment.config.from_run:
+            shapes, own = dict(named_leaves(self.shapes)), spaces(experiment.episodes.env)
+            self._known = warm_start.read(experiment.config, shapes, own)
         self._shardings: dict[str, Any] = {}
         if mesh:
             everywhere = jax.tree.broadcast(population.shardings(experiment, mesh), self.shapes)
@@ -83,14 +90,16 @@ class Programs:
         return sharding.place(array, self._shardings.get(name))
 
     def init(self) -> RunState:
-        """Return the state before the first vector step: statistics begin with the data set's."""
-        state, config = self._init(), self.experiment.config
-        if self.recorded is None:
-            return state
-        known = offline.statistics(self.recorded, config)
-        placed = {name: self.place(name, x) for name, x in named_leaves(known)}
-        known = jax.tree.unflatten(jax.tree.structure(known), placed.values())
-        return self.with_dataset(state.replace(**known))
+        """Return the state before the first vector step: statistics begin with the data set's,
+        and all that there is of another run's with that.
+        """
+        state, known = self._init(), self._known
+        if self.recorded:
+            statistics = offline.statistics(self.recorded, self.experiment.config)
+            known = dict(named_leaves(statistics)) | known
+        leaves = [self.place(k, known[k]) if k in known else x for k, x in named_leaves(state)]
+        state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+        return self.with_dataset(state) if self.recorded else state
 
     def with_dataset(self, state: RunState) -> RunState:
         """Return a state that a checkpoint has held, with the data set that it learns from."""

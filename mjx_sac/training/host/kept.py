@@ -59,7 +59,8 @@ def _decides(config: Config) -> dict[str, Any]:
     settings = {k: v for k, v in jax.config.values.items() if not k.endswith("_dir")}
     return {
         "config": config.model_dump(
-            mode="json", exclude={"logdir", "seed", "track", "track_group", "film_interval"}
+            mode="json",
+            exclude={"logdir", "from_run", "seed", "track", "track_group", "film_interval"},
         ),
         "versions": [provenance.versions(), provenance.version("gymnasium"), sys.version],
         "jax": settings,

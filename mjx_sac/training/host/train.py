@@ -121,7 +121,7 @@ def _assemble(run: Run, console: Console, algorithm: Algorithm, env: Any, named:
             keep = kept.path(run.config, env) if named else None
             networks = algorithm.networks(run.config, env.action_size)
             experiment = make_experiment(run.config, env, networks, algorithm)
-            return Programs(experiment, mesh, recorded, keep)
+            return Programs(experiment, mesh, recorded, keep, begins=run.latest is None)
 
 
 def _read_dataset(run: Run, console: Console) -> Recorded | None:
@@ -202,6 +202,8 @@ def _announce(run: Run, experiment: Experiment, console: Console) -> None:
     if run.config.matmul_precision == "bfloat16" and device.multiplies_bfloat16() is False:
         console.message(device.NO_BFLOAT16)
     if run.latest is None:
+        if run.config.from_run:
+            console.message(f"beginning with the networks of {run.config.from_run}")
         return
     changes = "".join(f", {name} {old} -> {new}" for name, (old, new) in run.changed.items())
     on_host = experiment.episodes.on_host and not run.config.offline
