@@ -108,15 +108,16 @@ def _download(name: str, where: str, state: bool, trust_code: bool = False) -> P
 def _check_code(found: Path, name: str, where: str) -> None:
     """Raise UsageError where a run says what to execute: a file, a module, a function."""
     for path in found.rglob("manifest.json"):
-        with contextlib.suppress(array_store.DamagedError):  # who reads it says so
+        try:
             config = provenance.current(array_store.manifest(path.parent))["config"]
-            fields = ("env", "domain_randomization")
-            code = [k for k in fields if ":" in str(config.get(k))]
+            code = [k for k in ("env", "domain_randomization") if ":" in str(config.get(k))]
             code += ["algorithm"] if config.get("algorithm", "sac") not in PACKAGED else []
-            for k in code:
-                problem = f"would execute what it names here as {k}, {config[k]!r}"
-                way_out = f"if you trust it, `mjx-sac pull {name} --trust_code` and use that"
-                raise UsageError(f"{where}: {problem}: {way_out}")
+        except (array_store.DamagedError, LookupError, TypeError, AttributeError) as error:
+            raise UsageError(f"{where}: {path.relative_to(found)}: damaged: {error}") from None
+        for k in code:
+            problem = f"would execute what it names here as {k}, {config[k]!r}"
+            way_out = f"if you trust it, `mjx-sac pull {name} --trust_code` and use that"
+            raise UsageError(f"{where}: {problem}: {way_out}")
 
 
 @contextlib.contextmanager
@@ -128,6 +129,7 @@ def _library(name: str, where: str) -> Generator[Any]:
     import huggingface_hub as hub
     from huggingface_hub import errors, utils
 
+    utils.logging.set_verbosity_error()  # it says what it tries again, and what it raises
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
     try:

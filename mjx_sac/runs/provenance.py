@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import loader
-from mjx_sac.config import Config, marked, renamed, typed
+from mjx_sac.config import Config, build, marked, renamed, typed
 from mjx_sac.envs import views
+from mjx_sac.runs import config_files
 
 PLACES = marked(Config, "group", "Devices")
 """Fields that say where a run is computed, which is not inherited."""
@@ -51,10 +52,12 @@ def known(manifest: Mapping[str, Any], config_class: type[Config]) -> dict[str, 
 
 def command(config: Config) -> str:
     """Return what trains as `config` says, wherever that was and went."""
-    usual, own = type(config)(algorithm=config.algorithm).model_dump(), config.model_dump()
-    usual |= {name: own[name] for name in (*PLACES, "logdir", "track", "track_group")}
-    given = {k: x for k, x in own.items() if k in ("env", "algorithm") or x != usual[k]}
-    return " ".join(["mjx-sac train", *(typed(name, value) for name, value in given.items())])
+    named: dict[str, Any] = {"env": config.env, "algorithm": config.algorithm}
+    packaged = config_files.packaged(config.env, config.algorithm, type(config))
+    usual = [dict(build(type(config), {**file, **named})) for file in ({}, packaged)]
+    given = {k: x for k, x in config if any(x != one[k] for one in usual)}
+    kept = {k: x for k, x in given.items() if k not in (*PLACES, "logdir", "track", "track_group")}
+    return " ".join(["mjx-sac train", *(typed(k, x) for k, x in (named | kept).items())])
 
 
 def measured_with() -> dict[str, Any]:

@@ -4,10 +4,8 @@ import webbrowser
 
 import pytest
 from helpers.cli import run
-from helpers.runs import make_config
 
 from mjx_sac.cli import demo
-from mjx_sac.config import build
 from mjx_sac.runs import stored_policy
 
 RUNS = sorted(demo._DEMOS.iterdir())
@@ -43,18 +41,6 @@ def test_all_are_small_and_name_no_place_where_they_were_trained():
 def test_no_page_is_opened_unless_it_is_wanted(opened, capsys):
     assert run(capsys, "demo", "--no-open", "--seconds", "0.2", "--out", "a.html")[0] == 0
     assert opened == []
-
-
-def test_the_command_trains_what_the_run_was():
-    config = make_config(env="ant", seed=3, normalize_observations=False, logdir="x")
-    words = demo.command(config).split()
-    assert words[:2] == ["mjx-sac", "train"]
-    assert "--no_normalize_observations" in words
-    flags = {"normalize_observations": False}
-    pairs = zip(words[2:], [*words[3:], ""], strict=True)
-    flags |= {a[2:]: b for a, b in pairs if a.startswith("--") and not b.startswith("--")}
-    again = build(type(config), flags)
-    assert again == config.model_copy(update={"logdir": None})
 
 
 def test_another_name_is_one_line(capsys):

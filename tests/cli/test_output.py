@@ -3,6 +3,7 @@
 import pytest
 
 from mjx_sac.cli import output
+from mjx_sac.config import show
 
 
 def test_a_table_aligns_numbers_to_the_right():
@@ -24,9 +25,9 @@ def test_a_table_aligns_numbers_to_the_right():
         (output.size(12.3e9), "12.3 GB"),
         (output.plural(1, "run"), "1 run"),
         (output.plural(2000, "run"), "2,000 runs"),
-        (output.show((256, 64)), "256,64"),
-        (output.show(None), "auto"),
-        (output.show(0.5), "0.5"),
+        (show((256, 64)), "256,64"),
+        (show(None), "auto"),
+        (show(0.5), "0.5"),
     ],
 )
 def test_numbers_sizes_counts_and_values(text, expected):

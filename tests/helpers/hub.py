@@ -6,6 +6,7 @@ Files that are no text are uploaded as Git LFS says, as on the hub; Xet, its own
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -13,10 +14,15 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import yaml
+from huggingface_hub import constants
+
+from mjx_sac.cli import app
 
 TOKEN = "hf_secret"
 """Who sends it is logged in as `ann`."""
@@ -26,7 +32,7 @@ class Hub(ThreadingHTTPServer):
     """Models by name, each a list of commits, a commit being files by path.
 
     Attributes:
-      stalls: paths that end so are answered half, and then not at all.
+      stalls: paths that end so are answered half (`stalled` is set), and no more until `released`.
       requests: methods and paths, as they came.
     """
 
@@ -37,7 +43,7 @@ class Hub(ThreadingHTTPServer):
         self.models: dict[str, list[dict[str, bytes]]] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
-        self.stalls, self.stalled = None, threading.Event()
+        self.stalls, self.stalled, self.released = None, threading.Event(), threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def files(self, name: str) -> dict[str, bytes]:
@@ -108,8 +114,10 @@ class _Answer(BaseHTTPRequestHandler):
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
             self.server.stalled.set()
-            threading.Event().wait(60)
-        self.wfile.write(data)
+            self.server.released.wait(60)
+            data = data[len(data) // 2 :]
+        with contextlib.suppress(ConnectionError):  # it has been killed
+            self.wfile.write(data)
 
     def _json(self, value, status=200, **headers):
         self._send(json.dumps(value).encode(), status, Content_Type="application/json", **headers)
@@ -128,10 +136,9 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _commits(self, name: str) -> list[dict[str, bytes]] | None:
         commits = self.server.models.get(name)
-        if commits is None:  # as the hub answers who is not logged in
+        if commits is None:
             status = 404 if self.headers.get("Authorization") else 401
-            headers = {"X-Error-Code": "RepoNotFound"} if status == 404 else {}
-            self._json({"error": "Repository not found"}, status, **headers)
+            self._json({"error": "Repository not found"}, status, X_Error_Code="RepoNotFound")
         return commits
 
     def _info(self, name, _revision=None):
@@ -234,22 +241,37 @@ _ROUTES = {
 
 
 class Machine:
-    """Somebody's machine: an empty home, in which commands run in processes of their own."""
+    """Somebody's machine: an empty home, with the hub at `url`; logged in with a `token`."""
 
     def __init__(self, home: pathlib.Path, url: str, token: str | None = TOKEN):
         home.mkdir(parents=True, exist_ok=True)
-        self.home = home
-        plain = {k: x for k, x in os.environ.items() if not k.startswith("HF_")}
-        own = {"HOME": str(home), "HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1"}
-        self.env = {**plain, **own, **({"HF_TOKEN": token} if token else {})}
-
-    def popen(self, *arguments) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "mjx_sac", *map(str, arguments)]
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.home, env=self.env, **how)
+        self.home, self.url, self.token = home, url, token
 
     def run(self, *arguments) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error of a command."""
-        with self.popen(*arguments) as process:
-            out, err = process.communicate(timeout=300)
-            return process.returncode, out, err
+        """Return exit code, standard output and standard error of a command, in this process.
+
+        The library reads its variables when it is imported.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.home)
+            patch.setenv("HF_TOKEN", self.token or "")
+            patch.setattr(constants, "ENDPOINT", self.url)
+            template = f"{self.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+            patch.setattr(constants, "HF_HUB_CACHE", str(self.home / "cache"))
+            patch.setattr(constants, "HF_TOKEN_PATH", str(self.home / "token"))
+            patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+            with pytest.raises(SystemExit) as stop:
+                app.main([str(argument) for argument in arguments])
+        return stop.value.code, out.getvalue(), err.getvalue()
+
+    def process(self, *arguments, program="-m mjx_sac") -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        plain = {k: x for k, x in os.environ.items() if not k.startswith("HF_")}
+        own = {"HOME": str(self.home), "HF_HUB_CACHE": str(self.home / "cache")}
+        own |= {"HF_ENDPOINT": self.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": self.token or ""}
+        own["HF_HOME"] = str(self.home / "hf")
+        command = [sys.executable, *program.split(maxsplit=1), *map(str, arguments)]
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.home, env={**plain, **own}, **how)

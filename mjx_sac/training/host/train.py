@@ -121,7 +121,7 @@ def _assemble(run: Run, console: Console, algorithm: Algorithm, env: Any, named:
             keep = kept.path(run.config, env) if named else None
             networks = algorithm.networks(run.config, env.action_size)
             experiment = make_experiment(run.config, env, networks, algorithm)
-            return Programs(experiment, mesh, recorded, keep, begins=run.latest is None)
+            return Programs(experiment, mesh, recorded, keep, run.latest is None)
 
 
 def _read_dataset(run: Run, console: Console) -> Recorded | None:
