@@ -1,11 +1,12 @@
 """The networks of another run, to begin with: `--from`. No JAX.
 
-Those are the parameters of actor, critics and their targets, with statistics without which they
-mean nothing: of observations, and of rewards where these are scaled. A run keeps nothing else of
-the other: no optimizers, replay buffer, temperature or counters.
+Those are the parameters of actor, critics and targets, with the statistics without which they mean
+nothing: of observations, and of rewards where these are scaled. Optimizers, replay buffer,
+temperature and counters are new.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,67 +16,55 @@ import numpy as np
 from mjx_sac.config import Config, UsageError, mark
 from mjx_sac.runs import array_store, hub, stored_policy
 
-_NETWORKS = ("actor_params", "actor_variables", "critic_params", "critic_variables")
-_COPIED = (
-    *(f"train.{name}" for name in (*_NETWORKS, "target_actor_params", "target_critic_params")),
-    *("normalizer.", "reward_scaler.stats.", "reward_scaler.largest"),
+_COPIED = re.compile(
+    r"train\.(target_)?(actor|critic)_(params|variables)|normalizer|reward_scaler\.(stats|largest)"
 )
 _MEANING = ("algorithm", "history", "normalize_rewards", "v_min", "v_max")
-"""Fields that decide, beside the networks' own, what numbers in them mean."""
+"""Fields that decide, beside those of networks, what their numbers mean."""
 
 
 def check(config: Config) -> tuple[Path, int | None]:
-    """Return where the state lies that `config.from_run` means, and of several agents which, the
-    best.
-
-    Raises:
-      UsageError: it is no run, has no critics, or other networks by its configuration.
+    """Return where the state lies that `config.from_run` means, and which of several agents: the
+    best; UsageError where it is no run, has no critics, or says that it has other networks.
     """
     where, run = f"from = {config.from_run!r}", hub.local(config.from_run or "", state=True)
     _, path, manifest = stored_policy.locate(run)
-    own = type(config)
-    networks = [k for k in own.model_fields if mark(own, k, "group") == "Networks"]
-    names = [k for k in networks if mark(own, k, "fixed")]
-    here, usual = (x.model_dump(mode="json") for x in (config, own(algorithm=config.algorithm)))
-    there = {**usual, **manifest["config"]}
-    differing = {k: (there[k], here[k]) for k in (*_MEANING, *names) if there.get(k) != here.get(k)}
+    own, here = type(config), config.model_dump(mode="json")
+    there = {**own(algorithm=config.algorithm).model_dump(mode="json"), **manifest["config"]}
+    networks = [k for k in here if mark(own, k, "group") == "Networks" and mark(own, k, "fixed")]
+    differing = [k for k in (*_MEANING, *networks) if there.get(k) != here.get(k)]
     if differing:
-        listed = ", ".join(f"{k} {x!r} (now {y!r})" for k, (x, y) in differing.items())
+        listed = ", ".join(f"{k} {there.get(k)!r} (now {here.get(k)!r})" for k in differing)
         raise UsageError(f"{where}: was trained with {listed}: give this run the same")
-    state = path.with_name("state")
-    if not state.exists():
+    if not (state := path.with_name("state")).exists():
         way_out = "share it with `mjx-sac push --checkpoint`"
         raise UsageError(f"{where}: holds a policy without its critics: {way_out}")
-    stored = stored_policy.find(run, edited_algorithm=True)  # the algorithm is ours
+    stored = stored_policy.find(run, edited_algorithm=True)  # it is ours
     return state, stored_policy.choose_agent(stored)[1]
 
 
 def read(
     config: Config, shapes: Mapping[str, Any], spaces: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of the state that a run begins with, by name, for each of its agents.
+    """Return those arrays of the state that a run begins with, by name, for each of its agents.
 
-    Args:
-      config: of this run.
-      shapes: of its state's arrays, by name.
-      spaces: of its environment, see `envs.spaces`.
+    `shapes` are those of all of its state by name, `spaces` its environment's, see `envs.spaces`.
 
     Raises:
-      UsageError: see `check`; or the environment has other sizes, or an array.
+      UsageError: see `check`; or the other's environment, or an array, has other sizes.
     """
-    state, index = check(config)
-    where = f"from = {config.from_run!r}"
+    where, (state, index) = f"from = {config.from_run!r}", check(config)
     try:
         manifest = array_store.manifest(state)
-        leaves = {k: x for k, x in manifest["leaves"].items() if k.startswith(_COPIED)}
+        leaves = {k: x for k, x in manifest["leaves"].items() if _COPIED.match(k)}
         arrays = dict(array_store.read(state, {**manifest, "leaves": leaves}))
     except array_store.DamagedError as error:
         raise UsageError(f"{where}: {error}: choose another") from None
     if index is not None:
         arrays = {name: x[index] for name, x in arrays.items()}
-    of_agents = 1 if config.is_population else 0
-    here = {k: x.shape[of_agents:] for k, x in shapes.items() if k.startswith(_COPIED)}
-    sizes, mean = ({name: x.shape for name, x in arrays.items()}, here), "normalizer.mean"
+    of_agents, mean = int(config.is_population), "normalizer.mean"
+    here = {k: x.shape[of_agents:] for k, x in shapes.items() if _COPIED.match(k)}
+    sizes = {k: x.shape for k, x in arrays.items()}, here
     known = manifest.get("spaces") or spaces, spaces
     pairs = {
         "numbers in an observation": [x[mean][-1] for x in sizes],

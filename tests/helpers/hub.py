@@ -32,6 +32,8 @@ class Hub(ThreadingHTTPServer):
     """Models by name, each a list of commits, a commit being files by path.
 
     Attributes:
+      private: those that their owners alone may see.
+      messages: of all commits.
       stalls: paths that end so are answered half (`stalled` is set), and no more until `released`.
       requests: methods and paths, as they came.
     """
@@ -42,6 +44,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.models: dict[str, list[dict[str, bytes]]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.private: set[str] = set()
+        self.messages: list[str] = []
         self.requests: list[str] = []
         self.stalls, self.stalled, self.released = None, threading.Event(), threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -178,6 +182,7 @@ class _Answer(BaseHTTPRequestHandler):
         asked = json.loads(self.body)
         name = f"{asked['organization']}/{asked['name']}"
         if self._logged_in(name):
+            self.server.private |= {name} if asked.get("visibility") == "private" else set()
             self.server.models[name] = [{".gitattributes": b"* text\n"}]
             self._json({"url": f"{self.server.url}/{name}", "name": name})
 
@@ -215,6 +220,8 @@ class _Answer(BaseHTTPRequestHandler):
         for line in self.body.splitlines():
             change = json.loads(line)
             value = change["value"]
+            if change["key"] == "header":
+                self.server.messages.append(value["summary"])
             if change["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif change["key"] == "lfsFile":

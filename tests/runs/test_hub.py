@@ -25,7 +25,7 @@ NAME = "ann/pendulum"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of Pendulum-v1, and the file of curves and the best policy that it has."""
+    """The directory of a run of Pendulum-v1."""
     directory = tmp_path_factory.mktemp("shared") / "pendulum"
     how = {"env": "Pendulum-v1", "episode_length": None, "episodes_per_eval": 3}
     train.train(make_config(logdir=str(directory), **how))
@@ -68,8 +68,8 @@ def below(directory):
 
 def test_what_is_shared_is_used_elsewhere_as_here(trained, hub, ann, bob):
     code, out, _ = ann.run("push", trained, NAME)
-    assert (code, out.splitlines()[-1]) == (0, f"mjx-sac eval hub:{NAME}")
-    assert f"{hub.url}/{NAME}: Pendulum-v1 at 128 iterations" in out
+    assert (code, out.splitlines()) == (0, [f"{hub.url}/{NAME}", f"mjx-sac eval hub:{NAME}"])
+    assert hub.private == set()
     flags = ("--episodes", "3", "--json")
     here, there = (
         json.loads(machine.run("eval", run, *flags)[1])
@@ -105,28 +105,24 @@ def test_nothing_is_shared_but_the_policies_and_what_is_said_of_them(trained, hu
 
 def test_the_card_says_what_it_is_how_good_and_how_to_have_it_again(trained, hub, ann):
     ann.run("push", trained, NAME)
-    card = hub.files(NAME)["README.md"].decode()
-    _, head, text = card.split("---\n", 2)
-    said = yaml.safe_load(head)
-    (result,) = said["model-index"][0]["results"]
+    _, head, text = hub.files(NAME)["README.md"].decode().split("---\n", 2)
+    assert yaml.safe_load(head)["tags"][-2:] == ["sac", "Pendulum-v1"]
     curves = scalars(trained)
     mean, deviation = (curves[f"eval/{x}_reward"][128] for x in ("mean", "std"))
-    assert result["dataset"]["name"] == "Pendulum-v1"
-    assert result["metrics"][0]["value"] == pytest.approx(mean, abs=0.006)
     # Of three episodes: s = deviation sqrt(3 / 2), over sqrt(3).
     half = stats.t.ppf(0.975, 2) * deviation * math.sqrt(3 / 2) / math.sqrt(3)
     low, high = (f"{x:,.1f}" for x in (mean - half, mean + half))
-    assert f"| newest | 128 | {mean:,.1f} | {low} to {high}, over 3 episodes |" in text
-    assert text.count("| the best of its evaluations |") == 1
+    found = f"Mean return at 128 iterations: **{mean:,.1f}**, 95 % interval {low} to {high}, "
+    assert f"{found}over 3 episodes." in text
     assert "![eval/mean_reward](curve.png)" in text
-    assert "for 128 iterations" in text
+    hours = sum(32 / fps for fps in curves["time/fps"].values()) / 3600
+    assert f"for 128 iterations (environment transitions) in {hours:.2g} hours, seed 0" in text
     commands = re.findall(r"^mjx-sac (.*)$", text, re.M)
     assert commands[0] == f"eval hub:{NAME}"
     flags = dict(zip(*[iter(commands[-1].split()[1:])] * 2, strict=True))
     again = build(type(make_config()), {k.removeprefix("--"): x for k, x in flags.items()})
-    trained_as = array_store.manifest(policies := checkpoint_path(trained, 128) / "policy")
-    assert policies.exists()
-    assert again.model_dump(mode="json") == {**trained_as["config"], "logdir": None}
+    config = array_store.manifest(checkpoint_path(trained, 128) / "policy")["config"]
+    assert again.model_dump(mode="json") == {**config, "logdir": None}
 
 
 def test_a_whole_checkpoint_is_the_same_bytes_elsewhere_and_resumes(trained, hub, ann, bob):
@@ -152,19 +148,29 @@ def test_sharing_again_takes_away_what_is_no_longer_there_and_nothing_of_others(
     assert left == {"", "checkpoints/64/policy"}
     assert hub.files(NAME)["notes.txt"] == b"mine"
     assert len(hub.models[NAME]) == 1 + 2, "each in one commit"
+    assert hub.messages == ["ant at 32 iterations", "ant at 64 iterations"]
 
 
 def test_of_several_agents_the_interval_is_over_them(hub, ann, tmp_path):
     run = tmp_path / "run"
-    save_run(run, env="ant", num_seeds=3, progress={"evaluated": 32, "returns": [1.0, 2.0, 6.0]})
-    save_best(run, [32, 0, 32], [4.0, None, 8.0])
+    progress = {"evaluated": 32, "returns": [1.0, 2.0, None, 6.0]}
+    save_run(run, env="ant", num_seeds=4, progress=progress)
+    save_best(run, [32, 0, 0, 32], [4.0, None, None, 8.0])
     assert ann.run("push", run, NAME)[0] == 0
     card = hub.files(NAME)["README.md"].decode()
     half = stats.t.ppf(0.975, 2) * math.sqrt(7) / math.sqrt(3)  # s^2 = (4 + 1 + 9) / 2
-    assert f"| newest | 32 | 3.0 | {3 - half:.1f} to {3 + half:.1f}, over 3 agents |" in card
-    assert "| the best of its evaluations | 32 | 6.0 |" in card
-    assert "seed 0 to 2" in card
+    found = f"**3.0**, 95 % interval {3 - half:.1f} to {3 + half:.1f}, over 3 agents."
+    assert f"Mean return at 32 iterations: {found}" in card
+    assert "seeds 0 to 3" in card
     assert "![" not in card, "it has no curve"
+    assert "best/policy/manifest.json" in hub.files(NAME)
+
+
+def test_a_run_that_was_not_evaluated_says_so(hub, ann, tmp_path):
+    save_run(tmp_path / "run", env="ant")
+    ann.run("push", tmp_path / "run", NAME, "--private")
+    assert "It has not been evaluated." in hub.files(NAME)["README.md"].decode()
+    assert hub.private == {NAME}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

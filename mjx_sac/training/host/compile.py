@@ -52,7 +52,7 @@ class Programs:
         begins: bool = True,
     ) -> None:
         """Trace the epoch, for a state that has the data set `recorded`; or read from `keep` what
-        was traced before. A run that `begins` may do so with another's networks.
+        was traced before. What `begins` may do so with another run's networks.
 
         Raises:
           UsageError: the devices cannot share or hold the run, or a user's algorithm is wrong.
@@ -70,10 +70,9 @@ class Programs:
         self._dataset = replay.of_recorded(recorded) if recorded else None
         dataset = jax.eval_shape(lambda: self._dataset)
         self.shapes: RunState = jax.eval_shape(self._init).replace(dataset=dataset)
-        self._known: dict[str, np.ndarray] = {}
-        if begins and experiment.config.from_run:
-            shapes, own = dict(named_leaves(self.shapes)), spaces(experiment.episodes.env)
-            self._known = warm_start.read(experiment.config, shapes, own)
+        known = dict(named_leaves(self.shapes)), spaces(experiment.episodes.env)
+        warm = begins and experiment.config.from_run
+        self._known = warm_start.read(experiment.config, *known) if warm else {}
         self._shardings: dict[str, Any] = {}
         if mesh:
             everywhere = jax.tree.broadcast(population.shardings(experiment, mesh), self.shapes)
@@ -90,8 +89,8 @@ class Programs:
         return sharding.place(array, self._shardings.get(name))
 
     def init(self) -> RunState:
-        """Return the state before the first vector step: statistics begin with the data set's,
-        and all that there is of another run's with that.
+        """Return the state before the first vector step: statistics begin with the data set's or,
+        as networks, with another run's.
         """
         state, known = self._init(), self._known
         if self.recorded:
