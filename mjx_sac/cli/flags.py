@@ -35,7 +35,9 @@ def option(text: str, *names: str, panel: str | None = None, **more: Any) -> Any
     return typer.Option(*names, help=text, rich_help_panel=panel, **more)
 
 
-RunDirectory = Annotated[str, typer.Argument(help="the run's directory", metavar="RUN")]
+RunDirectory = Annotated[
+    str, typer.Argument(help="a run's directory, or hub:user/name", metavar="RUN")
+]
 
 
 def _step(text: str) -> int | str:

@@ -265,7 +265,7 @@ def load_policy(
     """Return the policy of a run's newest checkpoint, or the one that `step` says.
 
     Args:
-      run: the run's directory.
+      run: the run's directory, or `hub:user/name`.
       step: iterations of the checkpoint, or "best": the one with the highest mean return in an
         evaluation, each agent's own.
       seed_index: which of several agents, from 0; by default the best at the last evaluation.
