@@ -165,17 +165,7 @@ def attach_at(
     check_env: bool = True,
 ) -> Run:
     """`attach` to the checkpoint at `step`, whose manifest has been read."""
-    if check_env:
-        envs.check(config.env, config.impl, config.env_options)
-    check_device(config.device)
-    if config.dataset:
-        dataset.check(config.dataset)
-    elif config.offline:
-        raise UsageError("offline: there is nothing to learn from: name a --dataset")
-    for name in config.trackers:
-        require([name], name, f"track = {name!r}")
-    if config.film_interval:
-        require(["PIL"], "record", f"film_interval = {config.film_interval}")
+    _check_what_is_named(config, check_env)
     if step is None or manifest is None:
         if config.from_run:
             warm_start.check(config)
@@ -194,6 +184,20 @@ def attach_at(
     same_file = manifest.get("algorithm_sha256") == loader.sha256(config.algorithm)
     edited = "algorithm" not in changed and not same_file
     return Run(config, directory, step, manifest, tuple(steps(directory)), changed, edited)
+
+
+def _check_what_is_named(config: Config, check_env: bool) -> None:
+    if check_env:
+        envs.check(config.env, config.impl, config.env_options)
+    check_device(config.device)
+    if config.dataset:
+        dataset.check(config.dataset)
+    elif config.offline:
+        raise UsageError("offline: there is nothing to learn from: name a --dataset")
+    for name in config.trackers:
+        require([name], name, f"track = {name!r}")
+    if config.film_interval:
+        require(["PIL"], "record", f"film_interval = {config.film_interval}")
 
 
 def check_environment(run: Run, now: Mapping[str, Any] | None) -> None:
