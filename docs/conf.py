@@ -10,7 +10,8 @@ project = "mjx-sac"
 author = "The mjx-sac authors"
 version = release = mjx_sac.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+nb_execution_mode = "off"  # a test runs the notebook; its outputs are kept in it
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"mjx-sac {release}"
