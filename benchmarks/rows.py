@@ -98,6 +98,12 @@ OURS = [
         "9,345 to 10,285",
         "eval_flashsac_HalfCheetah-v4.json",
     ),
+    Row(
+        "`xqc` likewise",
+        evaluated,
+        "5,497 to 11,697",
+        "eval_xqc_HalfCheetah-v4.json",
+    ),
 ]
 
 
