@@ -4,7 +4,7 @@ A loss is `(params, state, batch, key, *, networks, config) -> (scalar, metrics)
 differentiated in `params`; everything else it needs is in `state`. `batch` holds normalised
 observations. A scalar metric is logged under its name: its mean over an epoch, or the minimum or
 maximum where the name ends in `_min` or `_max`. An array with the batch on its first axis is logged
-as mean, standard deviation, minimum and maximum.
+as mean, standard deviation, minimum and maximum; as a histogram if it is named `histogram/...`.
 
 References:
   Haarnoja et al., 2018, Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.

@@ -12,11 +12,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]  # made at import
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import HistogramProto, Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import hparams
 
 from mjx_sac.config import UsageError
+from mjx_sac.runs.tracking import Value
 
 Curves = dict[str, dict[int, float]]
 """By tag, values by iterations."""
@@ -67,9 +68,9 @@ class EventWriter:
         for summary in hparams(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0}):
             self._write(Event(summary=summary))
 
-    def log(self, iterations: int, metrics: Mapping[str, float]) -> None:
-        """Write scalars by tag."""
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
+    def log(self, iterations: int, metrics: Mapping[str, Value]) -> None:
+        """Write scalars and histograms by tag."""
+        values = [Summary.Value(tag=tag, **_summary(value)) for tag, value in metrics.items()]
         self._write(Event(step=iterations, summary=Summary(value=values)))
 
     def _write(self, event: Event) -> None:
@@ -99,6 +100,14 @@ class EventWriter:
         """Close the file."""
         if self._writer:
             self._writer.close()
+
+
+def _summary(value: Value) -> dict[str, Any]:
+    if not isinstance(value, tuple):
+        return {"simple_value": value}
+    shares, edges = value
+    bins = {"bucket": shares, "bucket_limit": edges[1:], "min": edges[0], "max": edges[-1]}
+    return {"histo": HistogramProto(num=sum(shares), **bins)}
 
 
 def read(directory: Path) -> Curves:

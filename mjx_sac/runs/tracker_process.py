@@ -230,6 +230,7 @@ class Desk:
             record |= json.loads(path.read_text(encoding="utf-8"))
         self.path, self.runs, self.open = path, record["runs"], dict[str, Any]()
         self.tracker = KINDS[name](directory, home, record["where"], seconds)
+        self.histogram: Any = getattr(sys.modules[name], "Histogram", None)
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Do what a message says of the run of `agent`: begin, log, film or finish."""
@@ -248,7 +249,14 @@ class Desk:
             if message["iterations"] > self.runs[agent].get(done, 0):
                 self.runs[agent][done] = message["iterations"]
                 self.write()  # before it is logged, so that nothing is twice
-                getattr(tracker, what)(self.open[agent], message["iterations"], message[what])
+                value = self.shown(message["log"]) if what == "log" else message["film"]
+                getattr(tracker, what)(self.open[agent], message["iterations"], value)
+
+    def shown(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Return metrics as the tracker takes them: without histograms, where it has none."""
+        found = {tag: x for tag, x in metrics.items() if self.histogram or not isinstance(x, list)}
+        pairs = {tag: x for tag, x in found.items() if isinstance(x, list)}
+        return found | {tag: self.histogram(np_histogram=tuple(x)) for tag, x in pairs.items()}
 
     def write(self) -> None:
         """Write the record; a crash leaves the old one or the new one."""

@@ -33,13 +33,17 @@ ROOM = 1000
 """Messages that wait for a tracker; it misses what comes beyond them."""
 
 
+Value = float | tuple[list[float], list[float]]
+"""A scalar, or a histogram: the share in each bin, and the edges of bins."""
+
+
 class Logger(Protocol):
-    """What takes the hyperparameters, scalars by tag and films (GIF) of one agent, and an end:
+    """What takes the hyperparameters, values by tag and films (GIF) of one agent, and an end:
     finished, failed or killed.
     """
 
     def hyperparameters(self, config: Mapping[str, Any]) -> None: ...
-    def log(self, iterations: int, metrics: Mapping[str, float]) -> None: ...
+    def log(self, iterations: int, metrics: Mapping[str, Value]) -> None: ...
     def film(self, iterations: int, path: Path) -> None: ...
     def close(self, status: str) -> None: ...
 
@@ -53,7 +57,7 @@ class TrackedRun:
     def hyperparameters(self, config: Mapping[str, Any]) -> None:
         self._send(begin={**self._about, "config": dict(config)})
 
-    def log(self, iterations: int, metrics: Mapping[str, float]) -> None:
+    def log(self, iterations: int, metrics: Mapping[str, Value]) -> None:
         self._send(iterations=iterations, log=dict(metrics))
 
     def film(self, iterations: int, path: Path) -> None:

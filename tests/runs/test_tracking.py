@@ -1,9 +1,11 @@
 """Trackers: the real ones, in their processes; what they wrote is read back from their files."""
 
+import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -142,6 +144,28 @@ def test_agents_of_a_population_are_runs_of_a_group(name, tmp_path, home):
     assert {one.group for one in found} == {f"{tmp_path.name}/run"}
     expected = {"wandb": ["1", "0"], "mlflow": ["FAILED", "FINISHED"]}.get(name, [None, None])
     assert [one.status for one in found] == expected
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_histograms_where_the_tracker_has_some(name, tmp_path, home):
+    run, edges = tmp_path / "run", [-1.0, 0.0, 2.0]
+    tracked = Tracking(name, run)
+    for agent in tracked.agents:
+        agent.log(32, {TAG: 1.5, "histogram/q": ([0.25, 0.75], edges)})
+    tracked.close()
+    (found,) = trackers.read(name, run, home)
+    assert found.curves()[TAG] == {32: 1.5}
+    assert tracked.warnings == []
+    if name == "mlflow":
+        assert [tag for tag, *_ in found.points] == [TAG]
+    elif name == "wandb":
+        shown = {tag.rpartition("/")[2]: x for tag, _, x in found.points if tag != TAG}
+        assert shown == {"_type": "histogram", "values": [0.25, 0.75], "bins": edges}
+    else:
+        with sqlite3.connect(home / "trackio" / "mjx-sac.db") as base:
+            (text,) = next(base.execute("select metrics from metrics"))
+        shown = json.loads(text)["histogram/q"]
+        assert (shown["bins"], shown["values"]) == (edges, [0.25, 0.75])
 
 
 @pytest.mark.parametrize("name", TRACKERS)

@@ -17,6 +17,11 @@ RESERVED = (
 )
 """How the tags begin of what is measured beside the losses."""
 
+HISTOGRAM = "histogram/"
+"""How the tags begin of arrays that are logged as histograms."""
+PERCENTILES = np.arange(0, 101, 5)
+"""What is kept of these: they are scalars like any other until they are logged."""
+
 REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
@@ -32,10 +37,11 @@ def problem(metrics: Mapping[Any, Any], batch_size: int) -> str | None:
         is_array = hasattr(value, "shape") and hasattr(value, "dtype")
         shape, kind = (value.shape, value.dtype) if is_array else ((), type(value))
         real = is_array and any(jnp.issubdtype(kind, x) for x in REAL)
-        if not real or (shape and (shape[0] != batch_size or 0 in shape)):
+        scalar = "" if tag.startswith(HISTOGRAM) else "a real scalar, or "
+        if not real or not (shape or scalar) or (shape and (shape[0] != batch_size or 0 in shape)):
             return (
-                f"metric {tag!r} is {getattr(kind, '__name__', kind)}{list(shape)}: make it a real "
-                f"scalar, or an array with the batch's {batch_size} rows on its first axis"
+                f"metric {tag!r} is {getattr(kind, '__name__', kind)}{list(shape)}: make it "
+                f"{scalar}an array with the batch's {batch_size} rows on its first axis"
             )
     return None
 
@@ -75,13 +81,14 @@ def pack(metrics: Metrics) -> Packed:
 
 
 def summarize_rows(packed: Packed) -> Packed:
-    """Summarize per-row metrics of n gradient steps as mean, std, min and max.
+    """Summarize per-row metrics of n gradient steps: mean, std, min and max, or percentiles.
 
     Once for all n: per step it would cost two more launches and one collective.
     """
     per_row, described, start = sharding.replicate(packed.per_row), {}, 0
     for name, width in packed.columns:
-        described |= describe(name, per_row[..., start : start + width])
+        summarize = percentiles if name.startswith(HISTOGRAM) else describe
+        described |= summarize(name, per_row[..., start : start + width])
         start += width
     summaries = [value[:, None] for value in described.values()]
     scalars = jnp.concatenate([packed.scalars, *summaries], axis=-1)
@@ -110,6 +117,12 @@ def describe(tag: str, values: Float[Array, "n ..."]) -> Metrics:
         f"{tag}_min": jnp.min(values, axis=-1),
         f"{tag}_max": jnp.max(values, axis=-1),
     }
+
+
+def percentiles(tag: str, values: Float[Array, "n ..."]) -> Metrics:
+    """Return `PERCENTILES` of `values` over all axes but the first, as `tag@000` to `tag@100`."""
+    found = jnp.percentile(values.reshape(len(values), -1), PERCENTILES, axis=-1)
+    return {f"{tag}@{p:03}": x for p, x in zip(PERCENTILES, found, strict=True)}
 
 
 def sum_where(

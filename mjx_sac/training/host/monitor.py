@@ -13,6 +13,7 @@ from mjx_sac.config import Config, NonFiniteError
 from mjx_sac.runs import tracking
 from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.runs.resolve import Run
+from mjx_sac.training.compiled.metrics import HISTOGRAM, PERCENTILES
 
 Scalars = dict[str, float]
 
@@ -93,7 +94,7 @@ class Monitor:
         every = zip(self._names or ("",), self._loggers, agents, strict=False)
         for name, loggers, metrics in every:
             for logger in loggers if name not in self.lost else ():
-                logger.log(iterations, metrics)
+                logger.log(iterations, with_histograms(metrics))
 
     def film(self, iterations: int, path: Path) -> None:
         """Show a GIF of the first agent."""
@@ -144,6 +145,23 @@ def scalars(raw: Mapping[str, Any], config: Config, updates: int, seconds: float
         "time/iterations_per_second": config.epoch_iterations / seconds,
         "time/updates_per_second": new / seconds,
     }
+
+
+def with_histograms(metrics: Mapping[str, float]) -> dict[str, tracking.Value]:
+    """Return metrics with a histogram in place of the percentiles that are known of it."""
+    found: dict[str, Any] = {}
+    for tag, value in sorted(metrics.items()):
+        if tag.startswith(HISTOGRAM):
+            found.setdefault(tag.rpartition("@")[0], []).append(value)
+        else:
+            found[tag] = value
+    for tag in filter(lambda tag: tag.startswith(HISTOGRAM), found):
+        values = np.sort(found[tag])  # rounding may have changed their order
+        edges = np.linspace(values[0], values[-1], len(PERCENTILES))
+        below = np.interp(edges, values, PERCENTILES / 100)
+        below[0] = 0.0  # what equals the lowest edge is above it
+        found[tag] = np.diff(below).tolist(), edges.tolist()
+    return found
 
 
 def problem(metrics: Mapping[str, float], iterations: int) -> str | None:

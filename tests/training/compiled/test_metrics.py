@@ -64,6 +64,7 @@ def test_every_real_type_is_measured_as_a_float(kind):
         ({"q": jnp.zeros(4), "q_max": jnp.float32(1)}, "'q_max': array 'q' is logged as that too"),
         ({"q": jnp.zeros((4, 0))}, "'q' is float32[4, 0]: make it a real scalar"),
         ({"q": jnp.zeros(3)}, "the batch's 4 rows"),
+        ({"histogram/q": jnp.float32(1)}, "is float32[]: make it an array with the batch's 4 rows"),
         ({"q": jnp.complex64(1)}, "'q' is complex64[]"),
         ({"q": jax.random.key(0)}, "'q' is key<"),
         ({"q": [1.0, 2.0]}, "'q' is list[]"),
