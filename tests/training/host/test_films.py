@@ -200,3 +200,30 @@ def test_a_film_that_was_interrupted_is_resumed(left, expected, tmp_path, patien
     train.train(config)
     assert [*shown(tmp_path)] == expected
     assert [*interrupted.parent.iterdir()] == []
+
+
+def test_an_interrupted_run_waits_for_no_film(tmp_path, monkeypatch):
+    """What it would have shown is kept for when the run resumes."""
+    monkeypatch.setattr(films, "_COMMAND", "import time; time.sleep(1000)")
+    started = []
+    begin = films.Films._begin
+    monkeypatch.setattr(films.Films, "_begin", lambda *a: (begin(*a), started.append(a[0]))[0])
+
+    def interrupt(iterations, metrics, state):
+        if iterations == 96:
+            raise KeyboardInterrupt
+
+    config = make_config(logdir=str(tmp_path), env=SLIDER, film_interval=64)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, callbacks=[interrupt])
+    assert started[0]._process.poll() is not None
+    assert time.monotonic() - begun < films.FINISH_SECONDS
+    assert (tmp_path / "films" / "checkpoints" / "64" / "policy").exists()
+    monkeypatch.setattr(films, "_COMMAND", DRAW)
+    wait_for_each(monkeypatch)
+    train.train(config)
+    assert [*shown(tmp_path)] == [64, 128]
+    train.train(config, overwrite=True)
+    assert [*shown(tmp_path)] == [64, 128]
+    assert sorted(path.name for path in (tmp_path / "films" / "drawn").iterdir()) == ["128", "64"]
