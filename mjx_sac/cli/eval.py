@@ -6,18 +6,7 @@ import sys
 from typing import Annotated, Any
 
 from mjx_sac import envs
-from mjx_sac.cli.flags import (
-    Device,
-    EditedAlgorithm,
-    Json,
-    OtherBackend,
-    OtherEnv,
-    OtherOptions,
-    Randomization,
-    RunDirectory,
-    Step,
-    option,
-)
+from mjx_sac.cli import flags
 from mjx_sac.cli.output import table
 from mjx_sac.envs.reports import SUCCESS
 from mjx_sac.runs import resolve, stored_policy
@@ -28,19 +17,23 @@ _SPREAD = "mean {mean:,.1f}  std {std:,.1f}  median {median:,.1f}  from {min:,.1
 
 
 def evaluate(
-    run: RunDirectory,
-    episodes: Annotated[int, option("how many, each from another initial state", min=1)] = 100,
-    step: Step = None,
-    seed_index: Annotated[int | None, option("which, from 0; else all", "--seed_index")] = None,
-    env: OtherEnv = None,
-    env_option: OtherOptions = None,
-    backend: OtherBackend = None,
-    domain_randomization: Randomization = None,
-    stochastic: Annotated[bool, option("sample the actions", "--stochastic")] = False,
-    seed: Annotated[int, option("of initial states and actions", min=0, max=2**32 - 1)] = 0,
-    device: Device = "auto",
-    edited_algorithm: EditedAlgorithm = False,
-    as_json: Json = False,
+    run: flags.RunDirectory,
+    episodes: Annotated[
+        int, flags.option("how many, each from another initial state", min=1)
+    ] = 100,
+    step: flags.Step = None,
+    seed_index: Annotated[
+        int | None, flags.option("which, from 0; else all", "--seed_index")
+    ] = None,
+    env: flags.OtherEnv = None,
+    env_option: flags.OtherOptions = None,
+    backend: flags.OtherBackend = None,
+    domain_randomization: flags.Randomization = None,
+    stochastic: Annotated[bool, flags.option("sample the actions", "--stochastic")] = False,
+    seed: Annotated[int, flags.option("of initial states and actions", min=0, max=2**32 - 1)] = 0,
+    device: flags.Device = "auto",
+    edited_algorithm: flags.EditedAlgorithm = False,
+    as_json: flags.Json = False,
 ) -> None:
     """Play whole episodes with a trained policy, and sum up their returns.
 

@@ -5,17 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mjx_sac import envs
-from mjx_sac.cli.flags import (
-    BestAgent,
-    Device,
-    EditedAlgorithm,
-    OtherBackend,
-    OtherEnv,
-    OtherOptions,
-    RunDirectory,
-    Step,
-    option,
-)
+from mjx_sac.cli import flags
 from mjx_sac.cli.output import size
 from mjx_sac.config import UsageError, absolute
 from mjx_sac.policy import opengl, video
@@ -24,18 +14,22 @@ from mjx_sac.training.host.console import print_line
 
 
 def record(
-    run: RunDirectory,
-    out: Annotated[Path | None, option("an .mp4, .gif or .html; else <run's name>.mp4")] = None,
-    episodes: Annotated[int, option("how many, one after the other", min=1)] = 1,
-    seconds: Annotated[float, option("of each episode at most", min=0.1)] = 10.0,
-    camera: Annotated[str | None, option("one that the model names; else one follows")] = None,
-    step: Step = None,
-    seed_index: BestAgent = None,
-    env: OtherEnv = None,
-    env_option: OtherOptions = None,
-    backend: OtherBackend = None,
-    device: Device = "auto",
-    edited_algorithm: EditedAlgorithm = False,
+    run: flags.RunDirectory,
+    out: Annotated[
+        Path | None, flags.option("an .mp4, .gif or .html; else <run's name>.mp4")
+    ] = None,
+    episodes: Annotated[int, flags.option("how many, one after the other", min=1)] = 1,
+    seconds: Annotated[float, flags.option("of each episode at most", min=0.1)] = 10.0,
+    camera: Annotated[
+        str | None, flags.option("one that the model names; else one follows")
+    ] = None,
+    step: flags.Step = None,
+    seed_index: flags.BestAgent = None,
+    env: flags.OtherEnv = None,
+    env_option: flags.OtherOptions = None,
+    backend: flags.OtherBackend = None,
+    device: flags.Device = "auto",
+    edited_algorithm: flags.EditedAlgorithm = False,
 ) -> None:
     """Film the deterministic policy.
 

@@ -11,16 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from mjx_sac.envs.host.checked import (
-    close,
-    first_of_two,
-    five,
-    flatten,
-    keep,
-    quiet,
-    real,
-    seed_spaces,
-)
+from mjx_sac.envs.host import checked
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostStep
 from mjx_sac.envs.host.workers import WorkerVectorEnv
 from mjx_sac.envs.views import Ranges
@@ -47,20 +38,20 @@ class VectorSimulator:
         self._length = np.zeros(self._n, np.int64)
         self._skips = np.zeros(self._n, bool)  # does something else, or nothing, in the next step
 
-    @quiet()
+    @checked.quiet()
     def reset(self, seed: int) -> np.ndarray:
         self._skips, self._length[:] = np.zeros(self._n, bool), 0
-        seed_spaces(self._vector, seed)
+        checked.seed_spaces(self._vector, seed)
         return self._reset(seed=seed)
 
     def _reset(self, **arguments: Any) -> np.ndarray:
-        self._current = self._flat(first_of_two(self._vector.reset(**arguments), _WHO))
+        self._current = self._flat(checked.first_of_two(self._vector.reset(**arguments), _WHO))
         return self._current
 
-    @quiet()
+    @checked.quiet()
     def step(self, action: np.ndarray) -> HostStep:
         acted_on, stepped = np.isfinite(self._current).all(-1), ~self._skips
-        observation, *numbers, infos = five(self._vector.step(self._scaled(action)), _WHO)
+        observation, *numbers, infos = checked.five(self._vector.step(self._scaled(action)), _WHO)
         typed = zip(numbers, (np.float32, bool, bool), strict=True)
         reward, terminated, truncated = (self._row(values, kind) for values, kind in typed)
         done = terminated | truncated
@@ -88,7 +79,7 @@ class VectorSimulator:
 
     def _row(self, values: Any, kind: Any) -> np.ndarray:
         try:
-            return real(values).astype(kind).reshape(self._n)
+            return checked.real(values).astype(kind).reshape(self._n)
         except (TypeError, ValueError) as error:
             text = f"{_WHO} returned rewards or flags that are not one for each environment"
             raise BrokenEnvironmentError(f"{text}: {error}") from None
@@ -113,7 +104,7 @@ class VectorSimulator:
 
     def _flat(self, observation: Any, n: int | None = None) -> np.ndarray:
         space = self._vector.single_observation_space
-        return keep(flatten(space, observation, n or self._n, _WHO), self._kept)
+        return checked.keep(checked.flatten(space, observation, n or self._n, _WHO), self._kept)
 
     @property
     def awaited(self) -> int | None:
@@ -122,9 +113,9 @@ class VectorSimulator:
         envs = getattr(self._vector, "envs", ())
         return next((i for i, env in enumerate(envs) if getattr(env, "busy", False)), None)
 
-    @quiet()
+    @checked.quiet()
     def close(self) -> None:
-        close(self._vector, _WHO)
+        checked.close(self._vector, _WHO)
 
     def kill(self) -> None:
         if isinstance(self._vector, WorkerVectorEnv):

@@ -26,14 +26,7 @@ from jaxtyping import Array
 from mjx_sac.config import Config, TrainingError, UsageError
 from mjx_sac.envs.base import State, episode_length
 from mjx_sac.envs.episodes import Actions, EpisodeState, Outcome, Stepped, blank_state
-from mjx_sac.envs.host.protocol import (
-    BrokenEnvironmentError,
-    HostEnvironment,
-    HostStep,
-    Simulator,
-    do,
-    warn,
-)
+from mjx_sac.envs.host import protocol
 from mjx_sac.types import Key, Step
 
 CLOSING = 5.0
@@ -75,15 +68,15 @@ class SimulatorThread:
     """
 
     def __init__(
-        self, make: Callable[[], Simulator], timeout: float, start_timeout: float = 120.0
+        self, make: Callable[[], protocol.Simulator], timeout: float, start_timeout: float = 120.0
     ) -> None:
         self.timeout, self.start_timeout, self._make = timeout, start_timeout, make
         self.failure: TrainingError | UsageError | None = None
-        self._simulator: Simulator | None = None
+        self._simulator: protocol.Simulator | None = None
         self._hangs = False
         self._current: Any = None
         self._steps = 0
-        self._pending: Future[HostStep] | None = None
+        self._pending: Future[protocol.HostStep] | None = None
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         # Not a ThreadPoolExecutor: Python waits for its threads when it exits, and an environment
         # may hang for ever.
@@ -113,7 +106,7 @@ class SimulatorThread:
         self._pending = self._submit(lambda: simulator.step(action))
         return np.uint32(0)
 
-    def receive(self, *_: np.ndarray) -> HostStep:
+    def receive(self, *_: np.ndarray) -> protocol.HostStep:
         """Wait for the environments and return their step."""
         assert self._pending
         step = self._wait(self._pending)
@@ -127,7 +120,7 @@ class SimulatorThread:
 
     def _work(self) -> None:
         while (next_job := self._jobs.get()) is not None:
-            do(*next_job)
+            protocol.do(*next_job)
 
     def _wait(self, future: Future[Any], starts: bool = False) -> Any:
         try:
@@ -140,7 +133,7 @@ class SimulatorThread:
         except UsageError as error:
             self.failure = error
             raise
-        except BrokenEnvironmentError as error:
+        except protocol.BrokenEnvironmentError as error:
             text = str(error)
         except BaseException as error:  # from a VectorEnv, which may call sys.exit
             text = f"{type(error).__name__}: {error}"
@@ -177,7 +170,7 @@ class SimulatorThread:
             closed.exception(0 if self._hangs else max(0, deadline - time.monotonic()))
             return
         if not self._hangs:
-            warn(f"{self._awaited} had not closed after {CLOSING:g} seconds")
+            protocol.warn(f"{self._awaited} had not closed after {CLOSING:g} seconds")
         if self._simulator:
             self._simulator.kill()
 
@@ -191,7 +184,7 @@ class HostEpisodes:
     on_host = True
 
     def __init__(
-        self, env: HostEnvironment, num_envs: int, config: Config, once: bool = False
+        self, env: protocol.HostEnvironment, num_envs: int, config: Config, once: bool = False
     ) -> None:
         try:
             jax.devices("cpu")
@@ -254,7 +247,9 @@ class HostEpisodes:
         observation = self._array(jnp.float32, self.env.observation_size)
         number, flag, count = (self._array(kind) for kind in (jnp.float32, jnp.bool_, jnp.int32))
         metrics = self._array(jnp.float32, n) if (n := len(self.reported)) else None
-        shapes = HostStep(observation, number, flag, flag, flag, count, observation, metrics)
+        shapes = protocol.HostStep(
+            observation, number, flag, flag, flag, count, observation, metrics
+        )
         result = call(self.thread.receive, shapes, order_token, after)
         valid = result.finite & (result.steps > 0)
         step = Step(result.observation, result.reward, result.terminated, result.truncated)

@@ -102,39 +102,40 @@ class GymnasiumEnvironment:
                 advice = "import gymnasium instead of gym, or wrap it with the package shimmy"
                 problem = f"a space is {kind}, {'of old Gym' if old else 'none of Gymnasium'}"
                 raise self._error(f"{problem}: {advice if old else SUPPORTED}")
-        structure = self._structure(observation)
-        self._view(structure)
+        self._view(observation)
         if not isinstance(action, spaces.Box) or not action.is_bounded():
             raise self._error(f"actions are {_short(action)}: {SUPPORTED}")
         self.action_size = math.prod(action.shape)
         low, high = ([float(x) for x in bound.ravel()] for bound in (action.low, action.high))
         bounds = {"shape": list(action.shape), "dtype": str(action.dtype), "low": low, "high": high}
-        seen = self.views.spaces() if self.views else {"observation": structure}
+        seen = self.views.spaces() if self.views else {"observation": [*observation.shape]}
         self.spaces = {**seen, "action": bounds, **control(getattr(example, "unwrapped", example))}
         self._spaces = (observation, action)
         spec = getattr(example, "spec", None)
         self.time_limit = spec.max_episode_steps if spec else None
 
-    def _view(self, structure: Any) -> None:
+    def _view(self, space: spaces.Space) -> None:
         """Find out which parts of observations are kept, and who sees which."""
         seen = self._config.actor_observation, self._config.critic_observation
-        self.views, self._kept = None, None
-        if isinstance(structure, dict):
-            shapes = dict(_named(structure))
+        shapes = dict(self._shapes(space))
+        if isinstance(space, spaces.Box):
+            self.views, self._kept = None, None
+            views.refuse(self.name, *seen)
+            self.observation_size = views.check_size(self.name, math.prod(space.shape))
+        else:
             self.views = views.choose(self.name, shapes, *seen)
             self._kept = views.kept(shapes, self.views)
             self.observation_size = self.views.size
-        else:
-            views.refuse(self.name, *seen)
-            self.observation_size = views.check_size(self.name, math.prod(structure))
 
-    def _structure(self, space: spaces.Space) -> Any:
-        """Return the shapes of a space's parts by key, or that of a Box."""
+    def _shapes(self, space: spaces.Space, *path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield names and shapes of all parts, in order."""
         if isinstance(space, spaces.Box):
-            return list(space.shape)
-        if isinstance(space, spaces.Dict | spaces.Tuple):
-            return {str(key): self._structure(part) for key, part in parts(space)}
-        raise self._error(f"observations are {_short(space)}: {SUPPORTED}")
+            yield ".".join(path), space.shape
+        elif isinstance(space, spaces.Dict | spaces.Tuple):
+            for key, part in parts(space):
+                yield from self._shapes(part, *path, str(key))
+        else:
+            raise self._error(f"observations are {_short(space)}: {SUPPORTED}")
 
     def _call(self, make: Callable[[], Any]) -> Any:
         """Return `make()`; where it fails, most likely for a missing package, raise one line."""
@@ -218,15 +219,6 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         raise self._error("exists as a vector environment alone, which does not draw")
-
-
-def _named(structure: Any, *path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield names and shapes of all parts, in order."""
-    if not isinstance(structure, dict):
-        yield ".".join(path), tuple(structure)
-        return
-    for key, part in structure.items():
-        yield from _named(part, *path, key)
 
 
 def _short(space: spaces.Space) -> str:

@@ -17,13 +17,8 @@ import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from mjx_sac.config import UsageError, surroundings
+from mjx_sac.envs.host import protocol
 from mjx_sac.envs.host.checked import CheckedEnv
-from mjx_sac.envs.host.protocol import (
-    STARTED_AGAIN,
-    BrokenEnvironmentError,
-    leave_if_started_again,
-    warn,
-)
 
 CLOSING = 3.0
 """Seconds that all environments together have to close."""
@@ -47,7 +42,7 @@ class WorkerVectorEnv(AsyncVectorEnv):
     """
 
     def __init__(self, makers: Sequence[Callable[[], CheckedEnv]]) -> None:
-        leave_if_started_again()
+        protocol.leave_if_started_again()
         self.awaited, self.processes, self._guard = 0, [], None
         # Start it first: its start, with the first worker's, would let the signals through again.
         resource_tracker.ensure_running()
@@ -105,13 +100,13 @@ class WorkerVectorEnv(AsyncVectorEnv):
         for index, process in enumerate(self._started()):
             if process.sentinel in ended:
                 process.join(5)  # it closes its files some moments before it has an exit code
-                if process.exitcode == STARTED_AGAIN:
+                if process.exitcode == protocol.STARTED_AGAIN:
                     raise UsageError(
                         "vectorization = 'async': every worker begins to run your script again: "
                         "put what trains under `if __name__ == '__main__':`"
                     ) from None
                 text = f"its process has ended (exit code {process.exitcode})"
-                raise BrokenEnvironmentError(f"environment {index}: {text}") from error
+                raise protocol.BrokenEnvironmentError(f"environment {index}: {text}") from error
 
     def _started(self) -> list[Any]:
         return [process for process in self.processes if process.pid is not None]
@@ -126,7 +121,7 @@ class WorkerVectorEnv(AsyncVectorEnv):
             process.join(max(0, deadline - time.monotonic()))
         late = [str(i) for i, process in enumerate(self.processes) if process.exitcode is None]
         if late and not terminate:
-            warn(f"environment {', '.join(late)} had not closed after {CLOSING:g} seconds")
+            protocol.warn(f"environment {', '.join(late)} had not closed after {CLOSING:g} seconds")
         self.kill()
 
     def kill(self) -> None:
