@@ -61,8 +61,11 @@ def stack(
     actions: Float[Array, "*batch earlier action"],
 ) -> Float[Array, "*batch seen"]:
     """Return what networks see of observations and the actions between, both newest first."""
-    pairs = jnp.concatenate([actions, observations[..., 1:, :]], axis=-1)
-    return see(observations[..., 0, :], pairs.reshape(*pairs.shape[:-2], -1))
+    parts = [observations[..., 0, :]]
+    for i in range(actions.shape[-2]):
+        parts += [actions[..., i, :], observations[..., i + 1, :]]
+    # Not reshaped pairs: on a CPU, drawing takes six times as long with these for a history of 3.
+    return jnp.concatenate(parts, axis=-1)
 
 
 def statistics(stats: NormalizerState, seen: int, history: int) -> NormalizerState:
