@@ -73,28 +73,35 @@ def record(
         shown = video.thinned(played, scene.dt, period)
         if out.suffix == ".html":
             title = f"{policy.config.env} after {policy.iterations:,} iterations"
-            moments = (scene.data() for _ in shown)
-            poses = np.stack([np.concatenate([x.xpos, x.xquat], axis=-1) for x in moments])
-            out.write_text(viewer.page(scene.model, poses, period, title), encoding="utf-8")
+            moments = [(total, _pose(scene.data())) for total in shown]
+            returns, poses = zip(*moments, strict=True)
+            page = viewer.page(scene.model, np.stack(poses), period, title, returns)
+            out.write_text(page, encoding="utf-8")
         else:
             video.write((scene.image() for _ in shown), out, period)
     return log
 
 
+def _pose(data: Any) -> np.ndarray:
+    return np.concatenate([data.xpos, data.xquat], axis=-1)
+
+
 def _play(
     scene: Any, episodes: int, length: int, action_repeat: int, log: list[Episode]
-) -> Iterator[None]:
-    """Play episodes of at most `length` steps; stop after each reset and step to have it shown."""
+) -> Iterator[float]:
+    """Play episodes of at most `length` steps; stop after each reset and step to have it shown, and
+    yield the return so far.
+    """
     for episode in range(episodes):
         scene.reset(episode)
         action, total, steps, ended = None, 0.0, 0, False
-        yield
+        yield total
         while steps < length and not ended:
             if steps % action_repeat == 0:
                 action = scene.act()
             reward, ended = scene.step(action)
             total, steps = total + float(reward), steps + 1
-            yield
+            yield total
         log.append(Episode(total, steps, bool(ended)))
 
 

@@ -12,6 +12,7 @@ import pathlib
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from importlib import metadata, resources
 from typing import Any
 
@@ -46,11 +47,13 @@ def three() -> str:
     return found[0]
 
 
-def page(model: Any, poses: np.ndarray, dt: float, title: str) -> str:
+def page(
+    model: Any, poses: np.ndarray, dt: float, title: str, returns: Sequence[float] = ()
+) -> str:
     """Return the page as text, with `title` in a corner. Planes are shown without end.
 
     `poses` are position and quaternion of the bodies of a MuJoCo model, the world first:
-    `[time, body, 7]`, `dt` seconds apart.
+    `[time, body, 7]`, `dt` seconds apart; `returns` is the return so far at each.
     """
     # What MuJoCo's own renderer shows: the groups 0 to 2.
     shown = [i for i in range(model.ngeom) if model.geom_group[i] <= 2 and _rgba(model, i)[3] > 0]
@@ -63,6 +66,7 @@ def page(model: Any, poses: np.ndarray, dt: float, title: str) -> str:
         "geoms": [_geom(model, i, bodies) for i in shown],
         "surfaces": {_surface(model, i): _triangles(model, i) for i in shown if _surface(model, i)},
         "frames": _rounded(poses[:, bodies]),
+        "returns": _rounded(np.asarray(returns)),
     }
     data = zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
     encoded = base64.b64encode(data).decode()
