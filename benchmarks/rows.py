@@ -227,6 +227,12 @@ COST = [
         "bench_ant_16.json",
     ),
     Row(
+        "iterations/s with `--history 3` beside none, no physics",
+        ratio("parts", "epoch", "beside_1", "3"),
+        "",
+        "history_speed.json",
+    ),
+    Row(
         "replay memory for 1,000,000 transitions of `ant` beside Brax's",
         number("{:.2f} times", "ratio"),
         "0.6 times",
