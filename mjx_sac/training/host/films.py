@@ -140,7 +140,7 @@ class Films:
                 return self._monitor.film(
                     self._iterations, self._directory / f"{self._iterations}.gif"
                 )
-            said = (self._directory / "log").read_text("utf-8", errors="replace").strip()
+            said = (self._directory / "log").read_text(encoding="utf-8", errors="replace").strip()
             reason = said.rpartition("\n")[2].removeprefix("mjx-sac: ")
         except OSError as error:
             reason = error.strerror or str(error)
