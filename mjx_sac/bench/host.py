@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mjx_sac.bench.spread import Spread, spread
-from mjx_sac.config import Config
+from mjx_sac.config import Config, due
 from mjx_sac.runs.checkpoint import Checkpoints, restore
 from mjx_sac.runs.event_files import EventWriter
 from mjx_sac.training.compiled import sharding
@@ -70,7 +70,7 @@ def shares(
     """
     usual = config.model_copy(update={"log_interval": None})
     ends = range(usual.epoch_iterations, config.iterations + 1, usual.epoch_iterations)
-    evaluations = sum(usual.evaluates(now - usual.epoch_iterations, now) for now in ends)
+    evaluations = sum(due.evaluates(usual, now - usual.epoch_iterations, now) for now in ends)
     seconds = {
         "logging": len(ends) * log["median"],
         "checkpoints": len(ends) * saved["stall_seconds"]["median"],

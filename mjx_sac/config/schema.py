@@ -4,9 +4,8 @@ A field added here (or in a subclass) is a command-line flag, a TOML key and a l
 `kwargs.json`, with no other edit.
 """
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -335,33 +334,16 @@ class Config(BaseModel):
         return 0 if self.offline else -(-self.warm_up_steps // self.num_envs)
 
     @property
-    def _auto_interval(self) -> int:
+    def auto_interval(self) -> int:
         """Iterations of an interval that does not say otherwise: for 1 to 8,192 environments."""
         return max(10_000, 100 * self.num_envs)
 
     @property
     def epoch_vector_steps(self) -> int:
         """Vector steps in an epoch."""
-        return -(-(self.log_interval or self._auto_interval) // self.num_envs)
+        return -(-(self.log_interval or self.auto_interval) // self.num_envs)
 
     @property
     def epoch_iterations(self) -> int:
         """`log_interval`, rounded up to whole vector steps."""
         return self.epoch_vector_steps * self.num_envs
-
-    def evaluates(self, before: int, now: int) -> bool:
-        """Return whether an evaluation is due after the epoch from `before` to `now` iterations."""
-        interval = self.eval_interval or max(self.epoch_iterations, self.iterations // 20)
-        return now // interval > before // interval or now >= self.iterations
-
-    def reached(self, returns: Iterable[float | None]) -> bool:
-        """Return whether `stop_at` is by all agents' mean returns, but None or NaN of one that is
-        lost.
-        """
-        known = [float(x) for x in returns if x is not None and math.isfinite(x)]
-        return self.stop_at is not None and bool(known) and min(known) >= self.stop_at
-
-    def saves(self, saved: int, now: int) -> bool:
-        """Return whether a checkpoint is due at `now` iterations, the last one being at `saved`."""
-        interval = self.checkpoint_interval or self._auto_interval
-        return now // interval > saved // interval

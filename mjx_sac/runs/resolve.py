@@ -16,6 +16,7 @@ from mjx_sac.config import (
     UsageError,
     absolute,
     build,
+    due,
     layered,
     mark,
     renamed,
@@ -71,7 +72,7 @@ class Run(NamedTuple):
         if latest >= config.iterations:
             done = f"{latest:,} of {config.iterations:,} iterations are done"
             return f"{done}. A larger --iterations resumes it"
-        if manifest.get("evaluated") and config.reached(manifest["returns"]):
+        if manifest.get("evaluated") and due.reached(config, manifest["returns"]):
             done = f"at {latest:,} iterations its return has reached stop_at {config.stop_at:g}"
             return f"{done}. A higher --stop_at, or none, resumes it"
         return None

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import Field
 
-from mjx_sac.config import Config, UsageError, agent_names, build, mark
+from mjx_sac.config import Config, UsageError, agent_names, build, due, mark
 
 
 def test_the_2020_frameworks_hyperparameters_keep_their_names():
@@ -61,14 +61,14 @@ def test_intervals_for_any_number_of_environments(num_envs, epoch, first_evaluat
     config = Config(num_envs=num_envs)
     assert config.epoch_iterations == epoch
     ends = range(epoch, 1_000_001, epoch)
-    assert next(now for now in ends if config.evaluates(now - epoch, now)) == first_evaluation
-    assert all(config.saves(now - epoch, now) for now in ends)
-    assert config.evaluates(1_000_000 - epoch, 1_000_000)
+    assert next(now for now in ends if due.evaluates(config, now - epoch, now)) == first_evaluation
+    assert all(due.saves(config, now - epoch, now) for now in ends)
+    assert due.evaluates(config, 1_000_000 - epoch, 1_000_000)
 
 
 def test_short_epochs_save_no_more_often():
     config = Config(log_interval=500)
-    saved = [now for now in range(500, 20_001, 500) if config.saves(now - 500, now)]
+    saved = [now for now in range(500, 20_001, 500) if due.saves(config, now - 500, now)]
     assert saved == [10_000, 20_000]
 
 

@@ -79,7 +79,7 @@ def test_sigkill_in_the_middle_of_writing_a_file(run, whole, tmp_path, write):
 def test_sigkill_at_random_moments(run, tmp_path, outcome):
     """Two runs that are killed and resumed eight times each: twenty kills with the four above."""
     moments = random.Random(0)
-    long = {"iterations": 6400}
+    long = {"iterations": 25_600}  # none ends before its last kill
     assert run(tmp_path / "whole", **long)[0] == 0
     for i in range(2):
         logdir, reached = tmp_path / str(i) / "run", 0
@@ -93,7 +93,7 @@ def test_sigkill_at_random_moments(run, tmp_path, outcome):
                 saved_state(logdir, step)  # verifies it
         code, out, *_ = run(logdir, **long)
         assert code == 0
-        assert not reached or f"at {reached:,} iterations" in out or "is finished" in out
+        assert not reached or f"at {reached:,} iterations" in out
         assert saved_state(logdir) == saved_state(tmp_path / "whole")
     outcome("SIGKILL while saving or training", "what came after the last checkpoint", "nothing")
 

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -281,4 +282,7 @@ class Machine:
         own["HF_HOME"] = str(self.home / "hf")
         command = [sys.executable, *program.split(maxsplit=1), *map(str, arguments)]
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        # Tests that run in the background have SIGINT ignored, and what they start inherits it.
+        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        how["preexec_fn"] = heed
         return subprocess.Popen(command, cwd=self.home, env={**plain, **own}, **how)

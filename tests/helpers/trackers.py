@@ -4,7 +4,14 @@ import json
 import pathlib
 import sqlite3
 import struct
+import time
 from typing import Any, NamedTuple
+
+from helpers.runs import make_config
+from mjx_sac.runs import tracking
+
+TAG = "eval/mean_reward"
+FACTS = {"git_commit": "abc123", "command": "mjx-sac train", "versions": {"jax": "0.10.2"}}
 
 
 class Tracked(NamedTuple):
@@ -112,3 +119,41 @@ def _mlflow(run: pathlib.Path) -> list[Tracked]:
         group = config["group"] or None
         found.append(Tracked(one.info.run_id, group, config, points, one.info.status))
     return found[::-1]
+
+
+class Tracking:
+    """A tracker of a run in `run`, and the lines that it shows."""
+
+    def __init__(self, name, run, **config):
+        self.lines: list[str] = []
+        self.config = make_config(logdir=str(run), track=name, **config)
+        self.trackers = [tracking.Tracker(name, run, self.config, self.lines.append)]
+        names = self.config.agent_names() or ("",)
+        self.agents = [self.trackers[0].run(agent, FACTS) for agent in names]
+        for agent, config in zip(self.agents, self.config.population(), strict=True):
+            agent.hyperparameters(config.model_dump())
+
+    def log(self, values):
+        """Log values by iterations."""
+        for iterations, value in values.items():
+            for i, agent in enumerate(self.agents):
+                agent.log(iterations, {TAG: value + i, "env/a,b": 0.5})
+
+    def until(self, done, seconds=100):
+        """Wait until `done()`."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.05)
+
+    def drained(self):
+        return self.trackers[0]._queue.empty()
+
+    def close(self, status="finished"):
+        for agent in self.agents:
+            agent.close(status)
+        tracking.close(self.trackers)
+
+    @property
+    def warnings(self):
+        return [line for line in self.lines if line.startswith("warning")]

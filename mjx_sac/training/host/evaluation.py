@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mjx_sac.config import due
 from mjx_sac.runs import array_store
 from mjx_sac.runs.best import Best
 from mjx_sac.runs.resolve import Run
@@ -63,7 +64,7 @@ class Evaluation:
         config = self.run.config
         # Nothing has been learned during warm-up.
         trained = any(one["train/n_updates"] for one in agents) and config.episodes_per_eval
-        if not trained or not config.evaluates(before, now):
+        if not trained or not due.evaluates(config, before, now):
             return
         self.console.phase("evaluating")
         policy = policy_of(state)
@@ -105,7 +106,7 @@ class Evaluation:
 
     def reached(self, now: int) -> bool:
         """Return whether the evaluation at `now` ends the run."""
-        return self.evaluated == now and self.run.config.reached(self.returns)
+        return self.evaluated == now and due.reached(self.run.config, self.returns)
 
     def progress(self) -> dict[str, Any]:
         """Return what a resumed run has to know, for JSON."""

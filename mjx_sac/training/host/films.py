@@ -45,10 +45,18 @@ main()
 """
 
 
-def problem(config: Config, env: Any, *, named: bool) -> str | None:
-    """Return why there will be no films that `config` asks for; `named` says whether it names the
-    environment and the networks.
+def possible(run: Run, env: Any, warn: Callable[[str], None], *, named: bool) -> Run:
+    """Return the run, after a warning without films if they cannot be; `named` says whether its
+    configuration names the environment and the networks.
     """
+    if (reason := problem(run.config, env, named=named)) is None:
+        return run
+    warn(f"warning: no films: {reason}")
+    return run._replace(config=run.config.model_copy(update={"film_interval": 0}))
+
+
+def problem(config: Config, env: Any, *, named: bool) -> str | None:
+    """Return why there will be no films that `config` asks for."""
     inner = getattr(env, "env", env)
     drawn = hasattr(env, "simulator") or (mujoco_model(inner) and hasattr(inner, "dt"))
     if not config.film_interval or (named and drawn and config.env not in registered()):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mjx_sac.config import due
 from mjx_sac.runs.checkpoint import Checkpoints
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled.experiment import Experiment, RunState
@@ -81,7 +82,7 @@ class Loop:
             self.evaluation.evaluate(state, agents, before, self._iterations)
             self._publish(state, agents, time.perf_counter() - started)
             self.films.film(state, before, self._iterations)
-            if self._config.saves(self._saved, self._iterations):
+            if due.saves(self._config, self._saved, self._iterations):
                 self._save(state)
             self._show()
         self.console.phase("saving")

@@ -93,8 +93,9 @@ class Monitor:
         """Write the scalars of every agent that is still finite."""
         every = zip(self._names or ("",), self._loggers, agents, strict=False)
         for name, loggers, metrics in every:
+            values = with_histograms(metrics)
             for logger in loggers if name not in self.lost else ():
-                logger.log(iterations, with_histograms(metrics))
+                logger.log(iterations, values)
 
     def film(self, iterations: int, path: Path) -> None:
         """Show a GIF of the first agent."""

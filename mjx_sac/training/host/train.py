@@ -93,14 +93,11 @@ def train(
     with console, Interrupt(console) as interrupt, lock:
         if not overwrite and tuple(directories.steps(run.directory)) != run.steps:
             # Another process has saved there since; from now on nobody else can.
-            there = resolve.newest(run.directory, fallback=fallback)
-            run = resolve.attach_at(run.config, run.directory, *there, check_env=False)
+            run = resolve.attach(run.config, fallback=fallback, check_env=False)
         named = env is None and networks is None
         programs = _assemble(run, console, algorithm, env, named and losses is None)
         with contextlib.closing(programs.experiment.episodes) as episodes:
-            if reason := films.problem(run.config, episodes.env, named=named):
-                console.message(f"warning: no films: {reason}")
-                run = run._replace(config=run.config.model_copy(update={"film_interval": 0}))
+            run = films.possible(run, episodes.env, console.message, named=named)
             return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
 
 
