@@ -3,6 +3,13 @@ r"""Train SAC for a while, then learn from its replay buffer alone, beside the r
     python benchmarks/learning_offline.py --runs runs/offline \
         --json benchmarks/results/learning_offline_HalfCheetah-v5.json \
         --png benchmarks/results/learning_offline_HalfCheetah-v5.png
+    python benchmarks/learning_offline.py --runs runs/offline --env Pendulum-v1 --seeds 0 1 \
+        --iterations 10000 --algorithms "td3bc=td3bc --iterations 6000" \
+        "cql=cql --iterations 6000" --flags "--num_envs 1 --log_interval 500 --eval_interval 500 \
+        --checkpoint_interval 10000 --batch_size 128 --policy_lr 1e-3 --q_lr 1e-3 \
+        --hidden_sizes 64,64 --warm_up_steps 1000" \
+        --json benchmarks/results/learning_offline_Pendulum-v1.json \
+        --png benchmarks/results/learning_offline_Pendulum-v1.png
 
 A run that is finished is not repeated and one that was interrupted is resumed, so the whole may be
 done in parts; `--only_read` trains nothing. Offline an iteration is a gradient step. `--algorithms`

@@ -107,7 +107,7 @@ def difference(name: str) -> str:
 
 def learned(name: str) -> str:
     """Return the mean return at the end of a curve, with the seeds, and a link to the curve."""
-    for path in sorted((BENCHMARKS / "results").glob("learning_algorithms_Pendulum-v1*.json")):
+    for path in sorted((BENCHMARKS / "results").glob("learning_*_Pendulum-v1*.json")):
         if curves := result(path.stem)["curves"].get(name):
             returns = [curve[-1][1] for curve in curves]
             text = f"{sum(returns) / len(returns):,.0f} ({len(returns)})"
