@@ -6,7 +6,12 @@ r"""Train algorithms on several tasks and seeds; judge them by iterations and by
 A run that is finished is not repeated and one that was interrupted is resumed, so the whole may be
 done in parts; with `--only_read` nothing is trained. `--speed N` measures iterations per second
 first: N short trainings of each algorithm in turn, so that whatever else the machine does hits all
-alike. Do that on a machine that does nothing else.
+alike. Do that on a machine that does nothing else. Costly algorithms are beside cheap ones with
+
+    python benchmarks/learning_tasks.py --runs runs/tasks --only_read --tasks HalfCheetah-v5 \
+        --algorithms sac csac "flashsac=flashsac --matmul_precision bfloat16" \
+        "xqc=xqc --matmul_precision bfloat16" --speed 3 --speed_iterations 1000 \
+        --json benchmarks/results/learning_tasks_speed.json
 
 `--published benchmarks/published.csv` shows what others reached with the same algorithms on the
 same tasks. `--algorithms csac "n1=csac --n_step 1"` tries one change, which is called `n1`.
@@ -37,7 +42,6 @@ Curves = Mapping[str, Mapping[str, Mapping[int, Curve]]]
 """By algorithm, task and seed."""
 
 FLAGS = "--num_envs 1 --eval_interval 1"
-SHORT = "--iterations 10000 --warm_up_steps 4000 --log_interval 2000 --episodes_per_eval 0"
 
 
 def named(algorithm: str) -> str:
@@ -63,14 +67,19 @@ def train(*run: Any) -> None:
     subprocess.run(words, check=True, stdout=sys.stderr)
 
 
-def speed(algorithms: list[str], task: str, repeats: int) -> dict[str, list[float]]:
-    """Return iterations per second of each algorithm, each repeat once all have had their turn."""
+def speed(algorithms: list[str], task: str, repeats: int, length: int) -> dict[str, list[float]]:
+    """Return iterations per second of each algorithm, each repeat once all have had their turn.
+
+    A training has five epochs, of which the first two warm up.
+    """
+    epoch = length // 5
+    flags = f"--num_envs 1 --iterations {length} --log_interval {epoch} --episodes_per_eval 0"
     rates: dict[str, list[float]] = {named(algorithm): [] for algorithm in algorithms}
     for _ in range(repeats):
         for algorithm in algorithms:
             with tempfile.TemporaryDirectory() as temporary:
                 where = pathlib.Path(temporary) / "run"
-                train(algorithm, task, 0, where, f"--num_envs 1 {SHORT}")
+                train(algorithm, task, 0, where, f"{flags} --warm_up_steps {2 * epoch}")
                 epochs = event_files.read(where)["time/iterations_per_second"].values()
                 rates[named(algorithm)].append(statistics.median([*epochs][2:]))  # after warm-up
     return rates
@@ -152,13 +161,14 @@ def main() -> None:
     parser.add_argument("--published", type=pathlib.Path)
     parser.add_argument("--only_read", action="store_true")
     parser.add_argument("--speed", type=int, default=0, help="short trainings of each")
+    parser.add_argument("--speed_iterations", type=int, default=10_000, help="of one of these")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--png", type=pathlib.Path)
     args = parser.parse_args()
     before = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
     rates = before.get("iterations_per_second", {})
     if args.speed:
-        rates = speed(args.algorithms, args.tasks[0], args.speed)
+        rates = speed(args.algorithms, args.tasks[0], args.speed, args.speed_iterations)
     args.runs.mkdir(parents=True, exist_ok=True)
     if not args.only_read:
         for seed in args.seeds:
