@@ -137,6 +137,11 @@ def read(directory: Path) -> Curves:
     return {tag: curve for tag, curve in curves.items() if curve}
 
 
+def starts(directory: Path) -> list[int]:
+    """Return after how many iterations a run was started, each time."""
+    return [_resumes_at([*_events(path)]) for path in _paths(directory)]
+
+
 def _paths(directory: Path) -> list[Path]:
     return sorted(directory.glob("events.out.tfevents.*"))
 

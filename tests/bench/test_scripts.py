@@ -92,6 +92,16 @@ def test_pallas_networks_halve_the_launches():
     assert gpu_launches("--pallas")["launches_per_update"] <= 32
 
 
+def test_a_seam_is_a_move_that_is_not_usual():
+    """Of 100 epochs' curve that goes up and down by 2; after 50 it is 10 higher, or lower by 2."""
+    long_run = benchmarks.load("long_run")
+    curve = {epoch: epoch % 2 * 2.0 for epoch in range(1, 101)}
+    assert long_run.seam(curve, 50) == 1
+    assert long_run.seam({epoch: y + 10 * (epoch > 50) for epoch, y in curve.items()}, 50) == 6
+    assert long_run.seam(dict.fromkeys(curve, 0.0), 50) is None
+    assert long_run.seam(curve, 0) is None
+
+
 def test_a_trackers_cost_is_compared_within_a_turn(tmp_path, monkeypatch, capsys):
     """Turn i takes i + 1 microseconds per iteration without a tracker, 3 with one."""
     tracker_cost = benchmarks.load("tracker_cost")

@@ -7,7 +7,7 @@ from helpers.runs import scalars
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mjx_sac.config import UsageError
-from mjx_sac.runs.event_files import EventWriter, read
+from mjx_sac.runs.event_files import EventWriter, read, starts
 
 TAG = "eval/mean_reward"
 
@@ -26,6 +26,7 @@ def test_curves_lack_what_an_interrupted_run_lost(tmp_path):
     write(tmp_path, [3.0], first=3000)
     assert read(tmp_path) == {TAG: {1000: 1.0, 2000: 2.0, 3000: 3.0}}
     assert scalars(tmp_path) == read(tmp_path), "TensorBoard's own reader agrees"
+    assert starts(tmp_path) == [0, 2000]
 
 
 def set_clock(monkeypatch, seconds):
