@@ -51,7 +51,7 @@ class Config(BaseModel):
         "ant", "environment: a name, playground/<Name>, or package.module:factory", fixed=True
     )
     logdir: AutoStr = _run(None, "where logs and checkpoints go; auto is runs/<env>", how=True)
-    iterations: Int = _run(1_000_000, "environment transitions to collect", gt=0)
+    iterations: Int = _run(1_000_000, "environment transitions to collect, in whole epochs", gt=0)
     stop_at: AutoFloat = _run(
         None, "end when an evaluation's mean return has reached this; auto is never", how=True
     )
