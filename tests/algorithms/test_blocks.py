@@ -46,6 +46,19 @@ def test_batch_norm_takes_all_rows_together(unbiased):
     np.testing.assert_allclose(stats["var"], 0.75 + 0.25 * kept, rtol=1e-5)
 
 
+def test_batch_norm_of_what_hardly_varies():
+    """Far from its running mean a variance is rounded, never below 0; near, it is the batch's."""
+    rows = 1000 + 0.1 * ROWS
+    module, variables = batch_norm(True, epsilon=1e-5)
+    constant, _ = module.apply(variables, jnp.full_like(rows, 1234.567), mutable=["batch_stats"])
+    np.testing.assert_allclose(constant, 1, atol=0.2)  # 1234.567 is rounded to 1e-4, over 3e-3
+    stats = {"mean": jnp.full(rows.shape[1], 1000.2), "var": variables["batch_stats"]["var"]}
+    out, _ = module.apply({**variables, "batch_stats": stats}, rows, mutable=["batch_stats"])
+    exact = rows.astype(np.float64)
+    expected = 2 * (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5) + 1
+    np.testing.assert_allclose(out, expected, rtol=5e-3, atol=5e-3)
+
+
 def test_batch_norm_acts_by_its_running_statistics():
     module, variables = batch_norm(False, epsilon=0.0)
     running = {"mean": jnp.array([1.0, 2.0, 3.0]), "var": jnp.array([1.0, 4.0, 16.0])}
