@@ -5,7 +5,6 @@ Importing this imports no JAX; an algorithm's file does.
 
 import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
 import inspect
 import pathlib
@@ -168,25 +167,14 @@ def _split(name: str) -> tuple[str | None, str]:
     return (module, attribute) if colon and not name.endswith(".py") else (None, "losses")
 
 
-class _SourceLoader(importlib.machinery.SourceFileLoader):
-    """Runs the very source that was hashed, never the bytecode that Python may have cached."""
-
-    def __init__(self, name: str, path: str, source: bytes) -> None:
-        super().__init__(name, path)
-        self._source = source
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        return self.source_to_code(self._source, self.path)
-
-
 def _import_file(file: str, source: bytes) -> types.ModuleType:
+    """Run the very source that was hashed, never the bytecode that Python may have cached."""
     path = pathlib.Path(file).absolute()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for modules beside it
-    loader = _SourceLoader(f"algorithm_{path.stem}", file, source)
-    spec: Any = importlib.util.spec_from_loader(loader.name, loader)
-    module = sys.modules[loader.name] = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
+    module = types.ModuleType(f"algorithm_{path.stem}")
+    module.__file__, sys.modules[module.__name__] = file, module
+    exec(compile(source, file, "exec", dont_inherit=True), vars(module))
     return module
 
 
