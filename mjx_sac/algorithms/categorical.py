@@ -6,7 +6,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -196,6 +196,5 @@ def critic_loss(
     return loss, metrics, Variables(critic=variables)
 
 
-def actor_loss(*args: Any, **static: Any) -> tuple[Scalar, Metrics, Variables]:
-    """Return alpha log pi(a|s) - min_i Q_i(s, a), see `batch_norm.actor_loss`."""
-    return batch_norm.actor_loss(*args, values=mean, **static)
+actor_loss = partial(batch_norm.actor_loss, values=mean)
+"""Return alpha log pi(a|s) - min_i Q_i(s, a)."""

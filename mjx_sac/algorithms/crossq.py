@@ -166,9 +166,4 @@ def critic(
     return loss, metrics, Variables(critic=variables)
 
 
-def actor(*args: Any, **static: Any) -> tuple[Scalar, Metrics, Variables]:
-    """Return alpha log pi(a|s) - min_i Q_i(s, a)."""
-    return batch_norm.actor_loss(*args, values=lambda q, _: q.T, **static)
-
-
-losses = Losses(critic, actor, batch_norm.temperature_loss, target_critics=False)
+losses = Losses(critic, batch_norm.actor_loss, batch_norm.temperature_loss, target_critics=False)

@@ -116,11 +116,10 @@ def critic(
     The actor's running statistics follow every batch, also where the actor itself does not move.
     """
     loss, metrics, variables = categorical.critic_loss(
-        params, state, batch, key, networks=networks, config=config
+        params, state, batch, key, networks=networks, config=config, total=True
     )
-    loss = config.num_critics * loss
     seen = batch_norm.act(state.actor_params, state, batch, key, networks, joint=False)[2]
-    return loss, {**metrics, "train/critic_loss": loss}, variables._replace(actor=seen)
+    return loss, metrics, variables._replace(actor=seen)
 
 
 def actor(*args: Any, **static: Any) -> tuple[Scalar, Metrics]:
