@@ -136,20 +136,20 @@ def ensemble(module: Any, size: int) -> Any:
 
 
 class Critics(nn.Module):
-    """Independent critics as one batched module: (observation, action) -> `outputs` of each."""
+    """Independent critics as one batched module: (observation, action) -> outputs of each.
+
+    One of them is `module(*layers)`.
+    """
 
     num_critics: int
-    hidden_sizes: tuple[int, ...]
-    outputs: int
-    activation: str
-    layer_norm: bool
+    layers: tuple[Any, ...]
+    module: Any = MLP
 
     @nn.compact
     def __call__(
         self, observation: Float[Array, "*batch observation"], action: Float[Array, "*batch action"]
     ) -> Float[Array, "critics *batch outputs"]:
-        layers = self.hidden_sizes, self.outputs, self.activation, self.layer_norm
-        critics = ensemble(MLP, self.num_critics)(*layers)
+        critics = ensemble(self.module, self.num_critics)(*self.layers)
         return critics(*copies(self.num_critics, observation, action))
 
 
@@ -187,12 +187,11 @@ def _sqrt_width(layer: Any) -> Any:
     return {k: x * (width / (squares + 1e-8)) ** 0.5 for k, x in layer.items()}
 
 
-def norm_operation(params: Any, stats: Any, epsilon: float = 1e-5) -> Operation:
-    """Return `BatchNorm` with its running statistics, for export."""
-    mean, var, scale, bias = (
-        np.asarray(x) for x in (stats["mean"], stats["var"], params["scale"], params["bias"])
-    )
-    return Operation("scale", center=mean, factor=scale / np.sqrt(var + epsilon), offset=bias)
+def norm_operation(params: Any, stats: Any, i: int, epsilon: float = 1e-5) -> Operation:
+    """Return a module's `i`th `BatchNorm` with its running statistics, for export."""
+    layer, seen = params[f"BatchNorm_{i}"], stats[f"BatchNorm_{i}"]
+    factor = np.asarray(layer["scale"]) / np.sqrt(np.asarray(seen["var"]) + epsilon)
+    return Operation("scale", center=seen["mean"], factor=factor, offset=layer["bias"])
 
 
 def linear_decay(config: Any) -> Optimizers:

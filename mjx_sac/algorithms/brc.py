@@ -26,10 +26,10 @@ from pydantic import Field
 
 from mjx_sac.algorithms import batch_norm, categorical
 from mjx_sac.algorithms.base import Optimizers
-from mjx_sac.algorithms.blocks import ensemble, orthogonal
+from mjx_sac.algorithms.blocks import Critics, orthogonal
 from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
-from mjx_sac.networks import Networks, TanhGaussian, copies
+from mjx_sac.networks import Networks, TanhGaussian
 from mjx_sac.networks.products import Dense
 from mjx_sac.types import Operation, Params, Scalar
 
@@ -90,7 +90,6 @@ class Actor(nn.Module):
         return TanhGaussian(mean, jnp.exp(-10 + 6 * (1 + jnp.tanh(raw))))
 
     def operations(self, variables: Params) -> list[Operation]:
-        """Return what `mode()` computes, for export."""
         params = variables["params"]
         trunk, relu = params["BroNet_0"], Operation("relu")
 
@@ -115,22 +114,9 @@ class Value(nn.Module):
         return _dense(self.config.atoms)(x)
 
 
-class Critic(nn.Module):
-    """All critics: (observation, action) -> logits of the atoms."""
-
-    config: Config
-
-    @nn.compact
-    def __call__(
-        self, observation: Float[Array, "batch observation"], action: Float[Array, "batch action"]
-    ) -> Float[Array, "critics batch atoms"]:
-        n = self.config.num_critics
-        return ensemble(Value, n)(self.config)(*copies(n, observation, action))
-
-
 def networks(config: Config, action_size: int) -> Networks:
     """Return the released actor and critics."""
-    return Networks(Actor(action_size, config), Critic(config))
+    return Networks(Actor(action_size, config), Critics(config.num_critics, (config,), Value))
 
 
 def optimizers(config: Config) -> Optimizers:

@@ -81,12 +81,8 @@ class Actor(nn.Module):
         return TanhGaussian(mean, jnp.exp(jnp.clip(log_std, -20, 2)))
 
     def operations(self, variables: Params) -> list[Operation]:
-        """Return what `mode()` computes, for export."""
         params, stats = variables["params"]["MLP_0"], variables["batch_stats"]["MLP_0"]
-
-        def norm(i: int) -> Operation:
-            return norm_operation(params[f"BatchNorm_{i}"], stats[f"BatchNorm_{i}"], _EPSILON)
-
+        norm = partial(norm_operation, params, stats, epsilon=_EPSILON)
         layers = [norm(0)]
         for i in range(len(self.widths)):
             dense = Operation("affine", **params[f"Dense_{i}"])

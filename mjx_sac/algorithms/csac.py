@@ -42,7 +42,7 @@ def networks(config: Config, action_size: int) -> Networks:
     """Return soft actor-critic's actor, and critics of distributions."""
     actor = Actor(action_size, config.hidden_sizes, config.activation)
     layers = config.hidden_sizes, config.atoms, config.activation, config.critic_layer_norm
-    return Networks(actor, Critics(config.num_critics, *layers))
+    return Networks(actor, Critics(config.num_critics, layers))
 
 
 losses = Losses(categorical.critic_loss, categorical.actor_loss)

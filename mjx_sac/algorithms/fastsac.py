@@ -86,7 +86,7 @@ class Actor(nn.Module):
 def networks(config: Config, action_size: int) -> Networks:
     """Return the released actor, and critics of distributions."""
     layers = config.critic_widths, config.atoms, _ACTIVATION, True
-    return Networks(Actor(action_size, config), Critics(config.num_critics, *layers))
+    return Networks(Actor(action_size, config), Critics(config.num_critics, layers))
 
 
 def optimizers(config: Config) -> Optimizers:

@@ -68,7 +68,7 @@ def networks(config: Config, action_size: int) -> Networks:
     layers = config.critic_widths, config.atoms, config.activation, config.critic_layer_norm
     return Networks(
         td3.Actor(action_size, config, middle, nn.initializers.normal(0.01)),
-        Critics(config.num_critics, *layers),
+        Critics(config.num_critics, layers),
     )
 
 

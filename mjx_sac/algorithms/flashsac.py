@@ -102,10 +102,7 @@ class Actor(nn.Module):
         def dense(i: int) -> Operation:
             return Operation("affine", kernel=params[f"UnitDense_{i}"]["kernel"], bias=0)
 
-        def norm(i: int) -> Operation:
-            name, stats = f"BatchNorm_{i}", variables["batch_stats"]["Trunk_0"]
-            return norm_operation(params[name], stats[name])
-
+        norm = partial(norm_operation, params, variables["batch_stats"]["Trunk_0"])
         layers, relu = [norm(0), dense(0)], Operation("relu")
         for i in range(1, 2 * self.config.num_blocks, 2):
             layers += [dense(i), norm(i), relu, dense(i + 1), norm(i + 1), relu]

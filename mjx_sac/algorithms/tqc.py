@@ -49,7 +49,7 @@ def networks(config: Config, action_size: int) -> Networks:
     """Return soft actor-critic's actor, and critics of quantiles [critics, batch, quantiles]."""
     layers = config.critic_widths, config.quantiles, config.activation, config.critic_layer_norm
     actor = Actor(action_size, config.hidden_sizes, config.activation)
-    return Networks(actor, Critics(config.num_critics, *layers))
+    return Networks(actor, Critics(config.num_critics, layers))
 
 
 def truncated(

@@ -90,10 +90,7 @@ class Actor(nn.Module):
 
     def operations(self, variables: Params) -> list[Operation]:
         params, stats = variables["params"]["Trunk_0"], variables["batch_stats"]["Trunk_0"]
-
-        def norm(i: int) -> Operation:
-            return norm_operation(params[f"BatchNorm_{i}"], stats[f"BatchNorm_{i}"], _EPSILON)
-
+        norm = partial(norm_operation, params, stats, epsilon=_EPSILON)
         layers = [norm(0)]
         for i in range(len(self.config.actor_widths)):
             kernel = params[f"UnitDense_{i}"]["kernel"]
