@@ -115,8 +115,7 @@ def make(
     randomize = (randomization, None) if randomization else None
     # Brax warns at every model load that its engines are no longer developed; MJX prints that
     # it found no `warp`.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
         import brax.envs
 
         kwargs = {} if name == "fast" else {"backend": backend}

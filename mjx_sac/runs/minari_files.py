@@ -1,12 +1,11 @@
 """Minari's data sets, as they lie on this machine: read and written, without a network. No JAX."""
 
 # pyright: basic
-import contextlib
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,8 @@ def read(name: str) -> Recorded:
 
     label = f"dataset = {name!r}"
     try:
-        with _without_warnings():
+        # Minari warns of everything that a data set does not say.
+        with warnings.catch_warnings(action="ignore"):
             data = minari.load_dataset(name)
             bounds: Any = data.action_space
             if not (isinstance(bounds, Box) and bounds.is_bounded()):
@@ -136,7 +136,7 @@ def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: 
     low, high = (np.asarray(action[k], kind).reshape(action["shape"]) for k in ("low", "high"))
     path = root() / name
     try:
-        with _without_warnings(), quiet():
+        with warnings.catch_warnings(action="ignore"), quiet():
             minari.create_dataset_from_buffers(
                 name,
                 [_buffer(episode, action) for episode in recorded.episodes()],
@@ -178,11 +178,3 @@ def _buffer(episode: Episode, action: Mapping[str, Any]) -> Any:
         "infos": {},
     }
     return EpisodeBuffer(**arrays)
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silence Minari, which warns of everything that a data set does not say."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

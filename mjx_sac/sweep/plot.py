@@ -20,8 +20,8 @@ def draw(
 ) -> None:
     """Write the picture of a study to `out`; pruned trials are shown with their last value."""
     plt.switch_backend("Agg")  # Optuna draws with pyplot
-    with warnings.catch_warnings(), plt.rc_context():
-        warnings.simplefilter("ignore")  # experimental; a single value has no width
+    # They warn of what is experimental, and of a single value, which has no width.
+    with warnings.catch_warnings(action="ignore"), plt.rc_context():
         if len(space) == 2 and all(isinstance(parameter, Choice) for parameter in space):
             _heat_map(space, study.trials, metric)
         else:
