@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flax.traverse_util import flatten_dict
+
 from mjx_sac.config import UsageError, nearest
 from mjx_sac.envs import options, warp
 from mjx_sac.envs.brax import BraxEnvironment
@@ -56,7 +58,7 @@ def make(
     if name not in registry.ALL_ENVS:
         hint = nearest(name, list(registry.ALL_ENVS))
         raise UsageError(f"env = 'playground/{name}': Playground has no such environment{hint}")
-    defaults = _flat(registry.get_default_config(name))
+    defaults = flatten_dict(registry.get_default_config(name).to_dict(), sep=".")
     chooses, full_name = "impl" in defaults, f"playground/{name}"
     if "impl" in given:
         raise UsageError(f"env_option = 'impl': {full_name} takes it from --impl: leave it out")
@@ -71,7 +73,7 @@ def make(
             env = registry.load(name, config_overrides=overrides)
         randomize = (randomization, _own_randomizer(name)) if randomization else None
         made = adapter(env, randomize)
-    made.env_config = json.loads(json.dumps(_flat(env._config)))
+    made.env_config = json.loads(json.dumps(flatten_dict(env._config.to_dict(), sep=".")))
     return made
 
 
@@ -97,15 +99,6 @@ def _own_randomizer(name: str) -> Any:
 
     with contextlib.redirect_stdout(io.StringIO()):
         return registry.get_domain_randomizer(name)
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """Return a configuration's values by names with dots."""
-    found = {}
-    for key, value in config.items():
-        table = hasattr(value, "items")
-        found |= {f"{key}.{k}": x for k, x in _flat(value).items()} if table else {key: value}
-    return found
 
 
 def robots(name: str) -> pathlib.Path | None:
