@@ -106,24 +106,6 @@ def _unusable(directory: Path, reason: str | None) -> UsageError:
     return UsageError(f"logdir = {str(directory)!r}: {reason}: choose another --logdir")
 
 
-def prepare(
-    config: Config,
-    directory: Path,
-    overwrite: bool,
-    damaged: Iterable[int],
-    begun: int,
-    own: Mapping[str, Any] | None = None,
-) -> None:
-    """Make way for a run: clear an older one, or set its damaged checkpoints aside.
-
-    It is about to begin, or to resume at `begun` iterations. `own` as in `provenance.description`.
-    """
-    if overwrite:
-        clear(directory)
-    set_aside(directory, damaged)
-    write_kwargs(config, directory, begun, own)
-
-
 def set_aside(directory: Path, damaged: Iterable[int]) -> None:
     """Rename damaged checkpoints, so that the run can save there again and nothing is lost."""
     for step in damaged:
@@ -160,7 +142,7 @@ def write_kwargs(
 
     Its "history" has the software of every part of the run, from which iterations on: of the one
     that begins here at `begun`, and of those before. A run resumes from its checkpoints alone. Each
-    agent of a population has its own.
+    agent of a population has its own. `own` as in `provenance.description`.
     """
     described = provenance.description(config, own)
     part = {"iterations": begun, **{k: x for k, x in described.items() if k not in _OF_THE_RUN}}

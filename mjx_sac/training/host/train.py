@@ -176,9 +176,11 @@ def _begin(
         console.message(f"{run.config.run_dir} is finished: {run.finished}")
         return Result(state, {}, programs.experiment)
     if processes.primary():  # only now, when nothing can be refused any more
+        if overwrite:
+            directories.clear(run.directory)
         damaged = [step for step in run.steps if run.latest and step > run.latest]
-        begun, own = run.latest or 0, _own(programs)
-        directories.prepare(run.config, run.directory, overwrite, damaged, begun, own)
+        directories.set_aside(run.directory, damaged)
+        directories.write_kwargs(run.config, run.directory, run.latest or 0, _own(programs))
     _announce(run, programs.experiment, console)
     return _loop(run, programs, console, interrupt, callbacks, state)
 
