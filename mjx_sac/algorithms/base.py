@@ -147,9 +147,6 @@ def update(
       algorithm: what makes a step. Its actor may come first.
       actor_moves: whether this is the step of `policy_delay` on which actor and temperature move;
         None finds out, which costs a branch.
-
-    Returns:
-      The next state, and the metrics of the losses.
     """
     critic_key, actor_key = keys
     losses, static = algorithm.losses, {"networks": networks, "config": config}
@@ -213,11 +210,7 @@ def _step(
     networks: Networks,
     config: Config,
 ) -> tuple[dict[str, Any], Metrics]:
-    """Move the parameters called `name` once along the gradient of their loss.
-
-    Returns:
-      The fields of the state that have moved, and the metrics of the loss.
-    """
+    """Move the parameters called `name` by a step; return the fields that moved, and metrics."""
     field = "log_alpha" if name == "alpha" else f"{name}_params"
 
     def aux_loss(params: Params) -> tuple[Scalar, tuple[Metrics, Any]]:

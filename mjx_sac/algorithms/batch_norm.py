@@ -75,8 +75,6 @@ def temperature_loss(
 ) -> tuple[Scalar, Metrics]:
     """Return alpha (entropy - target entropy), where `params` is log alpha.
 
-    The target's default is so much `per_action`.
-
     Key and actor are those of `actor_loss`, so the compiler computes that forward pass once.
     """
     log_prob = act(state.actor_params, state, batch, key, networks, joint)[1]

@@ -127,12 +127,7 @@ losses = Losses(
 
 
 class Noise(NamedTuple):
-    """Noise that is held.
-
-    Attributes:
-      value: of every environment.
-      left: vector steps for which it still holds.
-    """
+    """Noise of every environment, and the vector steps for which it still holds."""
 
     value: Float[Array, "num_envs action"]
     left: Int32[Array, ""]

@@ -45,11 +45,7 @@ _loaded: dict[str, Found] = {}
 
 
 def load(config: Config) -> "Algorithm":
-    """Return the algorithm that `config.algorithm` names.
-
-    Raises:
-      UsageError: there is none, or `config` lacks its hyperparameters.
-    """
+    """Return the algorithm that `config` names; UsageError where `config` lacks its fields."""
     found = find(config.algorithm)
     missing = found.config_class.model_fields.keys() - type(config).model_fields.keys()
     if missing:
@@ -121,11 +117,7 @@ def check_recorded(name: str, recorded: str | None, run: object) -> None:
 
 
 def source_of(name: str) -> tuple[bytes, str]:
-    """Return content and name of the file that `name` means.
-
-    Raises:
-      UsageError: there is no such file or module.
-    """
+    """Return content and name of the file that `name` means, or raise UsageError."""
     module, file = _split(name)[0], name
     try:
         if module:

@@ -42,11 +42,7 @@ def layered(*sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(config_class: "type[Config]", values: Mapping[str, Any]) -> "Config":
-    """Return the validated configuration.
-
-    Raises:
-      UsageError: one line with the first field that is unknown, mistyped or out of range.
-    """
+    """Return the validated configuration, or raise UsageError for the first field that is wrong."""
     values, fields = renamed(values), config_class.model_fields
     for name in values:
         if name not in fields:

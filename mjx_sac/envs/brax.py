@@ -108,10 +108,7 @@ def _unwrapped(env: Any) -> tuple[Any, int | None]:
 def make(
     name: str, backend: str, given: Mapping[str, Any], randomization: str | None = None
 ) -> BraxEnvironment:
-    """Return Brax's environment `name` on the physics engine `backend`, with these arguments.
-
-    `randomization` is what `domain_randomization` says.
-    """
+    """Return Brax's environment `name` on the engine `backend`; `randomization` as in `Config`."""
     randomize = (randomization, None) if randomization else None
     # Brax warns at every model load that its engines are no longer developed; MJX prints that
     # it found no `warp`.

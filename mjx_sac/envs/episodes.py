@@ -291,10 +291,8 @@ def _given(model: Any) -> tuple[Any, ...]:
 
 
 def _finite(state: Any) -> Bool[Array, " numbers"]:
-    """Return which numbers of a state are finite.
-
-    They are concatenated first: MJX's state has a hundred arrays, each a kernel on a GPU.
-    """
+    """Return which numbers of a state are finite."""
+    # Concatenated first: MJX's state has a hundred arrays, each a kernel on a GPU.
     leaves = [jnp.ravel(x) for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.isfinite(jnp.concatenate(leaves or [jnp.zeros(0)]))
 

@@ -73,11 +73,7 @@ class Randomizer:
 
 
 def function(label: str, env: str, own: Callable[..., Any] | None) -> Callable[..., Any]:
-    """Return the randomiser that `label` names: the environment's `own`, or `module:function`.
-
-    Raises:
-      UsageError: there is none.
-    """
+    """Return what `label` names, or raise UsageError: `own`, or `module:function`."""
     field = f"domain_randomization = {label!r}"
     if label == DEFAULT:
         if own is None:

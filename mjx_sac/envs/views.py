@@ -30,8 +30,6 @@ class Views(NamedTuple):
     Attributes:
       parts: where each part begins that the vector consists of, by name.
       size: of the vector.
-      actor: ranges that the actor sees.
-      critic: ranges that the critics see.
       actor_parts: shapes of the parts that the actor sees, by name.
       shapes: of all parts that there are.
     """

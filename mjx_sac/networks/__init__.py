@@ -22,12 +22,7 @@ def _softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 class TanhGaussian(NamedTuple):
-    """The distribution of tanh(x) with x ~ Normal(mean, std), independent per action dimension.
-
-    Attributes:
-      mean: location before the tanh.
-      std: positive deviation before the tanh.
-    """
+    """The distribution of tanh(x) with x ~ Normal(mean, std), independent per action dimension."""
 
     mean: Float[Array, "*batch action"]
     std: Float[Array, "*batch action"]
@@ -78,8 +73,6 @@ class MLP(nn.Module):
     """Hidden layers with an activation each, then a linear output.
 
     Attributes:
-      hidden_sizes: widths of the hidden layers.
-      output_size: width of the output.
       activation: a name in `jax.nn` or `jax.numpy`.
       layer_norm: normalise every hidden layer before its activation, as in DroQ (Hiraoka et al.,
         2021, arXiv:2110.02034).

@@ -25,10 +25,7 @@ class Best:
     """
 
     def __init__(self, run: Run, header: Mapping[str, Any], warn: Callable[[str], None]) -> None:
-        """Read what a run that resumes has; its manifests say what is in `header`, as checkpoints'.
-
-        `warn` shows a line to the user.
-        """
+        """Read what a resumed run has; manifests have `header`, `warn` shows the user a line."""
         self._path, self._header, self._warn = best_path(run.directory), header, warn
         self._per_agent = run.config.is_population
         self.returns = np.full(run.config.num_agents, -np.inf)

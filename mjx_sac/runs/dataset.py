@@ -29,11 +29,7 @@ def check(name: str) -> None:
 
 
 def read(name: str) -> Recorded:
-    """Return all transitions of a data set.
-
-    Raises:
-      UsageError: it is not there, damaged or empty, or has no ends of episodes.
-    """
+    """Return all transitions of a data set; errors as those of `minari_files.read`."""
     if not name.startswith(RUN):
         return minari_files.read(name)
     return read_run(_newest(name), f"dataset = {name!r}")

@@ -28,13 +28,7 @@ from mjx_sac.types import Key, Metrics, Scalar
 def init(
     experiment: Experiment, key: Key, hyperparameters: dict[str, Scalar] | None = None
 ) -> RunState:
-    """Return the state before the first vector step.
-
-    Args:
-      experiment: what is fixed.
-      key: the source of all randomness.
-      hyperparameters: values that take the place of the configuration's.
-    """
+    """Return the state before the first vector step; `hyperparameters` override the config's."""
     hyperparameters = hyperparameters or {}
     experiment = _with_hyperparameters(experiment, hyperparameters)
     config, episodes, env = experiment.config, experiment.episodes, experiment.episodes.env

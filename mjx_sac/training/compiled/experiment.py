@@ -36,11 +36,7 @@ class Experiment:
         return {"networks": self.networks, "config": self.config}
 
     def transitions_per_episode(self) -> int:
-        """Return how many transitions an episode has at most.
-
-        Raises:
-          UsageError: `n_step` or `history` is more.
-        """
+        """Return what an episode has at most; UsageError where `n_step` or `history` is more."""
         config = self.config
         most = -(-self.episodes.episode_length // config.action_repeat)
         for field in ("n_step", "history"):
@@ -56,10 +52,6 @@ class RunState(struct.PyTreeNode):
     """All that a run needs to resume: donated to `epoch`, returned by it, and checkpointed.
 
     Attributes:
-      train: networks and optimizers.
-      episodes: environments.
-      replay: replay buffer.
-      normalizer: running statistics of observations.
       key: the source of all randomness to come.
       warm_up_left: vector steps still to take with uniform actions and without updates.
       hyperparameters: those, traced, in which this agent differs from others in its program.

@@ -37,10 +37,7 @@ def hyperparameters(config: Config) -> dict[str, Float[np.ndarray, " agents"]]:
 
 
 def init(experiment: Experiment, mesh: Mesh | None = None) -> Callable[[], RunState]:
-    """Return what makes the state before the first vector step.
-
-    Compiled, and the same program whatever seeds and hyperparameters are.
-    """
+    """Return what makes the first state: one program, whatever seeds and hyperparameters are."""
     config = experiment.config
     where = {"out_shardings": shardings(experiment, mesh)} if mesh else {}
     one = partial(single.init, experiment)

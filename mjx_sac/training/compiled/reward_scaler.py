@@ -20,13 +20,7 @@ _EPSILON = 1e-8
 
 
 class RewardScalerState(struct.PyTreeNode):
-    """Discounted sums of rewards.
-
-    Attributes:
-      returns: each environment's, G.
-      stats: of all G there have been.
-      largest: absolute value among them.
-    """
+    """Each environment's discounted sum G of rewards; of all G, statistics and the largest |G|."""
 
     returns: Float[Array, " num_envs"]
     stats: NormalizerState

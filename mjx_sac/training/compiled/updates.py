@@ -32,11 +32,7 @@ def learn(
     update_key: Key,
     due: Bool[Array, ""],
 ) -> tuple[RunState, Parts, Bool[Array, ""]]:
-    """Run this vector step's updates where they are `due`; none while the buffer is empty.
-
-    Returns:
-      The state, packed metrics, and whether updates ran.
-    """
+    """Run the updates that are `due`, if there are transitions; return metrics, and whether."""
     config = experiment.config
     trained = due & jnp.any(batches_lib.source(config, state).size > 0)
     batches = batches_lib.draw(experiment, state, sample_key)

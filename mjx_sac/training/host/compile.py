@@ -146,10 +146,8 @@ def options(platform: str | None = None, calls_host: bool = False) -> dict[str, 
 
 
 def check_algorithm(experiment: Experiment) -> int:
-    """Trace one gradient step of a user's algorithm, to report mistakes before compiling.
-
-    Returns:
-      The rows of a batch that it learns from: `batch_size`, unless `augment` makes others of them.
+    """Trace one gradient step of a user's algorithm, to report mistakes before compiling; return
+    the rows of a batch that it learns from: `batch_size`, unless `augment` makes others of them.
 
     Raises:
       UsageError: one line, with the place in its file where it has one; the whole traceback is its

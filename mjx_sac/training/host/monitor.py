@@ -66,11 +66,7 @@ class Monitor:
         return [jax.tree.map(itemgetter(i), raw) for i in range(len(self._names))]
 
     def check(self, agents: list[Scalars], iterations: int) -> None:
-        """Note which agents became non-finite.
-
-        Raises:
-          NonFiniteError: it was the last one.
-        """
+        """Note which agents became non-finite; raise NonFiniteError for the last one."""
         for name, metrics in zip(self._names or ("",), agents, strict=True):
             error = problem(metrics, iterations)
             if error and not self._names:
