@@ -6,10 +6,7 @@ from typing import Any
 
 
 def agent_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the agents of a configuration (as in `kwargs.json`) differ in.
-
-    Such as `seed_3` or `tau=0.01`: the names of their directories. Empty for a single agent.
-    """
+    """Return the agents' directories, such as `seed_3` or `tau=0.01`; none for a single agent."""
     members, num_seeds = config.get("members", ()), config.get("num_seeds", 1)
     if not members and num_seeds == 1:
         return ()

@@ -60,10 +60,7 @@ class EpisodeState(struct.PyTreeNode):
     def stepped(
         self, env: Any, step: Step, valid: Array, length: Array, names: tuple[str, ...], report: Any
     ) -> "EpisodeState":
-        """Return the state after a vector step, which leaves the episodes at those lengths.
-
-        What was not `valid` has reported nothing.
-        """
+        """Return the state after a vector step, which leaves the episodes at those lengths."""
         report = choose(valid, report, jax.tree.map(jnp.zeros_like, report))
         return self.replace(
             env=env,
@@ -217,10 +214,7 @@ class Episodes:
         return state.replace(pool=pool, pool_next=jnp.zeros_like(state.pool_next))
 
     def start(self, state: EpisodeState) -> EpisodeState:
-        """Begin a new episode wherever one has ended, each from the next state of the pool.
-
-        A pool that runs out is used from its start again.
-        """
+        """Begin a new episode wherever one has ended, from the pool's next state, in a circle."""
         if state.model is None:
             index = (state.pool_next + jnp.cumsum(state.ended) - 1) % self.pool_size
             used = jnp.sum(state.ended, dtype=jnp.int32)

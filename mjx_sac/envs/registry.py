@@ -29,10 +29,7 @@ BRAX_TRAINABLE = tuple(name for name in BRAX_NAMES if name not in ("fast", "swim
 
 
 def register(name: str, factory: Callable[..., "Environment"]) -> None:
-    """Make `--env name` (and `Config(env=name)`) mean `factory()`, whatever it meant before.
-
-    What `--env_option` says are its keyword arguments.
-    """
+    """Make `--env name` (and `Config(env=name)`) mean `factory(**env_options)` from now on."""
     _registry[name] = factory
 
 
@@ -154,8 +151,6 @@ def _check_module(name: str) -> None:
 
 def make(name: str, config: Config | None = None) -> "Environment | HostEnvironment":
     """Return the environment `name`, as in `--env`.
-
-    `config` says on what physics engine it is, and how environments on the host are stepped.
 
     Raises:
       UsageError: there is none, or the user's factory failed or returned something else.

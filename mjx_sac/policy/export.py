@@ -196,10 +196,7 @@ def _onnx(policy: Policy) -> _Format:
 
 
 def _description(policy: Policy) -> dict[str, Any]:
-    """Return what whoever deploys the policy has to know, by name.
-
-    The order of observations and actions, their units, and seconds from one action to the next.
-    """
+    """Return what whoever deploys the policy has to know, by name."""
     spaces, config = policy.spaces, policy.config
     control = spaces.get("control", {})
     known = {

@@ -39,10 +39,7 @@ def problem(backend: str) -> str | None:
 
 
 def choose() -> str | None:
-    """Set `MUJOCO_GL`, where neither user nor system has, to the first backend that works.
-
-    Return None, or what is wrong with every one.
-    """
+    """Set `MUJOCO_GL`, unless it is set, to the first backend that works; else return why none."""
     if sys.platform != "linux" or "mujoco" in sys.modules:
         return None
     given = os.environ.get("MUJOCO_GL")

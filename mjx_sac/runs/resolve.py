@@ -202,10 +202,7 @@ def _check_what_is_named(config: Config, check_env: bool) -> None:
 
 
 def check_environment(run: Run, now: Mapping[str, Any] | None) -> None:
-    """Raise UsageError where the environment's own configuration is not what the run had.
-
-    That of an older run is not known.
-    """
+    """Raise UsageError where the environment's own configuration is not the run's, if known."""
     then = (run.manifest or {}).get("env_config")
     if then is None or now is None or then == now:
         return

@@ -83,10 +83,7 @@ class SimulatorThread:
         threading.Thread(target=self._work, daemon=True).start()
 
     def begin(self, seed: np.ndarray, blank: np.ndarray) -> tuple[Any, np.bool_]:
-        """Begin new episodes if the state is `blank` or the simulator new.
-
-        Return the current observations, and whether new episodes were begun.
-        """
+        """Return observations, and whether episodes began: on a `blank` state or new simulator."""
         number = int(np.asarray(seed)[-1]) % 2**31
 
         def reset() -> Any:

@@ -76,10 +76,7 @@ def init(
 
 
 def of_recorded(recorded: Recorded) -> ReplayState:
-    """Return a buffer that is full of these transitions, as if one environment had collected them.
-
-    Its arrays are NumPy's.
-    """
+    """Return a full buffer of NumPy's arrays, as if one environment had collected all of this."""
     rows, slots = len(recorded.observation), len(recorded.row)
     rings = ("observation", "action", "reward", "terminated", "row")
     arrays: dict[str, Any] = {name: getattr(recorded, name)[:, None] for name in rings}

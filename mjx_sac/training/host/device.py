@@ -146,10 +146,6 @@ def _divide_cpu(num_devices: int) -> None:
 
 
 def cache() -> pathlib.Path:
-    """Return where compiled programs are kept, unless JAX is configured otherwise.
-
-    Raises:
-      RuntimeError: the user has no home.
-    """
+    """Return where programs are kept, unless JAX says otherwise; RuntimeError without a home."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return absolute(home) / "mjx-sac" / "xla"

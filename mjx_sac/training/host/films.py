@@ -76,9 +76,8 @@ class Films:
     def __init__(
         self, run: Run, header: Mapping[str, Any], monitor: Monitor, warn: Callable[[str], None]
     ) -> None:
-        """Resume the film that the run was interrupted in; `warn` shows a line to the user.
-
-        `header` is what checkpoints' manifests say.
+        """Resume the film that the run was interrupted in; manifests have `header`, `warn` shows
+        the user a line.
         """
         self._config, self._monitor, self._warn = run.config, monitor, warn
         self._header = {**header, "config": run.config.population()[0].model_dump(mode="json")}

@@ -221,11 +221,7 @@ def set_up(config: Config, latest: int | None) -> Mesh | None:
 
 
 def mesh(config: Config) -> Mesh | None:
-    """Return the devices that share the work; None for one.
-
-    Raises:
-      UsageError: there are not so many, or they cannot share it evenly.
-    """
+    """Return the devices that share the work, None for one; UsageError where they cannot."""
     there, together = jax.device_count(), jax.process_count()
     wanted = config.num_devices or (there if together > 1 else 1)
     kind = jax.devices()[0].platform
