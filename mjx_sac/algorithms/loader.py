@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """What a file defines.
-
-    Attributes:
-      algorithm: all but its hyperparameters.
-      config_class: these.
-      sha256: of the file; None where none was loaded.
-      file: where it was found.
-    """
+    """What a file defines, its hash (None where no file was loaded), and where it was found."""
 
     algorithm: "Algorithm"
     config_class: type[Config]

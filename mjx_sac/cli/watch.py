@@ -60,7 +60,9 @@ def lines(found: dict[str, Any], now: float) -> Iterator[str]:
     if rates := [*found["rates"].values()]:
         yield f"iterations/s {sparkline(rates)} {rates[-1]:,.0f}"
     yield f"checkpoint   {counts['saved']:,} iterations, {len(found['checkpoints'])} kept"
-    yield f"process      {found['trained_by'] or 'none trains there now'}{_silence(found, now)}"
+    written = found["last_written"]
+    silence = f", last logged {_duration(now - written)} ago" if written else ""
+    yield f"process      {found['trained_by'] or 'none trains there now'}{silence}"
     yield f"health       {', '.join(_complaints(found)) or 'all numbers are finite'}"
 
 
@@ -73,11 +75,6 @@ def sparkline(values: list[float]) -> str:
     low, high = min(means), max(means)
     steps = ((x - low) / (high - low or 1) * (len(_BARS) - 1) for x in means)
     return "".join(_BARS[round(step)] for step in steps)
-
-
-def _silence(found: dict[str, Any], now: float) -> str:
-    written = found["last_written"]
-    return f", last logged {_duration(now - written)} ago" if written else ""
 
 
 def _duration(seconds: float) -> str:

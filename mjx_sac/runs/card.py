@@ -96,11 +96,8 @@ def _returns(stored: StoredPolicy, curves: Sequence[Curves]) -> str:
     known = [x for x in returns if x is not None]
     if at is None or not known:
         return "It has not been evaluated."
-    n, over, deviation = (
-        stored.config.episodes_per_eval,
-        "episodes",
-        curves[0].get(_STD, {}).get(at),
-    )
+    n, over = stored.config.episodes_per_eval, "episodes"
+    deviation = curves[0].get(_STD, {}).get(at)
     if stored.config.is_population:
         n, over, deviation = len(known), "agents", pstdev(known)
     text = f"Mean return at {at:,} iterations: **{fmean(known):,.1f}**"

@@ -10,14 +10,13 @@ import numpy as np
 from mjx_sac.config import UsageError, absolute, nearest
 from mjx_sac.runs import array_store, minari_files
 from mjx_sac.runs.directory import checkpoint_path, steps
-from mjx_sac.runs.recorded import Episode, Recorded
+from mjx_sac.runs.recorded import RINGS, Episode, Recorded
 
 RUN = "run:"
 """What the name of a run's replay buffer begins with."""
 
-_RINGS = ("observation", "action", "reward", "terminated", "row")
 _PLACES = ("head", "next", "size")
-"""Of `replay.ReplayState`: arrays with a length first, and those that have environments alone."""
+"""Arrays of `replay.ReplayState` that have environments alone."""
 
 
 def check(name: str) -> None:
@@ -57,7 +56,7 @@ def read_run(checkpoint: Path, label: str) -> Recorded:
         arrays = dict(array_store.read(checkpoint / "state", manifest))
     except array_store.DamagedError as error:
         raise UsageError(f"{label}: {error}: name another") from None
-    rings = {name: arrays[f"replay.{name}"] for name in (*_RINGS, *_PLACES)}
+    rings = {name: arrays[f"replay.{name}"] for name in (*RINGS, *_PLACES)}
     agents, ended = rings["size"].shape[:-1], arrays["episodes.ended"]
     episodes: list[Episode] = []
     for agent, env in itertools.product(np.ndindex(agents), range(rings["size"].shape[-1])):

@@ -8,6 +8,9 @@ import numpy as np
 
 from mjx_sac.config import UsageError
 
+RINGS = ("observation", "action", "reward", "terminated", "row")
+"""Names of arrays with a length first, here and in `replay.ReplayState`."""
+
 
 class Episode(NamedTuple):
     """Transitions one after another, or the part of an episode that there is.
@@ -89,7 +92,7 @@ class Recorded(NamedTuple):
     def sha256(self) -> str:
         """Return a hash of all transitions, wherever they lie."""
         digest = hashlib.sha256()
-        for name in ("observation", "action", "reward", "terminated", "row"):
+        for name in RINGS:
             array = np.ascontiguousarray(getattr(self, name))
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(array.tobytes())

@@ -196,14 +196,7 @@ def _count_to_update(config: Config, state: RunState) -> tuple[RunState, Bool[Ar
 
 
 class Pending(NamedTuple):
-    """What a transition begins with.
-
-    Attributes:
-      observation: what was acted on.
-      action: what was chosen.
-      started: the episode has just begun.
-      order_token: of `Episodes.send`.
-    """
+    """What a transition begins with, and the order token of `Episodes.send`."""
 
     observation: Float[Array, "num_envs observation"]
     action: Float[Array, "num_envs action"]

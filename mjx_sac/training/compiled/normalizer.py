@@ -16,7 +16,6 @@ class NormalizerState(struct.PyTreeNode):
     Attributes:
       count: observations seen. A float: past 2^24 it grows more coarsely, past 2^28 not at all. The
         mean then keeps moving with the weight that it has, so nothing overflows.
-      mean: their mean.
       var: their population variance; 1 before the first update.
     """
 

@@ -19,7 +19,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
-from mjx_sac.runs.recorded import Recorded
+from mjx_sac.runs.recorded import RINGS, Recorded
 from mjx_sac.training.compiled import history as history_lib
 from mjx_sac.types import Key, Scalar, Step, Transition
 
@@ -28,9 +28,8 @@ class ReplayState(struct.PyTreeNode):
     """The rings of all environments, and where each environment is in its own.
 
     Attributes:
-      observation: rings of observations, one more row per episode than there are transitions.
-      action: rings of actions.
-      reward: rings of unscaled rewards.
+      observation: one more row per episode than there are transitions.
+      reward: unscaled.
       terminated: whether the transition ended its episode for good.
       row: where in `observation` the transition starts.
       head: row of `observation` written last.
@@ -78,8 +77,7 @@ def init(
 def of_recorded(recorded: Recorded) -> ReplayState:
     """Return a full buffer of NumPy's arrays, as if one environment had collected all of this."""
     rows, slots = len(recorded.observation), len(recorded.row)
-    rings = ("observation", "action", "reward", "terminated", "row")
-    arrays: dict[str, Any] = {name: getattr(recorded, name)[:, None] for name in rings}
+    arrays: dict[str, Any] = {name: getattr(recorded, name)[:, None] for name in RINGS}
     places = {"head": rows - 1, "next": 0, "size": slots}
     arrays |= {name: np.array([place], np.int32) for name, place in places.items()}
     return ReplayState(**arrays)

@@ -75,8 +75,8 @@ class Loop:
           TrainingError: a checkpoint cannot be written.
           KeyboardInterrupt: a signal came; everything is saved.
         """
-        state = self._prepare(state)
-        while self._iterations < self._config.iterations and not self._ends():
+        state, total = self._prepare(state), self._config.iterations
+        while not (self._stopped or self.interrupt.received or self._iterations >= total):
             started, before = time.perf_counter(), self._iterations
             state, agents = self._run_epoch(state)
             self.evaluation.evaluate(state, agents, before, self._iterations)
@@ -94,9 +94,6 @@ class Loop:
             raise KeyboardInterrupt
         self._say_what_was_done()
         return Result(state, self._metrics, self.programs.experiment)
-
-    def _ends(self) -> bool:
-        return self._stopped or self.interrupt.received
 
     def _prepare(self, state: RunState | None) -> RunState:
         """Make the first state, where there is none, while the epoch compiles."""
