@@ -137,16 +137,10 @@ def update(
 ) -> tuple[TrainState, Measured]:
     """Take one gradient step: the critics', then the actor's on the new critics and alpha's.
 
-    Args:
-      state: what changes.
-      batch: transitions with normalised observations, batch axis first.
-      keys: for the actions that the critics' loss draws, and for the other two losses. A pair:
-        splitting one here would cost another 2 % of the update on a CPU.
-      networks: the modules whose parameters are in `state`.
-      config: learning rates, `tau`, the two delays, and what the losses read.
-      algorithm: what makes a step. Its actor may come first.
-      actor_moves: whether this is the step of `policy_delay` on which actor and temperature move;
-        None finds out, which costs a branch.
+    An algorithm's actor may come first. The batch has normalised observations. One key is for the
+    actions that the critics' loss draws, one for the other two losses: splitting one here would
+    cost another 2 % of the update on a CPU. `actor_moves` says whether this is the step of
+    `policy_delay` on which actor and temperature move; None finds out, which costs a branch.
     """
     critic_key, actor_key = keys
     losses, static = algorithm.losses, {"networks": networks, "config": config}

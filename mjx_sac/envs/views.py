@@ -77,17 +77,9 @@ def choose(
     """Return the views that fields `actor_observation` and `critic_observation` ask for.
 
     By default both see everything, but where there are a `state` and a `privileged_state` the actor
-    sees the first and the critics the second, as in MuJoCo Playground.
-
-    Args:
-      label: of the environment in errors.
-      shapes: of all parts by name, in order.
-      actor: names, separated by commas; None is the default.
-      critic: likewise.
-      slices: for a part, in which others it lies and where. It is kept once.
-
-    Raises:
-      UsageError: there is no such part.
+    sees the first and the critics the second, as in MuJoCo Playground. `shapes` are of all parts,
+    in order; `slices` say in which others a part lies, and where: it is kept once. UsageError,
+    which names the environment by `label`, where there is no part of that name.
     """
     asymmetric = {"state", "privileged_state"} <= shapes.keys()
     defaults = ("state", "privileged_state") if asymmetric else (None, None)

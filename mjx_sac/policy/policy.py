@@ -226,10 +226,8 @@ def _size(part: Any) -> int:
 def place(policy: Policy, other: Mapping[str, Any]) -> tuple[Policy, Any]:
     """Return `policy` as it acts in an environment, and that: its own, or another of its sizes.
 
-    Args:
-      policy: as it was trained.
-      other: fields of its configuration that are others here, or None. Another `env` has neither
-        the options nor the randomized models of the one it was trained in.
+    `other` has fields of its configuration that are others here, or None. Another `env` has neither
+    the options nor the randomized models of the one it was trained in.
 
     Raises:
       UsageError: there is no such environment, or it has other sizes.

@@ -92,19 +92,12 @@ def insert(
     valid: Bool[Array, " num_envs"],
     history: int = 1,
 ) -> ReplayState:
-    """Add one transition per environment.
+    """Add one transition per environment: what was acted on, what was done, what came of it.
 
-    Args:
-      state: the buffer.
-      observation: what was acted on.
-      action: what was done.
-      step: what came of it.
-      started: the transition is the first of its episode, so its observation is not the row before
-        it. True for every environment at the first insert.
-      valid: where false nothing is written or forgotten, and the environment's next transition
-        must be a started one.
-      history: observations that networks see, see `look_up`: the transitions before the oldest that
-        can be sampled stay, as far as these reach.
+    Where `started`, as everywhere at the first insert, it is the first of its episode: its
+    observation is not the row before it. Where not `valid` nothing is written or forgotten, and
+    the environment's next transition must be a started one. The transitions before the oldest that
+    can be sampled stay, as far as `history` reaches, see `look_up`.
     """
     slots, rows = len(state.row), len(state.observation)
     # Barrier: read `row` before it is written, or XLA copies the ring to keep the old one alive.

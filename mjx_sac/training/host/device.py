@@ -26,10 +26,8 @@ _asked_for = {"deterministic": False}
 def set_up(device: str, deterministic: bool = False, num_devices: int | None = None) -> None:
     """Choose the device, and keep compiled programs in a private directory of the user's.
 
-    Args:
-      device: `auto`, `cpu`, `gpu` or `tpu`.
-      deterministic: the same program gives the same bits on a GPU too.
-      num_devices: how many this process is to have; each core of a CPU can be one.
+    If `deterministic`, the same program gives the same bits on a GPU too. Of the `num_devices` that
+    this process is to have, each can be a core of a CPU.
 
     Raises:
       UsageError: JAX finds no such device, or has been used already and it is too late.

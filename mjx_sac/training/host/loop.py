@@ -65,10 +65,7 @@ class Loop:
         self._stopped = self._reached = False
 
     def train(self, state: RunState | None = None) -> Result:
-        """Train until all iterations are done, or a signal or a callback ends it.
-
-        Args:
-          state: to resume from; None begins the run.
+        """Train, from `state` if there is one, until all is done or a signal or a callback ends it.
 
         Raises:
           NonFiniteError: no agent is finite any more.
