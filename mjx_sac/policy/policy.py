@@ -75,7 +75,7 @@ class Policy:
 
         Pure, for use under `jit` and `vmap`. A `key` samples; without one they are deterministic.
         """
-        return self._act(self.actor_params, self.normalizer, self.bounds, observation, key)
+        return self._act(self._own, observation, key)
 
     def act(
         self, observation: ArrayLike, memory: Any = None, key: Key | None = None
@@ -86,37 +86,28 @@ class Policy:
         Pure, as `apply`.
         """
         seen = jnp.asarray(observation, jnp.float32)
-        own = self.actor_params, self.normalizer, self.bounds
-        return self._remembering(*own, seen, memory, None, key)
+        return self._remembering(self._own, seen, memory, None, key)
+
+    @property
+    def _own(self) -> tuple[Params, NormalizerState, Mapping[str, ArrayLike]]:
+        """Arrays that are arguments of the compiled program."""
+        return self.actor_params, self.normalizer, self.bounds
 
     def _remembering(
-        self,
-        params: Params,
-        stats: NormalizerState,
-        bounds: Mapping[str, ArrayLike],
-        observation: jax.Array,
-        memory: Any,
-        started: Any,
-        key: Key | None,
+        self, own: Any, observation: jax.Array, memory: Any, started: Any, key: Key | None
     ) -> tuple[jax.Array, Any]:
-        begun = history.begin(observation, self.action_size, self.config.history, bounds["middle"])
+        middle = own[-1]["middle"]
+        begun = history.begin(observation, self.action_size, self.config.history, middle)
         if memory is None:
             memory = begun
         elif started is not None:
             memory = history.resume(memory, begun, started)
         seen = history.see(observation, memory)
-        action = self._act(params, stats, bounds, seen, key)
+        action = self._act(own, seen, key)
         return action, history.follow(seen, action, self.observation_size)
 
-    def _act(
-        self,
-        params: Params,
-        stats: NormalizerState,
-        bounds: Mapping[str, ArrayLike],
-        observation: ArrayLike,
-        key: Key | None,
-    ) -> jax.Array:
-        raw = jnp.asarray(observation, jnp.float32)
+    def _act(self, own: Any, observation: ArrayLike, key: Key | None) -> jax.Array:
+        (params, stats, bounds), raw = own, jnp.asarray(observation, jnp.float32)
         if self.config.history > 1:
             center, factor = self.units
             raw = (raw - center) * factor
@@ -175,8 +166,7 @@ class Policy:
         memory = None, None
         if self.config.history > 1:
             memory = memory_lib.check(self, state, episode_start, flat.shape[:-1])
-        own = self.actor_params, self.normalizer, self.bounds
-        action, after = self._jitted(*own, flat, *memory, key)
+        action, after = self._jitted(self._own, flat, *memory, key)
         state = state if after is None else np.asarray(after)
         # In float64, which has all bounds.
         action = np.clip(np.float64(action), self.action_low, self.action_high)

@@ -196,7 +196,7 @@ def trace_update(
         if algorithm.augment:
             batch = _still_a_batch(batch, algorithm.augment(batch, key))
         state = base.init(key, *seen, algorithm=checked, **static)
-        _try_to_act(key, state.actor, sizes, algorithm, **static)
+        _try_to_act(key, state.actor, sizes, algorithm, static)
         keys = jax.random.split(key)
         moved, measured = base.update(state, batch, keys, algorithm=checked, **static)
         _unchanged("a gradient step", state, moved)
@@ -225,16 +225,10 @@ def _still_a_batch(drawn: Transition, augmented: Any) -> Transition:
 
 
 def _try_to_act(
-    key: Any,
-    actor: Any,
-    sizes: tuple[int, int],
-    algorithm: Algorithm,
-    *,
-    networks: Networks,
-    config: Config,
+    key: Any, actor: Any, sizes: tuple[int, int], algorithm: Algorithm, static: Any
 ) -> None:
     """Act in all environments; raise ValueError where actions have another shape, or noise has."""
-    static: Any = {"networks": networks, "config": config}
+    config: Config = static["config"]
     seen = history.size(config.history, *sizes)
     observed, wanted = jnp.zeros((config.num_envs, seen)), (config.num_envs, sizes[1])
     acts = actor, normalizer.init(sizes[0]), observed
