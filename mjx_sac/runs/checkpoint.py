@@ -83,26 +83,21 @@ class Checkpoints:
             return
         if any(step >= iterations for step in steps(self._directory)):
             raise self._error(f"was not written at {iterations:,} iterations: a later one is there")
-        older = {name: self._older(name) for name in ITEMS}
         stalled = time.perf_counter() - started
-        self._writing = self._pool.submit(self._write, iterations, arrays, header, older, stalled)
+        self._writing = self._pool.submit(self._write, arrays, header, stalled)
 
     def _write(
-        self,
-        iterations: int,
-        arrays: Mapping[str, Arrays],
-        header: Mapping[str, Any],
-        older: Mapping[str, Path | None],
-        stalled: float,
+        self, arrays: Mapping[str, Arrays], header: Mapping[str, Any], stalled: float
     ) -> None:
-        started, unfinished = time.perf_counter(), self._path / f"{_WRITING}{iterations}"
+        started, iterations = time.perf_counter(), header["iterations"]
+        unfinished, older = self._path / f"{_WRITING}{iterations}", self._older()
         shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that failed
         written = []
         try:
             for name in ITEMS:
                 (unfinished / name).mkdir(parents=True)
-                stored = array_store.write(unfinished / name, arrays[name], header, older[name])
-                written.append(stored)
+                shared = older and older / name
+                written.append(array_store.write(unfinished / name, arrays[name], header, shared))
         except OSError:  # a full disk has better use for the room
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
@@ -116,7 +111,7 @@ class Checkpoints:
             "checkpoint/stall_seconds": stalled,
         }
 
-    def _older(self, item: str) -> Path | None:
+    def _older(self) -> Path | None:
         """Return the checkpoint that the next one shares files with.
 
         Never the one right before it, which must survive damage to the newest, unless only one is
@@ -124,7 +119,7 @@ class Checkpoints:
         """
         there = steps(self._directory)
         behind = min(2, self._max_to_keep)
-        return self._path / str(there[-behind]) / item if len(there) >= behind else None
+        return self._path / str(there[-behind]) if len(there) >= behind else None
 
     def wait(self) -> None:
         """Return when all that was saved is on disk, or raise TrainingError."""
