@@ -147,8 +147,7 @@ def update(
     if algorithm.update:
         state, metrics = algorithm.update(state, batch, keys, losses=losses, **static)
         return state, ((metrics, None),)
-    optimizers, state = algorithm.optimizers(config), _share_counts(state)
-    step = partial(_step, batch=batch, project=algorithm.project, **static)
+    state, step = _share_counts(state), partial(_step, batch=batch, algorithm=algorithm, **static)
 
     def move(
         name: str, key: Key, with_alpha: bool, state: TrainState
@@ -156,14 +155,14 @@ def update(
         # The temperature's loss is that of the actor which has acted, not of the one that moved.
         alpha, of_alpha = {}, {}
         if with_alpha:
-            alpha, of_alpha = step(state, "alpha", losses.temperature, optimizers.alpha, key)
-        moved, metrics = step(state, name, getattr(losses, name), getattr(optimizers, name), key)
+            alpha, of_alpha = step(state, "alpha", key)
+        moved, metrics = step(state, name, key)
         return state.replace(**{**alpha, **moved}), {**metrics, **of_alpha}
 
     critics = partial(move, "critic", critic_key, losses.alpha_with_critics)
     actor = partial(move, "actor", actor_key, not losses.alpha_with_critics)
 
-    moving = _moving(actor, config, losses.actor_first, actor_moves)
+    moving = partial(_move_actor, actor, config, losses.actor_first, actor_moves)
     if losses.actor_first:
         state, actor_metrics, moved = moving(state)
         state, metrics = critics(state)
@@ -193,34 +192,26 @@ def _share_counts(state: TrainState) -> TrainState:
 
 
 def _step(
-    state: TrainState,
-    name: str,
-    loss: Any,
-    optimizer: optax.GradientTransformation,
-    key: Key,
-    *,
-    batch: Batch,
-    project: Callable[[Params], Params] | None,
-    networks: Networks,
-    config: Config,
+    state: TrainState, name: str, key: Key, *, batch: Batch, algorithm: Algorithm, **static: Any
 ) -> tuple[dict[str, Any], Metrics]:
     """Move the parameters called `name` by a step; return the fields that moved, and metrics."""
-    field = "log_alpha" if name == "alpha" else f"{name}_params"
+    of_alpha = name == "alpha"
+    field = "log_alpha" if of_alpha else f"{name}_params"
+    loss: Any = algorithm.losses.temperature if of_alpha else getattr(algorithm.losses, name)
 
     def aux_loss(params: Params) -> tuple[Scalar, tuple[Metrics, Any]]:
-        value, metrics, *variables = loss(
-            params, state, batch, key, networks=networks, config=config
-        )
+        value, metrics, *variables = loss(params, state, batch, key, **static)
         return value, (metrics, variables)
 
     params = getattr(state, field)
-    with precision(config.matmul_precision):
+    with precision(static["config"].matmul_precision):
         gradient, (metrics, variables) = jax.grad(aux_loss, has_aux=True)(params)
+    optimizer = getattr(algorithm.optimizers(static["config"]), name)
     moments = getattr(state, f"{name}_optimizer")
     steps, moments = optimizer.update(gradient, moments, params)
     params = optax.apply_updates(params, steps)
-    if project and name != "alpha":
-        params = project(params)
+    if algorithm.project and not of_alpha:
+        params = algorithm.project(params)
     moved = {field: params, f"{name}_optimizer": moments}
     for own in variables:
         named = own._asdict().items()
@@ -228,21 +219,19 @@ def _step(
     return moved, metrics
 
 
-def _moving(
+def _move_actor(
     actor: Callable[[TrainState], tuple[TrainState, Metrics]],
     config: Config,
     first: bool,
     moves: bool | None,
-) -> Callable[[TrainState], tuple[TrainState, Metrics | None, Bool[Array, ""] | None]]:
-    """Return `actor`, called where it `moves`: None finds out.
-
-    What is returned returns the state, metrics, and whether these mean anything; None if they do.
-    """
-    if moves is None and config.policy_delay > 1:
-        return partial(_when_due, actor, config, first)
+    state: TrainState,
+) -> tuple[TrainState, Metrics | None, Bool[Array, ""] | None]:
+    """Call `actor` where it `moves`, None finds out; return whether metrics mean anything, too."""
     if moves is False:
-        return lambda state: (state, None, None)
-    return lambda state: (*actor(state), None)
+        return state, None, None
+    if moves is None and config.policy_delay > 1:
+        return _when_due(actor, config, first, state)
+    return (*actor(state), None)
 
 
 def _when_due(
