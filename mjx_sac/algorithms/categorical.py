@@ -21,8 +21,6 @@ from mjx_sac.config.fields import Int
 from mjx_sac.networks import Networks, copies
 from mjx_sac.types import Batch, Key, Metrics, Params, Scalar, TrainState, Variables
 
-Atoms = Float[Array, " atoms"]
-
 
 class Config(config_lib.Config):
     """Where the atoms lie, in returns as the critics see them: scaled."""
@@ -64,7 +62,7 @@ class Critic(nn.Module):
         return values(*copies(self.config.num_critics, both))
 
 
-def support(config: Config) -> Atoms:
+def support(config: Config) -> Float[Array, " atoms"]:
     """Return the atoms' returns, evenly spaced."""
     return jnp.linspace(config.v_min, config.v_max, config.atoms)
 

@@ -27,26 +27,19 @@ _PRUNED = "ends bad settings after a quarter and a half of the iterations"
 _SIZE = "settings in one program; else all of a grid, or 8"
 _COLUMNS = ("score", "low", "high", "iterations", "state", "run")
 _RAY = "train on Ray: local, or a cluster's address"
-Params = Annotated[list[str] | None, _option(_VARIES, "--param", metavar="NAME=VALUES")]
-Search = Annotated[Literal["grid", "random", "optuna"], _option(_ALL, "--search")]
-Trials = Annotated[int | None, _option("settings to try; else 16", min=1)]
-Metric = Annotated[str, _option("the mean of this curve's last quarter is the score")]
-Pruner = Annotated[Literal["none", "halving", "median"], _option(_PRUNED)]
-Population = Annotated[int | None, _option(_SIZE, min=1)]
-Ray = Annotated[str | None, _option(_RAY, metavar="ADDRESS")]
-Workers = Annotated[int | None, _option("programs at once on Ray; else 2", min=1)]
+_SCORE = "the mean of this curve's last quarter is the score"
 
 
 def sweep(
     flags: Flags,
-    param: Params = None,
-    how: Search = "grid",
-    trials: Trials = None,
-    metric: Metric = "eval/mean_reward",
-    pruner: Pruner = "none",
-    population: Population = None,
-    ray: Ray = None,
-    workers: Workers = None,
+    param: Annotated[list[str] | None, _option(_VARIES, "--param", metavar="NAME=VALUES")] = None,
+    how: Annotated[Literal["grid", "random", "optuna"], _option(_ALL, "--search")] = "grid",
+    trials: Annotated[int | None, _option("settings to try; else 16", min=1)] = None,
+    metric: Annotated[str, _option(_SCORE)] = "eval/mean_reward",
+    pruner: Annotated[Literal["none", "halving", "median"], _option(_PRUNED)] = "none",
+    population: Annotated[int | None, _option(_SIZE, min=1)] = None,
+    ray: Annotated[str | None, _option(_RAY, metavar="ADDRESS")] = None,
+    workers: Annotated[int | None, _option("programs at once on Ray; else 2", min=1)] = None,
     as_json: Json = False,
     config: ConfigFile = None,
     overwrite: Overwrite = False,
