@@ -95,9 +95,7 @@ class BatchNorm(nn.Module):
     def _renormed(
         self, mean: Array, var: Array, known_mean: Array, known_var: Array
     ) -> tuple[Array, Array]:
-        """Return mean and variance by which BatchRenorm normalises: algorithm 1, r and d bounded by
-        3 and 5.
-        """
+        """Return BatchRenorm's mean and variance: algorithm 1, r and d bounded by 3 and 5."""
         std, known_std = (jnp.sqrt(x + self.epsilon) for x in (var, known_var))
         r = jnp.clip(jax.lax.stop_gradient(std / known_std), 1 / 3, 3)
         d = jnp.clip(jax.lax.stop_gradient((mean - known_mean) / known_std), -5, 5)

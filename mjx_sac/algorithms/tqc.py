@@ -63,9 +63,7 @@ def truncated(
 def quantile_huber_loss(
     quantiles: Float[Array, "critics batch quantiles"], samples: Float[Array, "batch samples"]
 ) -> Scalar:
-    """Return the mean over all pairs of |tau - [sample < quantile]| Huber(sample - quantile);
-    equation 10.
-    """
+    """Return the mean over pairs of |tau - [sample < quantile]| Huber(difference); equation 10."""
     n = quantiles.shape[-1]
     tau = (jnp.arange(n) + 0.5) / n
     difference = samples[None, :, None, :] - quantiles[..., None]

@@ -286,9 +286,7 @@ def batches(experiment: Experiment, state: RunState) -> tuple[Transition, Array]
 
 
 def _matmul(rows: int, width: int, config: Config) -> Stage:
-    """Dense products one after another, [rows, width] by [width, width], as precise as those of a
-    gradient step.
-    """
+    """Products of [rows, width] by [width, width], as precise as those of a gradient step."""
 
     def multiply(x: Array, matrix: Array) -> tuple[Array, None]:
         with products.precision(config.matmul_precision):

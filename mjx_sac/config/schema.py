@@ -315,11 +315,7 @@ class Config(BaseModel):
 
     @property
     def schedule_updates(self) -> int:
-        """Gradient steps in `schedule_iterations`, those during warm-up counted too.
-
-        Raises:
-          UsageError: an optimizer does not count so far.
-        """
+        """Gradient steps in `schedule_iterations`, warm-up's too; UsageError beyond int32."""
         whole, most = self.schedule_iterations or self.iterations, 2**31 - 1
         updates = max(round(whole * self.updates_per_iteration), 1)
         if updates > most:

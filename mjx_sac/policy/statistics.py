@@ -29,9 +29,7 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def describe(episodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return statistics of return and length, how episodes ended, and means of what environments
-    reported, from `evaluate_policy`'s.
-    """
+    """Return statistics of what `evaluate_policy` returned."""
     returns, lengths = (np.asarray(episodes[name], np.float64) for name in ("return", "length"))
     reported = {k: x[np.isfinite(x)] for k, x in episodes.get("reported", {}).items()}
     return {

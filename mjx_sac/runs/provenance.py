@@ -24,9 +24,7 @@ _PACKAGES = (
 
 
 def description(config: Config, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the configuration, `own`, which is of this run alone, versions, commit, and the
-    SHA-256 of an algorithm's file.
-    """
+    """Return configuration, `own` facts of a run, versions, commit, an algorithm's SHA-256."""
     sha256 = loader.sha256(config.algorithm)
     software = {"versions": versions(), "git_commit": git_commit()}
     software |= {"algorithm_sha256": sha256} if sha256 else {}

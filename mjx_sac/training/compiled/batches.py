@@ -18,9 +18,7 @@ def source(config: Config, state: RunState) -> replay.ReplayState:
 
 
 def draw(experiment: Experiment, state: RunState, key: Key) -> Transition:
-    """Draw all batches of a vector step; augment them as the algorithm says, normalise
-    observations, scale rewards.
-    """
+    """Draw all batches of a vector step, augmented, normalised, and with rewards scaled."""
     config = experiment.config
     batches = augmented(experiment, _rows(config, state, key), key)
     if state.reward_scaler is not None:

@@ -51,8 +51,6 @@ def update(
 
 
 def divisor(state: RewardScalerState, max_return: float | Scalar | None) -> Scalar:
-    """Return what rewards are divided by: the deviation of G, or more where |G| would otherwise
-    exceed `max_return`.
-    """
+    """Return what divides rewards: the deviation of G, or more to keep |G| within `max_return`."""
     deviation = jnp.sqrt(state.stats.var[0] + _EPSILON)
     return deviation if max_return is None else jnp.maximum(deviation, state.largest / max_return)

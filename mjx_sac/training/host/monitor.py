@@ -99,9 +99,7 @@ class Monitor:
             logger.film(iterations, path)
 
     def together(self, agents: list[Scalars]) -> Mapping[str, Any]:
-        """Return the scalars of a single agent; of several an array for each, with NaN where an
-        agent has none or is lost.
-        """
+        """Return one agent's scalars; of several arrays, NaN where an agent has none or is lost."""
         if not self._names:
             return agents[0]
         named = zip(self._names, agents, strict=True)
