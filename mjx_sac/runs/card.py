@@ -14,7 +14,6 @@ from mjx_sac.algorithms import PACKAGED
 from mjx_sac.config import require
 from mjx_sac.runs import array_store, event_files, hub, plot, provenance, stored_policy
 from mjx_sac.runs.directory import ITEMS, best_path
-from mjx_sac.runs.event_files import Curves
 from mjx_sac.runs.stored_policy import StoredPolicy
 
 _RETURN, _STD = "eval/mean_reward", "eval/std_reward"
@@ -62,7 +61,7 @@ def _files(stored: StoredPolicy, checkpoint: bool) -> dict[str, Path | bytes]:
     return {re.sub(r"(tfevents\.\d+)\..*\.", r"\1.", str(x.relative_to(home))): x for x in found}
 
 
-def _card(name: str, stored: StoredPolicy, curves: Sequence[Curves]) -> str:
+def _card(name: str, stored: StoredPolicy, curves: Sequence[event_files.Curves]) -> str:
     config, said = stored.config, stored.manifest
     seconds = sum(config.epoch_iterations / x for x in curves[0].get("time/fps", {}).values())
     last, file = config.seed + config.num_seeds - 1, ""
@@ -88,7 +87,7 @@ def _card(name: str, stored: StoredPolicy, curves: Sequence[Curves]) -> str:
     )
 
 
-def _returns(stored: StoredPolicy, curves: Sequence[Curves]) -> str:
+def _returns(stored: StoredPolicy, curves: Sequence[event_files.Curves]) -> str:
     """Return what the newest evaluation found, with Student's interval for the mean: over its
     episodes, or over agents where there are several.
     """

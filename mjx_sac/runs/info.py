@@ -11,7 +11,6 @@ from typing import Any
 from mjx_sac.config import Config, absolute, agent_names
 from mjx_sac.runs import array_store, event_files, hub, provenance, stored_policy
 from mjx_sac.runs.directory import ITEMS, best_path, checkpoint_path, holder, steps
-from mjx_sac.runs.event_files import Curves
 
 RETURNS = ("eval/mean_reward", "eval/std_reward", "rollout/ep_rew_mean")
 
@@ -60,7 +59,7 @@ def inspect(run: str | Path) -> dict[str, Any]:
     }
 
 
-def _mean(agents: Mapping[str, Curves]) -> Curves:
+def _mean(agents: Mapping[str, event_files.Curves]) -> event_files.Curves:
     """Return the mean over those agents that have a value, point by point."""
     values: dict[str, dict[int, list[float]]] = {}
     for curves in agents.values():

@@ -27,7 +27,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mjx_sac.config import Config, UsageError, absolute, mark, marked, renamed
 from mjx_sac.runs import directory as runs
-from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.sweep import job as jobs
 from mjx_sac.sweep import search
 from mjx_sac.sweep.job import Job, Outcome
@@ -107,7 +106,7 @@ class Sweep:
         if changed and any("result" in trial.user_attrs for trial in self._trials()):
             old, new = (json.dumps(one.get(changed[0])) for one in (was, now))
             other = f"{plan.directory} holds a sweep with {changed[0]} {old} (now {new})"
-            raise UsageError(f"{other}: leave that as it is, {OTHERWISE}")
+            raise UsageError(f"{other}: leave that as it is, {runs.OTHERWISE}")
         if changed:
             (plan.directory / search.FILE).unlink()
             self.study = search.open_study(plan.directory)

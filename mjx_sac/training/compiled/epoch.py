@@ -19,7 +19,6 @@ from mjx_sac.training.compiled import acting, history, normalizer, replay, rewar
 from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
-from mjx_sac.training.compiled.metrics import Packed
 from mjx_sac.training.compiled.sharding import ENV_SHARDED, EPISODE_SPECS, REPLAY_SPECS, REPLICATED
 from mjx_sac.training.compiled.updates import Parts, for_any_agent, learn
 from mjx_sac.types import Key, Metrics, Scalar
@@ -140,7 +139,7 @@ def draw_initial_states(experiment: Experiment, state: EpisodeState, key: Key) -
 
 
 def _over_epoch(
-    part: Packed, trained: Bool[Array, " n"], when: Bool[Array, " n"] | None
+    part: metrics_lib.Packed, trained: Bool[Array, " n"], when: Bool[Array, " n"] | None
 ) -> tuple[Metrics, Int32[Array, ""]]:
     """Return one part of what the losses report, and in how many vector steps it was measured."""
     measured = trained if when is None else trained & when

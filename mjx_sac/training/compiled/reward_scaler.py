@@ -13,7 +13,6 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from mjx_sac.training.compiled import normalizer
-from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Scalar, Step
 
 _EPSILON = 1e-8
@@ -23,7 +22,7 @@ class RewardScalerState(struct.PyTreeNode):
     """Each environment's discounted sum G of rewards; of all G, statistics and the largest |G|."""
 
     returns: Float[Array, " num_envs"]
-    stats: NormalizerState
+    stats: normalizer.NormalizerState
     largest: Scalar
 
 

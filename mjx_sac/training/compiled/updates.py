@@ -11,10 +11,9 @@ from mjx_sac.algorithms import base
 from mjx_sac.training.compiled import batches as batches_lib
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
-from mjx_sac.training.compiled.metrics import Packed
 from mjx_sac.types import Key, TrainState, Transition
 
-Parts = tuple[tuple[Packed, Bool[Array, "..."] | None], ...]
+Parts = tuple[tuple[metrics_lib.Packed, Bool[Array, "..."] | None], ...]
 """`base.Measured`, packed."""
 
 AGENT_VMAP_AXIS = "agents"

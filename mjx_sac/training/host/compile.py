@@ -14,7 +14,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
-from mjx_sac.algorithms.base import Algorithm
 from mjx_sac.config import Config, UsageError, ordinary_jax
 from mjx_sac.envs.host.protocol import in_turn
 from mjx_sac.envs.spaces import spaces
@@ -155,7 +154,7 @@ def check_algorithm(experiment: Experiment) -> int:
     """
     name, config, env = experiment.config.algorithm, experiment.config, experiment.episodes.env
     unnamed = name == "sac"
-    if unnamed and experiment.algorithm == Algorithm():
+    if unnamed and experiment.algorithm == base.Algorithm():
         return config.batch_size
     sizes = env.observation_size, env.action_size
     try:
@@ -170,7 +169,7 @@ def check_algorithm(experiment: Experiment) -> int:
 
 
 def trace_update(
-    sizes: tuple[int, int], algorithm: Algorithm, *, networks: Networks, config: Config
+    sizes: tuple[int, int], algorithm: base.Algorithm, *, networks: Networks, config: Config
 ) -> tuple[dict[str, Any], int]:
     """Return the metrics of one gradient step, as shapes, and rows of its batch; raise what goes
     wrong in it.
@@ -225,7 +224,7 @@ def _still_a_batch(drawn: Transition, augmented: Any) -> Transition:
 
 
 def _try_to_act(
-    key: Any, actor: Any, sizes: tuple[int, int], algorithm: Algorithm, static: Any
+    key: Any, actor: Any, sizes: tuple[int, int], algorithm: base.Algorithm, static: Any
 ) -> None:
     """Act in all environments; raise ValueError where actions have another shape, or noise has."""
     config: Config = static["config"]

@@ -21,8 +21,6 @@ from mjx_sac.networks import Networks
 from mjx_sac.runs import checkpoint, dataset, provenance, resolve
 from mjx_sac.runs import directory as directories
 from mjx_sac.runs.best import Best
-from mjx_sac.runs.checkpoint import Checkpoints
-from mjx_sac.runs.directory import OTHERWISE
 from mjx_sac.runs.recorded import Recorded
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
@@ -144,7 +142,7 @@ def _check_unchanged(run: Run, now: str | None) -> None:
     began = f"with data of SHA-256 {then[:12]}" if then else "without a data set"
     problem = f"{run.config.run_dir} began {began}, not {now[:12] if now else 'without'}"
     name = f"dataset = {run.config.dataset!r}"
-    raise UsageError(f"{name}: {problem}: give it the same, {OTHERWISE}")
+    raise UsageError(f"{name}: {problem}: give it the same, {directories.OTHERWISE}")
 
 
 def _own(programs: Programs) -> dict[str, Any]:
@@ -191,7 +189,7 @@ def _check_views(run: Run, now: Mapping[str, Any]) -> None:
     if then and then.get("views") != now.get("views"):
         problem = f"{run.config.run_dir} was trained with other parts of observations"
         way_out = "use the version of the environment that it was trained with"
-        raise UsageError(f"env = {run.config.env!r}: {problem}: {way_out}, {OTHERWISE}")
+        raise UsageError(f"env = {run.config.env!r}: {problem}: {way_out}, {directories.OTHERWISE}")
 
 
 def _announce(run: Run, experiment: Experiment, console: Console) -> None:
@@ -229,7 +227,7 @@ def _loop(
     primary = processes.primary()
     described = provenance.description(config, _own(programs))
     header = {**described, "spaces": spaces(episodes.env)}
-    checkpoints = Checkpoints(
+    checkpoints = checkpoint.Checkpoints(
         run.directory, config.max_to_keep, header, fetch=sharding.fetch, writes=primary
     )
     facts = {k: x for k, x in described.items() if k != "config"}
