@@ -60,13 +60,12 @@ def _outputs(jaxpr: Any, inputs: list[_Atoms], path: tuple[int, ...]) -> list[_A
     def made(var: Any) -> _Atoms:
         i, eqn = makers[var]
         name, inner = eqn.primitive.name, eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+        position = eqn.outvars.index(var)
         if name == "concatenate" and len(var.aval.shape) == 1:
             return tuple(atom for operand in eqn.invars for atom in atoms(operand))
         if name in _CALLS and inner is not None:
             inner = getattr(inner, "jaxpr", inner)
-            results = _outputs(inner, [atoms(operand) for operand in eqn.invars], (*path, i))
-            return results[eqn.outvars.index(var)]
-        position = eqn.outvars.index(var)
+            return _outputs(inner, [*map(atoms, eqn.invars)], (*path, i))[position]
         if name in _NOTHING and _alike(eqn.invars[position], var):
             return atoms(eqn.invars[position])
         return (((path, var), _size(var)),)
