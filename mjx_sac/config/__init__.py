@@ -1,12 +1,12 @@
 """What a run is told: fields, parsing, rules between fields, one-line errors. Imports no JAX."""
 
-from mjx_sac.config.agents import agent_names as agent_names
 from mjx_sac.config.errors import NonFiniteError as NonFiniteError
 from mjx_sac.config.errors import TrainingError as TrainingError
 from mjx_sac.config.errors import UsageError as UsageError
 from mjx_sac.config.errors import nearest as nearest
 from mjx_sac.config.errors import require as require
 from mjx_sac.config.errors import with_line as with_line
+from mjx_sac.config.fields import agent_names as agent_names
 from mjx_sac.config.fields import flag as flag
 from mjx_sac.config.fields import mark as mark
 from mjx_sac.config.fields import marked as marked

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mjx_sac.config import validation
-from mjx_sac.config.agents import agent_names
 from mjx_sac.config.errors import UsageError
 from mjx_sac.config.fields import (
     AutoFloat,
@@ -23,6 +22,7 @@ from mjx_sac.config.fields import (
     Options,
     Ratio,
     Widths,
+    agent_names,
     field,
 )
 
