@@ -158,7 +158,8 @@ def _import_file(file: str, source: bytes) -> types.ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for modules beside it
     module = types.ModuleType(f"algorithm_{path.stem}")
-    module.__file__, sys.modules[module.__name__] = file, module
+    module.__file__ = file
+    sys.modules[module.__name__] = module
     exec(compile(source, file, "exec", dont_inherit=True), vars(module))
     return module
 

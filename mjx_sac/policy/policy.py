@@ -107,7 +107,8 @@ class Policy:
         return action, history.follow(seen, action, self.observation_size)
 
     def _act(self, own: Any, observation: ArrayLike, key: Key | None) -> jax.Array:
-        (params, stats, bounds), raw = own, jnp.asarray(observation, jnp.float32)
+        params, stats, bounds = own
+        raw = jnp.asarray(observation, jnp.float32)
         if self.config.history > 1:
             center, factor = self.units
             raw = (raw - center) * factor
