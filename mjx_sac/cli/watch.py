@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from mjx_sac.cli.flags import RunDirectory, option
-from mjx_sac.training.host.console import print_line
+from mjx_sac.training.host.console import clock, print_line
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 48
@@ -49,7 +49,7 @@ def lines(found: dict[str, Any], now: float) -> Iterator[str]:
     yield f"{found['run']}: {found['env']}, {found['config'].get('algorithm', 'sac')}"
     yield f"progress     {'█' * done}{'░' * (_WIDTH - done)} {share:.0%}"
     left = (counts["total"] - counts["logged"]) / speed if speed and share < 1 else None
-    rest = f", {_duration(left)} left" if left else ""
+    rest = f", {clock(left, with_hours=True)} left" if left else ""
     yield f"             {counts['logged']:,} of {counts['total']:,} iterations{rest}"
     for tag, curve in found["returns"].items():
         if "std" not in tag:
@@ -61,7 +61,7 @@ def lines(found: dict[str, Any], now: float) -> Iterator[str]:
         yield f"iterations/s {sparkline(rates)} {rates[-1]:,.0f}"
     yield f"checkpoint   {counts['saved']:,} iterations, {len(found['checkpoints'])} kept"
     written = found["last_written"]
-    silence = f", last logged {_duration(now - written)} ago" if written else ""
+    silence = f", last logged {clock(now - written, with_hours=True)} ago" if written else ""
     yield f"process      {found['trained_by'] or 'none trains there now'}{silence}"
     yield f"health       {', '.join(_complaints(found)) or 'all numbers are finite'}"
 
@@ -75,12 +75,6 @@ def sparkline(values: list[float]) -> str:
     low, high = min(means), max(means)
     steps = ((x - low) / (high - low or 1) * (len(_BARS) - 1) for x in means)
     return "".join(_BARS[round(step)] for step in steps)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(max(0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
 
 
 def _complaints(found: dict[str, Any]) -> Iterator[str]:

@@ -46,6 +46,7 @@ def write(
 
     After an OSError `directory` must be thrown away.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     total = new = 0
 
     def store(data: bytes) -> str:

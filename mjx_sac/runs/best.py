@@ -73,7 +73,6 @@ class Best:
         new = self._path.with_name("new")
         try:
             shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
-            new.mkdir(parents=True)
             array_store.write(new, self._arrays, header, None)
             array_store.replace(new, self._path)
         except OSError as error:

@@ -95,7 +95,6 @@ class Checkpoints:
         written = []
         try:
             for name in ITEMS:
-                (unfinished / name).mkdir(parents=True)
                 shared = older and older / name
                 written.append(array_store.write(unfinished / name, arrays[name], header, shared))
         except OSError:  # a full disk has better use for the room

@@ -177,7 +177,6 @@ def fork_checkpoint(parent: pathlib.Path, config: Config, kept: tuple[int, ...])
     shutil.rmtree(temporary, ignore_errors=True)
     for item in ITEMS:
         source = checkpoint_path(parent, iterations) / item
-        (temporary / item).mkdir(parents=True)
         header = array_store.manifest(source)
         del header["schema"]  # `write` adds its own
         for name in ("returns", "updates"):  # each agent's

@@ -128,7 +128,7 @@ class Console:
         per_second = zip(rates, ("it", "updates"), strict=True)
         parts = [f"{rate:,.0f} {unit}/s{self._each}" for rate, unit in per_second]
         parts += [f"return {reward:,.1f}"] if reward is not None else []
-        status = "  ".join([*parts, f"ETA {_clock(left)}"])
+        status = "  ".join([*parts, f"ETA {clock(left)}"])
         if self._bar:
             self._bar.update(self._task, completed=min(iterations, self.total), status=status)
         else:
@@ -141,7 +141,7 @@ class Console:
             if self._bar:
                 self._rich.print(text, highlight=False, markup=False, soft_wrap=True)
             else:
-                self._out.write(f"[{_clock(self._last_line - self._started)}] {text}\n")
+                self._out.write(f"[{clock(self._last_line - self._started)}] {text}\n")
 
     def _beat(self) -> None:
         while not self._stop.wait(0.5):
@@ -151,7 +151,9 @@ class Console:
                 self.message(f"{self._phase}{place}, for {now - self._phase_started:.0f} s")
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
+def clock(seconds: float, with_hours: bool = False) -> str:
+    """Return such as `1:02:03`; without hours, where there are none, `02:03`."""
+    minutes, seconds = divmod(round(max(0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+    before = f"{hours}:" if hours or with_hours else ""
+    return f"{before}{minutes:02}:{seconds:02}"

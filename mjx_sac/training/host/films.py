@@ -118,7 +118,6 @@ class Films:
         try:
             if arrays:
                 shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
-                (new / "policy").mkdir(parents=True)
                 header = {"iterations": iterations, **self._header}
                 array_store.write(new / "policy", arrays, header, None)
                 new.rename(target)
