@@ -31,9 +31,6 @@ class Found(NamedTuple):
     file: str = ""
 
 
-SAC = "sac"
-"""Soft actor-critic is no module of this package, but `mjx_sac.losses`."""
-
 _loaded: dict[str, Found] = {}
 
 
@@ -54,7 +51,7 @@ def config_class(name: str, default: type[Config] = Config) -> type[Config]:
 
     Soft actor-critic's is `default`: a script may have one of its own.
     """
-    return default if name == SAC else find(name).config_class
+    return default if name == "sac" else find(name).config_class
 
 
 def table(name: str) -> str:
@@ -74,7 +71,7 @@ def find(name: str) -> Found:
     Raises:
       UsageError: one line, with the place in the file where it has one.
     """
-    if name == SAC:
+    if name == "sac":  # no module of this package, but `mjx_sac.losses`
         from mjx_sac.algorithms.base import Algorithm
 
         return Found(Algorithm(), Config)

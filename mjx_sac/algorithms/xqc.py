@@ -84,8 +84,7 @@ class Actor(nn.Module):
         self, observation: Float[Array, "batch observation"], train: bool = False
     ) -> TanhGaussian:
         x = Trunk(self.config.actor_widths, train)(observation)
-        mean = UnitDense(self.action_size, bias=True)(x)
-        log_std = UnitDense(self.action_size, bias=True)(x)
+        mean, log_std = (UnitDense(self.action_size, bias=True)(x) for _ in range(2))
         return TanhGaussian(mean, jnp.exp(jnp.clip(log_std, -10, 2)))
 
     def operations(self, variables: Params) -> list[Operation]:
