@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes  # registers bfloat16 and the like with NumPy
 import numpy as np
@@ -32,19 +32,13 @@ class DamagedError(Exception):
     """A snapshot is not what was written: the message says which file and why."""
 
 
-class Written(NamedTuple):
-    """Sizes in bytes: of all files, and of those that were not linked."""
-
-    total: int
-    new: int
-
-
 def write(
     directory: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], older: Path | None
-) -> Written:
+) -> tuple[int, int]:
     """Write `arrays` and the JSON `header`, linking files that the store `older` has too.
 
-    After an OSError `directory` must be thrown away.
+    Return bytes: of all files, and of those that were not linked. After an OSError `directory` must
+    be thrown away.
     """
     directory.mkdir(parents=True, exist_ok=True)
     total = new = 0
@@ -76,7 +70,7 @@ def write(
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1)
     _write(directory / _MANIFEST, text.encode())
     sync(directory)
-    return Written(total, new)
+    return total, new
 
 
 def finite(values: Iterable[float]) -> list[float | None]:

@@ -104,8 +104,8 @@ class Checkpoints:
         unfinished.replace(self._path / str(iterations))
         array_store.sync(self._path)
         self.cost = {
-            "checkpoint/bytes": float(sum(sizes.total for sizes in written)),
-            "checkpoint/new_bytes": float(sum(sizes.new for sizes in written)),
+            "checkpoint/bytes": float(sum(total for total, _ in written)),
+            "checkpoint/new_bytes": float(sum(new for _, new in written)),
             "checkpoint/seconds": time.perf_counter() - started,
             "checkpoint/stall_seconds": stalled,
         }
