@@ -125,11 +125,6 @@ Deviations = Float[Array, "num_envs 1"]
 """Of exploration noise, for each environment."""
 
 
-def _no_noise(key: Key, num_envs: int, action_size: int, config: Config) -> Deviations:
-    del key, action_size, config
-    return jnp.zeros((num_envs, 1))
-
-
 def _act(
     distribution: td3.Deterministic,
     std: Deviations,
@@ -145,4 +140,4 @@ def _act(
     return jnp.clip(distribution.mode() + noise, -1, 1), std
 
 
-explore = Exploration(_no_noise, _act)
+explore = Exploration(lambda key, num_envs, *_: jnp.zeros((num_envs, 1)), _act)

@@ -154,9 +154,6 @@ def _hold(
     return jnp.tanh(distribution.mean + distribution.std * value), Noise(value, left)
 
 
-def _no_noise(key: Key, num_envs: int, action_size: int, config: Config) -> Noise:
-    del key, config
-    return Noise(jnp.zeros((num_envs, action_size)), jnp.int32(0))
-
-
-explore = Exploration(_no_noise, _hold)
+explore = Exploration(
+    lambda key, num_envs, size, config: Noise(jnp.zeros((num_envs, size)), jnp.int32(0)), _hold
+)
