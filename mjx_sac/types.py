@@ -55,7 +55,6 @@ class Step(NamedTuple):
 
     Attributes:
       observation: the true next observation, before any reset.
-      reward: the reward of this step.
       terminated: the task ended the episode: nothing can be earned after it.
       truncated: something else did, such as a time limit: the value of `observation` still counts.
     """

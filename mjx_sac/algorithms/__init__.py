@@ -13,12 +13,10 @@ from mjx_sac.config import Config
 
 
 class Packaged(NamedTuple):
-    """What there is to say of a packaged algorithm beside its docstring.
+    """What a packaged algorithm costs, and when to use it.
 
-    Attributes:
-      cost: floating-point operations of its gradient steps per iteration, soft actor-critic's are
-        1, for HalfCheetah at its own defaults; `benchmarks/algorithm_costs.py` counts them.
-      use: when to use it.
+    Costs are floating-point operations of gradient steps per iteration, soft actor-critic's are 1,
+    for HalfCheetah at its own defaults; `benchmarks/algorithm_costs.py` counts them.
     """
 
     cost: float

@@ -39,7 +39,6 @@ class Policy:
       action_low, action_high: bounds of the flat action; -1 and 1 for environments in JAX.
       whole_numbers: actions are rounded, as the environment's are integers.
       spaces: shapes and types of observations and actions, see `envs.spaces`.
-      networks: the modules.
       actor_params: of `networks.actor`; new ones may be assigned at any time.
       normalizer: statistics of observations, used if `config.normalize_observations`; likewise.
     """

@@ -18,7 +18,6 @@ class StoredPolicy(NamedTuple):
     """The policy part of a checkpoint, or the best policy by evaluation.
 
     Attributes:
-      directory: the run's.
       path: where the policy's arrays lie.
       manifest: of these arrays, which are not verified yet.
     """
