@@ -161,24 +161,22 @@ def make(name: str, config: Config | None = None) -> "Environment | HostEnvironm
         return _adapt(name, _registry[name], config)
     if by_brax(name):
         mjx.load(config.impl)
-    if name.startswith(ON_MJX):
         from mjx_sac.envs import checked
 
-        env = _make_on_mjx(name, config)
+        env = _make_by_brax(name, config)
         return checked.CheckedEnvironment(name, env, config, trusted=not config.env_options)
     if gym_id := _gym_id(name):
         from mjx_sac.envs.host import gymnasium
 
         return gymnasium.make(gym_id, config)
-    if ":" in name:
-        return _adapt(name, partial(_call_factory, name), config)
-    from mjx_sac.envs import brax, checked
-
-    env = brax.make(name, config.backend, config.env_options, config.domain_randomization)
-    return checked.CheckedEnvironment(name, env, config, trusted=not config.env_options)
+    return _adapt(name, partial(_call_factory, name), config)
 
 
-def _make_on_mjx(name: str, config: Config) -> Any:
+def _make_by_brax(name: str, config: Config) -> Any:
+    if name in BRAX_NAMES:
+        from mjx_sac.envs import brax
+
+        return brax.make(name, config.backend, config.env_options, config.domain_randomization)
     family, _, task = name.partition("/")
     # Evaluation has as many at once, see `training.compiled.evaluate`.
     copies = max(config.num_envs, config.reset_pool_size, 128)
