@@ -81,6 +81,9 @@ class Algorithm(NamedTuple):
 Measured = tuple[tuple[Metrics, Bool[Array, ""] | None], ...]
 """Metrics, and whether there was anything to measure; None where that is always."""
 
+Move = Callable[[TrainState], tuple[TrainState, Metrics]]
+"""A step of some networks, and its metrics."""
+
 
 def init(
     key: Key,
@@ -220,11 +223,7 @@ def _step(
 
 
 def _move_actor(
-    actor: Callable[[TrainState], tuple[TrainState, Metrics]],
-    config: Config,
-    first: bool,
-    moves: bool | None,
-    state: TrainState,
+    actor: Move, config: Config, first: bool, moves: bool | None, state: TrainState
 ) -> tuple[TrainState, Metrics | None, Bool[Array, ""] | None]:
     """Call `actor` where it `moves`, None finds out; return whether metrics mean anything, too."""
     if moves is False:
@@ -235,10 +234,7 @@ def _move_actor(
 
 
 def _when_due(
-    actor: Callable[[TrainState], tuple[TrainState, Metrics]],
-    config: Config,
-    first: bool,
-    state: TrainState,
+    actor: Move, config: Config, first: bool, state: TrainState
 ) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
     """Call `actor` on the first or the last of `policy_delay` gradient steps."""
     since: Any = state.since_actor_update

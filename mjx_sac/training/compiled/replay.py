@@ -23,6 +23,9 @@ from mjx_sac.runs.recorded import RINGS, Recorded
 from mjx_sac.training.compiled import history as history_lib
 from mjx_sac.types import Key, Scalar, Step, Transition
 
+Index = Int32[Array, "*shape"]
+"""Of environments, slots, rows or transitions."""
+
 
 class ReplayState(struct.PyTreeNode):
     """The rings of all environments, and where each environment is in its own.
@@ -162,7 +165,7 @@ def sample(
 
 def look_up(
     state: ReplayState,
-    draw: Int32[Array, "*shape"],
+    draw: Index,
     discount: float | Scalar,
     n_step: int = 1,
     history: int = 1,
@@ -201,9 +204,7 @@ def look_up(
     )
 
 
-def _age(
-    state: ReplayState, env: Int32[Array, "*shape"], slot: Int32[Array, "*shape"], history: int
-) -> Int32[Array, "*shape"]:
+def _age(state: ReplayState, env: Index, slot: Index, history: int) -> Index:
     """Return how many steps of its episode lie before a transition, as far as `history` reaches.
 
     Those are there: none has lost its slot or row to a newer one, see `_make_room`.
@@ -216,12 +217,7 @@ def _age(
 
 
 def _seen(
-    state: ReplayState,
-    env: Int32[Array, "*shape"],
-    slot: Int32[Array, "*shape"],
-    row: Int32[Array, "*shape"],
-    age: Int32[Array, "*shape"],
-    history: int,
+    state: ReplayState, env: Index, slot: Index, row: Index, age: Index, history: int
 ) -> Float[Array, "*shape seen"]:
     """Return what networks see of the observation in `row`, acted on in `slot`, at that `age`."""
     slots, rows = len(state.row), len(state.observation)
@@ -233,13 +229,8 @@ def _seen(
 
 
 def _window(
-    state: ReplayState,
-    env: Int32[Array, "*shape"],
-    slot: Int32[Array, "*shape"],
-    newer: Int32[Array, "*shape"],
-    discount: float | Scalar,
-    n_step: int,
-) -> tuple[Float[Array, "*shape"], Int32[Array, "*shape"]]:
+    state: ReplayState, env: Index, slot: Index, newer: Index, discount: float | Scalar, n_step: int
+) -> tuple[Float[Array, "*shape"], Index]:
     """Return the discounted sum of rewards from `slot` on, and of how many there are.
 
     At most `n_step`, in one episode, and none but the `newer` transitions after the first.
