@@ -52,14 +52,16 @@ def act(
     observation, n = batch.observation, len(batch.reward)
     if joint:
         observation = jnp.concatenate([observation, batch.next_observation])
-    if state.actor_variables is None:
-        policy, variables = networks.actor.apply(params, observation), None
-    else:
-        policy, variables = networks.actor.apply(
-            {**params, **state.actor_variables}, observation, train=True, mutable=["batch_stats"]
-        )
+    policy, variables = by_batch(networks.actor, params, state.actor_variables, observation)
     action, log_prob = policy.sample(key)
     return action[:n], log_prob[:n], variables
+
+
+def by_batch(network: Any, params: Params, variables: Any, *inputs: Array) -> tuple[Any, Any]:
+    """Return what a network returns, and its variables after it: BatchNorm is by the batch."""
+    if variables is None:
+        return network.apply(params, *inputs), None
+    return network.apply({**params, **variables}, *inputs, train=True, mutable=["batch_stats"])
 
 
 def temperature_loss(

@@ -184,8 +184,8 @@ def critic_loss(
         both, n = [jnp.concatenate(pair) for pair in zip(now, then, strict=True)], len(next_action)
         target_critics = {**state.target_critic_params, **state.critic_variables}
         next_logits = networks.critic.apply(target_critics, *both, train=True)[:, n:]
-        logits, variables = networks.critic.apply(
-            {**params, **state.critic_variables}, *both, train=True, mutable=["batch_stats"]
+        logits, variables = batch_norm.by_batch(
+            networks.critic, params, state.critic_variables, *both
         )
         logits = logits[:, :n]
     reward, alpha = config.reward_scale * batch.reward, jnp.exp(state.log_alpha)

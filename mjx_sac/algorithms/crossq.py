@@ -10,7 +10,6 @@ References:
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,17 +136,11 @@ def critic(
 
     (s, a) and (s', a') pass through the critics together, and the target is their own (figure 1).
     """
-    next_action, next_log_prob = networks.actor.apply(state.actor, batch.next_observation).sample(
-        key
-    )
-    statistics: Any = state.critic_variables
-    q, variables = networks.critic.apply(
-        {**params, **statistics},
-        jnp.concatenate([batch.observation, batch.next_observation]),
-        jnp.concatenate([batch.action, next_action]),
-        train=True,
-        mutable=["batch_stats"],
-    )
+    policy = networks.actor.apply(state.actor, batch.next_observation)
+    next_action, next_log_prob = policy.sample(key)
+    observation = jnp.concatenate([batch.observation, batch.next_observation])
+    both = observation, jnp.concatenate([batch.action, next_action])
+    q, variables = batch_norm.by_batch(networks.critic, params, state.critic_variables, *both)
     q, next_q = jnp.split(q, 2)
     reward, alpha = config.reward_scale * batch.reward, jnp.exp(state.log_alpha)
     given = reward, batch.discount, jax.lax.stop_gradient(next_q), next_log_prob, alpha
