@@ -25,6 +25,9 @@ from mjx_sac.training.compiled import acting, history
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Params, named_leaves
 
+_Own = tuple[Params, NormalizerState, Mapping[str, ArrayLike]]
+"""Parameters, statistics and bounds, as arguments of a policy's compiled program."""
+
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Policy:
@@ -88,12 +91,11 @@ class Policy:
         return self._remembering(self._own, seen, memory, None, key)
 
     @property
-    def _own(self) -> tuple[Params, NormalizerState, Mapping[str, ArrayLike]]:
-        """Arrays that are arguments of the compiled program."""
+    def _own(self) -> _Own:
         return self.actor_params, self.normalizer, self.bounds
 
     def _remembering(
-        self, own: Any, observation: jax.Array, memory: Any, started: Any, key: Key | None
+        self, own: _Own, observation: jax.Array, memory: Any, started: Any, key: Key | None
     ) -> tuple[jax.Array, Any]:
         middle = own[-1]["middle"]
         begun = history.begin(observation, self.action_size, self.config.history, middle)
@@ -105,7 +107,7 @@ class Policy:
         action = self._act(own, seen, key)
         return action, history.follow(seen, action, self.observation_size)
 
-    def _act(self, own: Any, observation: ArrayLike, key: Key | None) -> jax.Array:
+    def _act(self, own: _Own, observation: ArrayLike, key: Key | None) -> jax.Array:
         params, stats, bounds = own
         raw = jnp.asarray(observation, jnp.float32)
         if self.config.history > 1:
