@@ -33,7 +33,7 @@ FLAGS = (
 PLAIN = "--hidden_sizes 64,64 --no_normalize_observations"
 ALGORITHMS = {
     "sac": f"{PLAIN} --alpha_lr 1e-3 --iterations 10000",
-    "td3": f"{PLAIN} --alpha_lr 1e-3 --iterations 10000",
+    "td3": f"{PLAIN} --iterations 10000",
     "cql": f"{PLAIN} --alpha_lr 1e-3 --iterations 10000",
     "redq": f"{PLAIN} --alpha_lr 1e-3 --iterations 3000 --updates_per_iteration 10 "
     "--policy_delay 10",

@@ -112,6 +112,12 @@ class TrainState(struct.PyTreeNode):
             return self.actor_params
         return {**self.actor_params, **self.actor_variables}
 
+    @property
+    def critic(self) -> Params:
+        """The same of the critics."""
+        own = self.critic_params
+        return {**own, **self.critic_variables} if self.critic_variables else own
+
 
 class Operation:
     """One step of what an exported policy computes: its name, and arrays by name.

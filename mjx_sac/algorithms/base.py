@@ -61,6 +61,7 @@ class Algorithm(NamedTuple):
       augment: `(batch, key)` -> the batch to learn from, such as mirrored transitions beside the
         drawn ones: of any number of rows, each as large as those drawn. Called on transitions as
         the replay buffer has them, before observations are normalised and rewards scaled.
+      values: `(output, config)` -> each critic's value [critics, batch], of what critics return.
       update: the whole gradient step, where losses are not enough, with the arguments of `update`
         but `algorithm` and `actor_moves`, and `losses`; returns the state and its metrics.
     """
@@ -71,6 +72,7 @@ class Algorithm(NamedTuple):
     project: Callable[[Params], Params] | None = None
     explore: Exploration | None = None
     augment: Callable[[Batch, Key], Batch] | None = None
+    values: Callable[[Any, Any], Float[Array, "critics batch"]] = lambda q, _: q.T
     update: Callable[..., tuple[TrainState, Metrics]] | None = None
 
     def period(self, config: Config) -> int:

@@ -31,8 +31,7 @@ def actor_loss(
     `over_critics` may be another function than the minimum; see `act` for `joint`.
     """
     action, log_prob, variables = act(params, state, batch, key, networks, joint)
-    critics = {**state.critic_params, **(state.critic_variables or {})}
-    q = values(networks.critic.apply(critics, batch.observation, action), config)
+    q = values(networks.critic.apply(state.critic, batch.observation, action), config)
     loss = jnp.mean(jnp.exp(state.log_alpha) * log_prob - over_critics(q, axis=0))
     metrics = {
         "train/actor_loss": loss,

@@ -142,6 +142,7 @@ def averaged_target(
     return categorical.own_soft_targets(reward, discount, mean, next_log_prob, alpha, config)[0]
 
 
+values = categorical.mean
 losses = Losses(
     partial(categorical.critic_loss, target=averaged_target, total=True),
     partial(categorical.actor_loss, over_critics=jnp.mean),

@@ -45,4 +45,5 @@ def networks(config: Config, action_size: int) -> Networks:
     return Networks(actor, Critics(config.num_critics, layers))
 
 
+values = categorical.mean
 losses = Losses(categorical.critic_loss, categorical.actor_loss)

@@ -108,6 +108,7 @@ def temperature(
     return sac.temperature_loss(params, state, there, key, **static)
 
 
+values = categorical.mean
 losses = Losses(
     partial(categorical.critic_loss, target=categorical.own_soft_targets, total=True),
     partial(categorical.actor_loss, over_critics=jnp.mean),

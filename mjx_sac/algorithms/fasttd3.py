@@ -36,7 +36,7 @@ class Config(categorical.Config):
     actions in [-1, 1], and `hidden_sizes` are the actor's.
     """
 
-    unused = ("alpha_lr", "initial_alpha", "target_entropy", "target_std")
+    unused = td3.Config.unused
     ascending = (*categorical.Config.ascending, ("std_min", "std_max"))
 
     discount: float = 0.97
@@ -119,6 +119,7 @@ def actor(
     return loss, {"train/actor_loss": loss, "diagnostics/action": action}
 
 
+values = categorical.mean
 losses = Losses(critic, actor, td3.temperature)
 
 Deviations = Float[Array, "num_envs 1"]

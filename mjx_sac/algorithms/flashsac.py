@@ -118,6 +118,7 @@ def networks(config: Config, action_size: int) -> Networks:
     return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
 
 
+values = categorical.mean
 losses = Losses(
     categorical.critic_loss,
     partial(categorical.actor_loss, joint=True),

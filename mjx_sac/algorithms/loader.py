@@ -166,6 +166,7 @@ _SIGNATURES = {
     "optimizers": "(config)",
     "project": "(params)",
     "augment": "(batch, key)",
+    "values": "(output, config)",
     "update": "(state, batch, keys, *, networks, config, losses)",
 }
 """Of what a module may define beside its losses."""

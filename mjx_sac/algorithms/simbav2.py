@@ -162,6 +162,7 @@ def networks(config: Config, action_size: int) -> Networks:
     return Networks(Actor(action_size, config), categorical.Critic(config, trunk))
 
 
+values = categorical.mean
 losses = Losses(
     partial(categorical.critic_loss, total=True),
     categorical.actor_loss,

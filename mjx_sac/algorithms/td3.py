@@ -22,6 +22,8 @@ from mjx_sac.types import Batch, Key, Metrics, Operation, Params, Scalar, TrainS
 class Config(config_lib.Config):
     """The paper's delays, and its three noise parameters, in units of actions in [-1, 1]."""
 
+    unused = ("alpha_lr", "initial_alpha", "target_entropy", "target_std")
+
     policy_delay: int = 2
     target_delay: int = 2
     exploration_noise: float = 0.1

@@ -95,10 +95,10 @@ def critic(
     }
 
 
-def mean(quantiles: Float[Array, "critics batch quantiles"], _: Config) -> Array:
+def values(quantiles: Float[Array, "critics batch quantiles"], _: Config) -> Array:
     """Return each critic's value, [critics, batch]."""
     return jnp.mean(quantiles, axis=-1)
 
 
 # The actor's value is the mean of all quantiles of all critics; equation 12.
-losses = Losses(critic, partial(batch_norm.actor_loss, values=mean, over_critics=jnp.mean))
+losses = Losses(critic, partial(batch_norm.actor_loss, values=values, over_critics=jnp.mean))

@@ -124,4 +124,5 @@ def actor(*args: Any, **static: Any) -> tuple[Scalar, Metrics]:
     return loss, metrics
 
 
+values = categorical.mean
 losses = Losses(critic, actor, partial(batch_norm.temperature_loss, per_action=-0.5))

@@ -104,9 +104,7 @@ class Config(BaseModel):
         fixed=True,
     )
     critic_observation: AutoStr = _env(
-        None,
-        "parts that the critics see; auto is privileged_state, or all",
-        fixed=True,
+        None, "parts that the critics see; auto is privileged_state, or all", fixed=True
     )
     history: Int = _env(
         1,
@@ -157,9 +155,7 @@ class Config(BaseModel):
         1.0, "factor on every reward the critics learn from", traced=True, gt=0
     )
     normalize_rewards: bool = _algo(
-        False,
-        "divide rewards by the running deviation of their discounted sum",
-        fixed=True,
+        False, "divide rewards by the running deviation of their discounted sum", fixed=True
     )
     max_return: AutoFloat = _algo(
         None,
@@ -231,6 +227,9 @@ class Config(BaseModel):
         None, "iterations between evaluations, in whole epochs; auto is 1/20 of all", how=True, gt=0
     )
     episodes_per_eval: Int = _out(10, "episodes per evaluation; 0 turns it off", ge=0)
+    eval_q_bias: bool = _out(
+        False, "compare the critics' values with the returns of as many more episodes", how=True
+    )
     checkpoint_interval: AutoInt = _out(
         None,
         "iterations between checkpoints, in whole epochs; auto as for log_interval",

@@ -141,11 +141,12 @@ def check_updates(config: "Config") -> None:
 
 def check_evaluation(config: "Config") -> None:
     """Raise ValueError where a run would wait for evaluations that it never makes."""
-    if config.stop_at is not None and not config.episodes_per_eval:
-        raise ValueError(
-            f"stop_at {config.stop_at:g} is a return of evaluations, and episodes_per_eval is 0: "
-            f"raise episodes_per_eval or leave stop_at out"
-        )
+    for field, absent in (("stop_at", None), ("eval_q_bias", False)):
+        if (value := getattr(config, field)) != absent and not config.episodes_per_eval:
+            raise ValueError(
+                f"{field} {value} is of evaluations, and episodes_per_eval is 0: "
+                f"raise episodes_per_eval or leave {field} out"
+            )
 
 
 def check_track(config: "Config") -> None:

@@ -59,9 +59,10 @@ def test_better_than_the_data_are(name):
     assert data.mean_return() == pytest.approx(1 - 1 / 3 - 1 / 4, abs=0.05)
     settings = {
         "hidden_sizes": (32, 32), "batch_size": 64, "num_envs": 8, "log_interval": 2048,
-        "iterations": 2048, "policy_lr": 3e-3, "q_lr": 3e-3, "tau": 0.05, "initial_alpha": 0.1,
+        "iterations": 2048, "policy_lr": 3e-3, "q_lr": 3e-3, "tau": 0.05,
     }  # fmt: skip
-    own = {"cql_actions": 4, "cql_weight": 0.02} if name == "cql" else {}
+    cql = {"cql_actions": 4, "cql_weight": 0.02, "initial_alpha": 0.1}
+    own = cql if name == "cql" else {}
     env = Probe(lambda o, a, n: 1 - jnp.square(a - o / 2))
     offline = {"dataset": "mine-v0", "offline": True, "normalize_observations": False}
     experiment = make_experiment(env, file=name, **settings, **own, **offline)

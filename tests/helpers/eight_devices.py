@@ -91,14 +91,17 @@ def flashsac(directory: pathlib.Path) -> dict:
     """How far two devices are from one, and over how many returns rewards are scaled."""
     settings = {
         "algorithm": "flashsac", **TINY["flashsac"], "updates_per_iteration": 0.25,
-        "iterations": 128, "q_lr": 3e-4, "policy_lr": 3e-4,
+        "iterations": 128, "q_lr": 3e-4, "policy_lr": 3e-4, "discount": 0.5, "eval_q_bias": True,
+        "episodes_per_eval": 2,
     }  # fmt: skip
-    one, two = (train(directory / f"flashsac_{n}", n, **settings).state for n in (None, 2))
+    results = [train(directory / f"flashsac_{n}", n, **settings) for n in (None, 2)]
+    (one, two), metrics = zip(*((result.state, result.metrics) for result in results), strict=True)
     parts = {"train": "train", "scaler": "reward_scaler", "noise": "exploration"}
     return {
         "devices": len(two.key.devices()),
         "variables": difference(one.train.critic_variables, two.train.critic_variables),
         "count": float(two.reward_scaler.stats.count),
+        "values": [float(each["eval/q_value"]) for each in metrics],
         **{k: difference(getattr(one, part), getattr(two, part)) for k, part in parts.items()},
     }
 

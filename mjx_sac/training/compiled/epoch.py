@@ -3,7 +3,6 @@
 Nothing here talks to the host; `training.host.loop` calls it and logs what comes out.
 """
 
-import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ def init(
 ) -> RunState:
     """Return the state before the first vector step; `hyperparameters` override the config's."""
     hyperparameters = hyperparameters or {}
-    experiment = _with_hyperparameters(experiment, hyperparameters)
+    experiment = experiment.with_hyperparameters(hyperparameters)
     config, episodes, env = experiment.config, experiment.episodes, experiment.episodes.env
     sizes = env.observation_size, env.action_size
     seen = history.size(config.history, *sizes), sizes[1]
@@ -56,14 +55,6 @@ def init(
     )
 
 
-def _with_hyperparameters(experiment: Experiment, values: dict[str, Scalar]) -> Experiment:
-    """Return `experiment` with traced values in its configuration, whose readers need not know."""
-    if not values:
-        return experiment
-    config = experiment.config.model_copy(update=values)
-    return dataclasses.replace(experiment, config=config)
-
-
 def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, Any]]:
     """Take `config.epoch_vector_steps` vector steps, each followed by its updates.
 
@@ -75,7 +66,7 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
       these report, in parts: each with the number of vector steps that it was measured in,
       meaningless where that is zero. Under "reported" is what the environments do, NaN for none.
     """
-    experiment = _with_hyperparameters(experiment, state.hyperparameters)
+    experiment = experiment.with_hyperparameters(state.hyperparameters)
     config, step = experiment.config, _vector_step
     if config.offline:
         step = _offline_step

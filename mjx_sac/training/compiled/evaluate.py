@@ -14,6 +14,9 @@ from mjx_sac.training.compiled.experiment import Experiment
 from mjx_sac.training.compiled.normalizer import NormalizerState
 from mjx_sac.types import Key, Metrics, Params
 
+Watch = Callable[[jax.Array, jax.Array, Key], Any]
+"""Given what is seen and done in all episodes, and the key of a sampled action."""
+
 _Carry = tuple[EpisodeState, Any, jax.Array, tuple[jax.Array, jax.Array], Key]
 
 AT_ONCE, ON_HOST_AT_ONCE = 128, 16
@@ -28,6 +31,7 @@ def evaluate(
     *,
     episodes: int,
     deterministic: bool = True,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Play whole episodes, each from its own initial state: many at once, or batch after batch.
 
@@ -38,20 +42,23 @@ def evaluate(
       key: of initial states and sampled actions.
       episodes: how many.
       deterministic: False samples the actions.
+      watch: is called at every vector step.
 
     Returns:
       "return" and "length" (environment steps) of each, and whether it was "terminated" or
       "truncated": neither where the environment became non-finite. Under "reported", if it reports
-      anything, its `reports.per_episode` by name. All are arrays [episodes].
+      anything, its `reports.per_episode` by name. All are arrays [episodes]. Under "watched", if
+      anybody does, at every vector step [episodes, steps]: what `watch` returns, the reward, and
+      whether the episode was not over before it.
     """
     most = ON_HOST_AT_ONCE if experiment.episodes.on_host else AT_ONCE
     batches = -(-episodes // most)
     each = -(-episodes // batches)
-    play = partial(_play, experiment, (actor, stats), each, deterministic)
+    play = partial(_play, experiment, (actor, stats), each, deterministic, watch)
     if batches == 1:
         return play(key)
     played = jax.lax.map(play, jax.random.split(key, batches))
-    return jax.tree.map(lambda x: x.reshape(-1)[:episodes], played)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:episodes], played)
 
 
 def _play(
@@ -59,6 +66,7 @@ def _play(
     policy: tuple[Params, NormalizerState],
     episodes: int,
     deterministic: bool,
+    watch: Watch | None,
     key: Key,
 ) -> dict[str, Any]:
     """Play them all at the same time."""
@@ -67,7 +75,7 @@ def _play(
     blank = envs.init(jax.random.fold_in(reset_key, 0x6D6F646C))  # "modl"
     state = envs.start(envs.refill(blank, reset_key))
 
-    def step(carry: _Carry, _: None) -> tuple[_Carry, None]:
+    def step(carry: _Carry, _: None) -> tuple[_Carry, Any]:
         state, memory, over, (terminated, truncated), key = carry
         key, draw = jax.random.split(key)
         action_key = None if deterministic else draw
@@ -75,11 +83,12 @@ def _play(
         action = acting.policy(*policy, seen, action_key, **experiment.static)
         memory = history.follow(seen, action, envs.env.observation_size)
         new, outcome = envs.step(state, action)
+        watched = watch and (watch(seen, action, draw), outcome.step.reward, ~over)
         # An episode that is over keeps its length and return, whatever its physics does after.
         new = new.replace(**choose(over, state.sums, new.sums))
         terminated |= outcome.step.terminated & ~over
         truncated |= outcome.step.truncated & ~over
-        return (new, memory, over | new.ended, (terminated, truncated), key), None
+        return (new, memory, over | new.ended, (terminated, truncated), key), watched
 
     no = jnp.zeros(episodes, bool)
     length = -(-envs.episode_length // envs.action_repeat)
@@ -89,28 +98,34 @@ def _play(
     # A static length on the device: a loop that ends with the last episode would make a GPU ask the
     # host at every turn.
     play = _until_over if envs.on_host else jax.lax.scan
-    (state, _, _, (terminated, truncated), _), _ = play(step, start, None, length=length)
+    (state, _, _, (terminated, truncated), _), watched = play(step, start, None, length=length)
+    steps = {"watched": jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), watched)} if watch else {}
     return {
         "return": state.episode_return,
         "length": state.length.astype(jnp.float32),
         "terminated": terminated,
         "truncated": truncated,
         **reports.described(envs.reported, state.metrics, state.length),
+        **steps,
     }
 
 
 def _until_over(
-    step: Callable[[_Carry, None], tuple[_Carry, None]], start: _Carry, _: None, length: int
-) -> tuple[_Carry, None]:
-    """Like `scan`, but end when all episodes have."""
+    step: Callable[[_Carry, None], tuple[_Carry, Any]], start: _Carry, _: None, length: int
+) -> tuple[_Carry, Any]:
+    """Like `scan`, but end when all episodes have: what would have come then is zero."""
+    shapes = jax.eval_shape(step, start, None)[1]
+    blank = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
 
-    def more(turn: tuple[jax.Array, _Carry]) -> jax.Array:
+    def more(turn: tuple[jax.Array, _Carry, Any]) -> jax.Array:
         return (turn[0] < length) & ~jnp.all(turn[1][2])
 
-    def once(turn: tuple[jax.Array, _Carry]) -> tuple[jax.Array, _Carry]:
-        return turn[0] + 1, step(turn[1], None)[0]
+    def once(turn: tuple[jax.Array, _Carry, Any]) -> tuple[jax.Array, _Carry, Any]:
+        i, carry, outputs = turn
+        following, (carry, new) = i + 1, step(carry, None)
+        return following, carry, jax.tree.map(lambda all_, x: all_.at[i].set(x), outputs, new)
 
-    return jax.lax.while_loop(more, once, (jnp.int32(0), start))[1], None
+    return jax.lax.while_loop(more, once, (jnp.int32(0), start, blank))[1:]
 
 
 def summary(result: dict[str, Any]) -> Metrics:

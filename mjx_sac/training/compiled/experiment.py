@@ -35,6 +35,12 @@ class Experiment:
         """What losses and policies are called with beside arrays."""
         return {"networks": self.networks, "config": self.config}
 
+    def with_hyperparameters(self, values: dict[str, Scalar]) -> "Experiment":
+        """Return it with traced values in the configuration, whose readers need not know."""
+        if not values:
+            return self
+        return dataclasses.replace(self, config=self.config.model_copy(update=values))
+
     def transitions_per_episode(self) -> int:
         """Return what an episode has at most; UsageError where `n_step` or `history` is more."""
         config = self.config

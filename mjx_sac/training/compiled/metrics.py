@@ -1,6 +1,6 @@
 """Metrics that ride along with the losses, and how an epoch's worth of them becomes one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -119,9 +119,11 @@ def describe(tag: str, values: Float[Array, "n ..."]) -> Metrics:
     }
 
 
-def percentiles(tag: str, values: Float[Array, "n ..."]) -> Metrics:
+def percentiles(
+    tag: str, values: Float[Array, "n ..."], of: Callable[..., Array] = jnp.percentile
+) -> Metrics:
     """Return `PERCENTILES` of `values` over all axes but the first, as `tag@000` to `tag@100`."""
-    found = jnp.percentile(values.reshape(len(values), -1), PERCENTILES, axis=-1)
+    found = of(values.reshape(len(values), -1), PERCENTILES, axis=-1)
     return {f"{tag}@{p:03}": x for p, x in zip(PERCENTILES, found, strict=True)}
 
 

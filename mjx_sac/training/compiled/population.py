@@ -15,6 +15,7 @@ from jax.stages import Lowered
 from jaxtyping import Array, Float, UInt32
 
 from mjx_sac.config import Config
+from mjx_sac.training.compiled import critic_bias
 from mjx_sac.training.compiled import epoch as single
 from mjx_sac.training.compiled import evaluate as evaluate_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
@@ -94,19 +95,24 @@ def lower(
         return program.trace(state).lower(lowering_platforms=platforms)
 
 
-def evaluate(experiment: Experiment) -> Callable[[Any, Any, Key, Array], Metrics]:
-    """Return `(actor, normalizer, keys, n) -> metrics` of all agents.
+def evaluate(experiment: Experiment) -> Callable[[Any, Any, Key, Array, Any], Metrics]:
+    """Return `(actor, normalizer, keys, n, critics) -> metrics` of all agents.
 
-    The same `n` has the same initial states, whenever it is evaluated.
+    The same `n` has the same initial states, whenever it is evaluated. Critics may be None, or are
+    judged too.
     """
     episodes = experiment.config.episodes_per_eval
 
-    def one(actor: Any, stats: Any, key: Key, n: Array) -> Metrics:
+    def one(actor: Any, stats: Any, key: Key, n: Array, critics: Any) -> Metrics:
         # "eval": no key of training's.
         key = jax.random.fold_in(jax.random.fold_in(key, 0x6576616C), n)
         played = evaluate_lib.evaluate(experiment, actor, stats, key, episodes=episodes)
-        return evaluate_lib.summary(played)
+        measured = evaluate_lib.summary(played)
+        if critics is not None:
+            key = jax.random.fold_in(key, 0x62696173)  # "bias"
+            measured |= critic_bias.measure(experiment, actor, stats, critics, key, episodes)
+        return measured
 
     if not experiment.config.is_population:
         return one
-    return jax.vmap(one, in_axes=(0, 0, 0, None))
+    return jax.vmap(one, in_axes=(0, 0, 0, None, 0))

@@ -21,6 +21,7 @@ from mjx_sac.networks import Networks
 from mjx_sac.runs import warm_start
 from mjx_sac.runs.recorded import Recorded
 from mjx_sac.training.compiled import acting, history, normalizer, population, replay, sharding
+from mjx_sac.training.compiled import critic_bias as bias_lib
 from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.host import kept, memory, offline
@@ -117,16 +118,17 @@ class Programs:
 
     def _compile_evaluation(self) -> Any:
         policy = (self.shapes.train.actor, self.shapes.normalizer)
+        critics = bias_lib.critics_of(self.experiment.config, self.shapes)
         program = jax.jit(population.evaluate(self.experiment))
-        return program.lower(*policy, self._keys, np.uint32(0)).compile()
+        return program.lower(*policy, self._keys, np.uint32(0), critics).compile()
 
-    def evaluate(self, policy: Mapping[str, Any], epoch: int) -> dict[str, np.ndarray]:
-        """Return the metrics of an evaluation of `policy`, on one device; the same epoch has the
-        same initial states, so a resumed run repeats its evaluations.
+    def evaluate(self, policy: Mapping[str, Any], epoch: int, critics: Any) -> dict[str, Any]:
+        """Return the metrics of an evaluation of `policy` and, unless None, `critics`, on one
+        device; the same epoch has the same initial states, so a resumed run repeats them.
         """
         parts = policy["actor_params"], policy["normalizer"]
         program = self.prepare_evaluation().result()
-        return jax.device_get(program(*parts, self._keys, np.uint32(epoch % 2**32)))
+        return jax.device_get(program(*parts, self._keys, np.uint32(epoch % 2**32), critics))
 
 
 def options(platform: str | None = None, calls_host: bool = False) -> dict[str, str | bool]:
@@ -196,6 +198,8 @@ def trace_update(
             batch = _still_a_batch(batch, algorithm.augment(batch, key))
         state = base.init(key, *seen, algorithm=checked, **static)
         _try_to_act(key, state.actor, sizes, algorithm, static)
+        if config.eval_q_bias:
+            bias_lib.values(algorithm, state.critic, observed, acted, **static)
         keys = jax.random.split(key)
         moved, measured = base.update(state, batch, keys, algorithm=checked, **static)
         _unchanged("a gradient step", state, moved)

@@ -12,6 +12,7 @@ from mjx_sac.runs import array_store
 from mjx_sac.runs.best import Best
 from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
+from mjx_sac.training.compiled.critic_bias import critics_of
 from mjx_sac.training.compiled.experiment import RunState
 from mjx_sac.training.host.compile import Programs
 from mjx_sac.training.host.console import Console
@@ -67,15 +68,15 @@ class Evaluation:
         if not trained or not due.evaluates(config, before, now):
             return
         self.console.phase("evaluating")
-        policy = policy_of(state)
+        policy, critics = policy_of(state), critics_of(config, state)
         if len(state.key.devices()) > 1:
-            policy = sharding.whole(policy)
+            policy, critics = sharding.whole((policy, critics))
         if self.best is None:
             return
         self.programs.prepare_evaluation().result()
         started = time.perf_counter()
         epoch = now // config.epoch_iterations
-        evaluated = self.monitor.per_agent(self.programs.evaluate(policy, epoch))
+        evaluated = self.monitor.per_agent(self.programs.evaluate(policy, epoch, critics))
         for one, measured in zip(agents, evaluated, strict=True):
             one.update({tag: float(value) for tag, value in measured.items()})
         self._account(started, agents, last=now >= config.iterations)

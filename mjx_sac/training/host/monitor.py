@@ -146,10 +146,10 @@ def with_histograms(metrics: Mapping[str, float]) -> dict[str, tracking.Value]:
     """Return metrics with a histogram in place of the percentiles that are known of it."""
     found: dict[str, Any] = {}
     for tag, value in sorted(metrics.items()):
-        if tag.startswith(HISTOGRAM):
-            found.setdefault(tag.rpartition("@")[0], []).append(value)
-        else:
+        if not tag.startswith(HISTOGRAM):
             found[tag] = value
+        elif math.isfinite(value):
+            found.setdefault(tag.rpartition("@")[0], []).append(value)
     for tag in filter(lambda tag: tag.startswith(HISTOGRAM), found):
         values = np.sort(found[tag])  # rounding may have changed their order
         edges = np.linspace(values[0], values[-1], len(PERCENTILES))

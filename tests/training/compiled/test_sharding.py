@@ -76,6 +76,7 @@ def test_devices_share_batch_statistics_and_scaled_rewards(answers):
     assert apart["variables"] < 1e-5
     assert apart["scaler"] < 1e-5
     assert apart["noise"] == 0
+    assert apart["values"][1] == pytest.approx(apart["values"][0], rel=1e-3)
 
 
 def test_each_device_remembers_what_its_environments_have_seen(answers):

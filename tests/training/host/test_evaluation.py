@@ -29,7 +29,7 @@ class Programs:
         future.set_result(None)
         return future
 
-    def evaluate(self, policy, epoch):
+    def evaluate(self, policy, epoch, critics):
         time.sleep(self._seconds)
         return {"eval/mean_reward": np.array(next(self._returns))}
 
