@@ -31,7 +31,7 @@ def demo(
         raise UsageError(f"name = {name!r}: no such demo: there is {', '.join(runs)}")
     out = out or Path(f"{name}.html")
     # Its algorithm may have changed since: a policy needs no more of it than its networks.
-    record(str(runs[name]), out, seconds=seconds, edited_algorithm=True)
+    record(str(runs[name]), out=out, seconds=seconds, edited_algorithm=True)
     config = stored_policy.find(runs[name], edited_algorithm=True).config
     print_line(f"trained by: {provenance.command(config)}")
     if browser:

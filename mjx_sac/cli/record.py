@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
 from mjx_sac import envs
 from mjx_sac.cli import flags
 from mjx_sac.cli.output import size
@@ -15,6 +17,9 @@ from mjx_sac.training.host.console import print_line
 
 def record(
     run: flags.RunDirectory,
+    ghost: Annotated[
+        str | None, typer.Argument(help="one more, shown translucent beside it", metavar="RUN2")
+    ] = None,
     out: Annotated[
         Path | None, flags.option("an .mp4, .gif or .html; else <run's name>.mp4")
     ] = None,
@@ -32,6 +37,8 @@ def record(
     edited_algorithm: flags.EditedAlgorithm = False,
 ) -> None:
     """Film the deterministic policy.
+
+    RUN2's newest policy starts from the same states; --step and --seed_index are RUN's.
 
     An .html is shown by any browser, offline, and needs no OpenGL here; it shows MuJoCo models
     only. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
@@ -57,13 +64,16 @@ def record(
     set_up(device)
     # `find` has compared the algorithm's file.
     policy = load_policy(stored.directory, step, seed_index=seed_index, edited_algorithm=True)
+    beside = load_policy(ghost, edited_algorithm=edited_algorithm) if ghost else None
     slow = "; compiling takes half a minute and more" if envs.by_brax(where) else ""
     print_line(f"playing {where} as trained for {policy.iterations:,} iterations{slow}")
     started = time.perf_counter()
-    how: Any = {"episodes": episodes, "seconds": seconds, "camera": camera}
+    how: Any = {"episodes": episodes, "seconds": seconds, "camera": camera, "ghost": beside}
     other: Any = {"env": env, "env_options": env_option, "backend": backend}
     played = record.record(policy, target, **how, **other)
     for i, episode in enumerate(played, 1):
-        end = f"{'ended' if episode.ended else 'cut off'} after {episode.length:,} steps"
-        print_line(f"episode {i}: return {episode.episode_return:,.1f}, {end}")
+        for which, x in (f"episode {i}", episode), ("translucent", episode.ghost):
+            if x:
+                end = f"{'ended' if x.ended else 'cut off'} after {x.length:,} steps"
+                print_line(f"{which}: return {x.episode_return:,.1f}, {end}")
     print_line(f"{out}: {size(target.stat().st_size)} in {time.perf_counter() - started:.0f} s")

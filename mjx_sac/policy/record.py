@@ -2,8 +2,10 @@
 
 # pyright: basic, reportAttributeAccessIssue=false
 import contextlib
+import dataclasses
+import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,11 +27,13 @@ class Episode(NamedTuple):
       episode_return: sum of its rewards.
       length: in environment steps.
       ended: by itself or its time limit; otherwise the recording was over.
+      ghost: the other policy's episode, from the same initial state.
     """
 
     episode_return: float
     length: int
     ended: bool
+    ghost: "Episode | None" = None
 
 
 @staying()
@@ -38,6 +42,7 @@ def record(
     policy: Policy,
     out: str | pathlib.Path,
     *,
+    ghost: Policy | None = None,
     episodes: int = 1,
     seconds: float = 10.0,
     camera: str | None = None,
@@ -49,37 +54,62 @@ def record(
       policy: see `load_policy`.
       out: ends in .mp4, .gif or .html; for the last nothing is drawn here. `opengl.choose()`,
         before anything imports MuJoCo, finds what the others need.
+      ghost: another policy, shown translucent in the same scene. Its episodes begin in the same
+        states; the one that ends first stands still until the other has ended.
       episodes: how many, one after the other, each from another initial state.
       seconds: of each episode at most.
       camera: one that the model names; by default one that follows, or MuJoCo's free one.
       other: see `evaluate_policies`.
 
     Raises:
-      UsageError: the environment has other sizes or cannot be drawn, an extra is not installed, or
-        `out` cannot be written.
+      UsageError: the environment has other sizes or cannot be drawn, or is not the ghost's; an
+        extra is not installed; or `out` cannot be written.
     """
     out = absolute(out)
     video.check(out)
     surroundings.seed_generators(0)
-    policy, environment = place(policy, other)
-    kind = _HostScene if isinstance(environment, GymnasiumEnvironment) else _DeviceScene
-    scene = kind(policy, environment, camera, draw=out.suffix != ".html")
-    limit = episode_length(environment, policy.config)
-    length = max(1, min(round(seconds / scene.dt), limit))
-    log: list[Episode] = []
-    with contextlib.closing(scene):
-        played = _play(scene, episodes, length, policy.config.action_repeat, log)
-        period = video.period(scene.dt, out.suffix)
-        shown = video.thinned(played, scene.dt, period)
+    policies = [policy, _beside(policy, ghost, other)] if ghost else [policy]
+    with contextlib.ExitStack() as stack:
+        scenes: list[Any] = []
+        for placed, environment in (place(one, other) for one in policies):
+            host = isinstance(environment, GymnasiumEnvironment)
+            itself = host and out.suffix != ".html" and not ghost  # draws itself
+            scene = (_HostScene if host else _DeviceScene)(placed, environment, camera, draw=itself)
+            scenes.append(stack.enter_context(contextlib.closing(scene)))
+        first, logs = scenes[0], [[] for _ in scenes]
+        period = video.period(first.dt, out.suffix)
+        shown = video.thinned(_play(scenes, episodes, seconds, logs), first.dt, period)
         if out.suffix == ".html":
-            title = f"{policy.config.env} after {policy.iterations:,} iterations"
-            moments = [(total, _pose(scene.data())) for total in shown]
-            returns, poses = zip(*moments, strict=True)
-            page = viewer.page(scene.model, np.stack(poses), period, title, returns)
+            moments = [(totals, [_pose(x.data()) for x in scenes]) for totals in shown]
+            returns, poses = (np.swapaxes(x, 0, 1) for x in zip(*moments, strict=True))
+            title = f"{first.policy.config.env} after {policy.iterations:,} iterations"
+            beside = (_name(ghost), poses[1], returns[1]) if ghost else None
+            page = viewer.page(first.model, poses[0], period, title, returns[0], beside)
             out.write_text(page, encoding="utf-8")
         else:
-            video.write((scene.image() for _ in shown), out, period)
-    return log
+            image = first.image if itself else _drawing(scenes, camera)
+            video.write((image() for _ in shown), out, period)
+    log, *others = logs
+    return [x._replace(ghost=y) for x, y in zip(log, *others, strict=True)] if ghost else log
+
+
+def _beside(policy: Policy, ghost: Policy, other: Mapping[str, Any]) -> Policy:
+    """Return `ghost` with the initial states of `policy`; UsageError if its environment differs."""
+    config = policy.config
+    changed = {name for name, value in other.items() if value}
+    for name in ("env", "env_options", "backend"):
+        ours, its = getattr(config, name), getattr(ghost.config, name)
+        if ours != its and not changed & {name, "env"}:
+            raise UsageError(
+                f"{name} = {its!r}: the second run was trained with it, the first with {ours!r}: "
+                f"show two runs of one environment, or both in another --env"
+            )
+    return dataclasses.replace(ghost, config=ghost.config.model_copy(update={"seed": config.seed}))
+
+
+def _name(policy: Policy) -> str:
+    run = pathlib.PurePath(policy.config.run_dir).name
+    return f"{run} after {policy.iterations:,} iterations"
 
 
 def _pose(data: Any) -> np.ndarray:
@@ -87,22 +117,34 @@ def _pose(data: Any) -> np.ndarray:
 
 
 def _play(
-    scene: Any, episodes: int, length: int, action_repeat: int, log: list[Episode]
-) -> Iterator[float]:
-    """Play episodes of at most `length` steps; stop after each reset and step to have it shown, and
-    yield the return so far.
+    scenes: list[Any], episodes: int, seconds: float, logs: list[list[Episode]]
+) -> Iterator[list[float]]:
+    """Play episodes in all scenes at once; stop after each reset and step to have it shown, and
+    yield the returns so far.
     """
     for episode in range(episodes):
-        scene.reset(episode)
-        action, total, steps, ended = None, 0.0, 0, False
+        both = zip(scenes, logs, strict=True)
+        playing = [_play_one(scene, episode, seconds, log) for scene, log in both]
+        totals: list[Any] = [None] * len(scenes)
+        for new in itertools.zip_longest(*playing):
+            pairs = zip(new, totals, strict=True)
+            totals = [before if now is None else now for now, before in pairs]
+            yield totals
+
+
+def _play_one(scene: Any, episode: int, seconds: float, log: list[Episode]) -> Iterator[float]:
+    config = scene.policy.config
+    length = max(1, min(round(seconds / scene.dt), scene.limit))
+    scene.reset(episode)
+    action, total, steps, ended = None, 0.0, 0, False
+    yield total
+    while steps < length and not ended:
+        if steps % config.action_repeat == 0:
+            action = scene.act()
+        reward, ended = scene.step(action)
+        total, steps = total + float(reward), steps + 1
         yield total
-        while steps < length and not ended:
-            if steps % action_repeat == 0:
-                action = scene.act()
-            reward, ended = scene.step(action)
-            total, steps = total + float(reward), steps + 1
-            yield total
-        log.append(Episode(total, steps, bool(ended)))
+    log.append(Episode(total, steps, bool(ended)))
 
 
 class _DeviceScene:
@@ -120,15 +162,8 @@ class _DeviceScene:
                 f"`mj_model` and `dt`)"
             )
         self.dt = float(inner.dt)  # seconds in a step
+        self.policy, self.limit = policy, episode_length(env, policy.config)
         self._forward, self._data = mujoco.mj_forward, mujoco.MjData(self.model)
-        if draw:
-            self._camera = _camera(self.model, camera)
-            buffer = self.model.vis.global_
-            width, height = buffer.offwidth, buffer.offheight = 640, 480
-            try:
-                self._renderer = mujoco.Renderer(self.model, height, width)
-            except Exception as error:  # whatever a GL library raises
-                raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
         self._key = partial(jax.random.fold_in, jax.random.PRNGKey(policy.config.seed))
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         self._act = jax.jit(lambda state, memory: policy.act(state.observation, memory))
@@ -159,23 +194,20 @@ class _DeviceScene:
     def close(self) -> None:
         """Do nothing: it holds nothing that the process would leave behind."""
 
-    def image(self) -> np.ndarray:
-        self._renderer.update_scene(self.data(), camera=self._camera)
-        return self._renderer.render()
-
 
 class _HostScene:
     """One of Gymnasium's environments, which draws itself."""
 
     def __init__(self, policy: Policy, env: Any, camera: str | None, draw: bool) -> None:
-        self._policy, self._name = policy, env.name
+        self.policy, self.limit = policy, episode_length(env, policy.config)
+        self._name = env.name
         self._env = env.showing(camera, draw=draw)
         self.model: Any = getattr(self._env.unwrapped, "model", None)
         self.dt = 1 / (self._env.metadata.get("render_fps") or 30)
         if not draw and self.model is None:
             raise UsageError(
-                f"env = {env.name!r}: has no MuJoCo model, which an .html shows: record an .mp4 or "
-                f".gif"
+                f"env = {env.name!r}: has no MuJoCo model, which an .html or a second run needs: "
+                f"record one run to an .mp4 or .gif"
             )
         if camera and self.model:  # Gymnasium itself takes another one in silence
             _camera(self.model, camera)
@@ -184,14 +216,14 @@ class _HostScene:
             renderer.camera_id = chosen  # the one of Gymnasium 1.4 does not follow
 
     def reset(self, episode: int) -> None:
-        seed = self._policy.config.seed + episode
+        seed = self.policy.config.seed + episode
         seed_spaces(self._env, seed)
         self._observation, _ = self._env.reset(seed=seed)
         self._memory: Any = None
 
     def act(self) -> np.ndarray:
         starts = self._memory is None
-        action, self._memory = self._policy.predict(self._observation, self._memory, starts)
+        action, self._memory = self.policy.predict(self._observation, self._memory, starts)
         return action
 
     def step(self, action: Any) -> tuple[Any, bool]:
@@ -210,6 +242,33 @@ class _HostScene:
         except Exception as error:
             reason = f"{error}: {opengl.WAY_OUT}" if self.model else error
             raise UsageError(f"env = {self._name!r}: cannot draw itself: {reason}") from None
+
+
+def _drawing(scenes: list[Any], name: str | None) -> Callable[[], np.ndarray]:
+    """Return what draws the first scene, and translucent in it what moves in the others."""
+    import mujoco
+
+    first, *others = scenes
+    camera, size = _camera(first.model, name), first.model.vis.global_
+    width, height = size.offwidth, size.offheight = 640, 480
+    try:
+        renderer = mujoco.Renderer(first.model, height, width)
+    except Exception as error:  # whatever a GL library raises
+        raise UsageError(f"MUJOCO_GL: cannot draw ({error}): {opengl.WAY_OUT}") from None
+    moving = int(mujoco.mjtCatBit.mjCAT_DYNAMIC)
+    option, hand = mujoco.MjvOption(), mujoco.MjvPerturb()
+
+    def image() -> np.ndarray:
+        renderer.update_scene(first.data(), camera=camera)
+        scene = renderer.scene
+        for other in others:
+            before = scene.ngeom
+            mujoco.mjv_addGeoms(other.model, other.data(), option, hand, moving, scene)
+            for geom in scene.geoms[before : scene.ngeom]:
+                geom.rgba[3] *= viewer.GHOST
+        return renderer.render()
+
+    return image
 
 
 def _camera(model: Any, name: str | None) -> Any:

@@ -68,6 +68,47 @@ def test_it_plays_seeks_and_shows_the_return():
     assert (button, title) == ("play", "title")
 
 
+def test_a_ghost_is_translucent_and_is_looked_at_too():
+    """A red ball and, where it was, a ghost that is left behind: 0, 1, 2 and 9 metres.
+
+    The page looks at the middle from farther away, up to half of 16 radii; then at the first alone.
+    """
+    model = mujoco.MjModel.from_xml_string(BALL)
+    _, data = page(model)
+    still = np.stack([np.concatenate([data.xpos, data.xquat], axis=-1)] * 4)
+    poses = still.copy()
+    poses[:, 1, 0] += [0, 1, 2, 9]
+    ghost = "other <b>", still, [0.0, -1.0, -2.0, -9.0]
+    text = viewer.page(model, poses, 0.5, "title", [0, 1, 2, 9], ghost)
+    script = """
+        element("play").click();
+        const seen = [];
+        for (const t of [0, 0.5, 1, 1.5]) {
+          await seek(t);
+          const {camera, target} = probe;
+          const distance = camera.position.distanceTo(target);
+          seen.push([target.toArray(), distance, element("time").textContent]);
+        }
+        await seek(1);
+        const {camera} = probe, spots = [2, 0].map(x => new THREE.Vector3(x, 0, 1).project(camera));
+        return [seen, spots, await picture(), element("title").innerText];
+    """
+    seen, spots, picture, title = browser.run(text, script)
+    places, distances, texts = zip(*seen, strict=True)
+    radius = 0.2 * math.sqrt(3)  # of the sphere around the cube around the ball
+    np.testing.assert_allclose(places, [(x, 0, 1) for x in (0, 0.5, 1, 9)], atol=1e-5)
+    np.testing.assert_allclose(distances, 3 * radius + np.array([0, 1, 2, 0]), rtol=1e-4)
+    assert texts[1] == "0.50 s of 1.50 s, return 1.0, translucent -1.0"
+    assert title.endswith("translucent: other <b>")
+    image = browser.pixels(picture).astype(int)
+    height, width, _ = image.shape
+    ball, other = (
+        image[round((1 - s["y"]) / 2 * height), round((1 + s["x"]) / 2 * width)] for s in spots
+    )
+    assert ball[0] > 150 > 60 > ball[1:].max(), "red"
+    assert other[1:].min() > 60, "the floor shines through"
+
+
 def test_dragging_turns_and_the_wheel_zooms():
     """0.008 radians for each pixel; a distance times exp(0.001) for each unit of the wheel."""
     text, _ = page(mujoco.MjModel.from_xml_string(BALL))

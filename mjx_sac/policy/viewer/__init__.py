@@ -23,6 +23,9 @@ from mjx_sac.config import UsageError
 TRIMESH = "5.2.0"
 """A version known to hold three.js."""
 
+GHOST = 0.45
+"""How opaque a second policy's body is."""
+
 # In the order of MuJoCo's mjtGeom.
 _SHAPES = ["plane", "height field", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
 _DEFAULT_RGBA = (0.5, 0.5, 0.5, 1)  # of a geom; any other is preferred to its material's
@@ -48,12 +51,18 @@ def three() -> str:
 
 
 def page(
-    model: Any, poses: np.ndarray, dt: float, title: str, returns: Sequence[float] = ()
+    model: Any,
+    poses: np.ndarray,
+    dt: float,
+    title: str,
+    returns: Sequence[float] = (),
+    ghost: tuple[str, np.ndarray, Sequence[float]] | None = None,
 ) -> str:
     """Return the page as text, with `title` in a corner. Planes are shown without end.
 
     `poses` are position and quaternion of the bodies of a MuJoCo model, the world first:
-    `[time, body, 7]`, `dt` seconds apart; `returns` is the return so far at each.
+    `[time, body, 7]`, `dt` seconds apart; `returns` is the return so far at each. `ghost` is what
+    shows translucent: its name, poses and returns at the same times.
     """
     # What MuJoCo's own renderer shows: the groups 0 to 2.
     shown = [i for i in range(model.ngeom) if model.geom_group[i] <= 2 and _rgba(model, i)[3] > 0]
@@ -67,7 +76,12 @@ def page(
         "surfaces": {_surface(model, i): _triangles(model, i) for i in shown if _surface(model, i)},
         "frames": _rounded(poses[:, bodies]),
         "returns": _rounded(np.asarray(returns)),
+        "ghost": None,
     }
+    if ghost:
+        name, moves, sums = ghost
+        motion = {"frames": _rounded(moves[:, bodies]), "returns": _rounded(np.asarray(sums))}
+        scene["ghost"] = {"name": name, "opacity": GHOST, **motion}
     data = zlib.compress(json.dumps(scene, separators=(",", ":")).encode(), 9)
     encoded = base64.b64encode(data).decode()
     parts = {"title": html.escape(title), "three": three(), "data": encoded}
