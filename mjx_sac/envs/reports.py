@@ -37,6 +37,18 @@ def add(names: tuple[str, ...], sums: list[float], info: Mapping[str, Any]) -> l
     return [x if name in SUCCESS else total + x for name, total, x in rows]
 
 
+def column(infos: Mapping[str, Any], name: str, n: int) -> np.ndarray:
+    """Return what a vector environment says under a name, [n], by its mask of who says it too; NaN
+    where it lacks a number.
+    """
+    values = np.full(n, math.nan, np.float32)
+    try:
+        values[:] = np.asarray(infos[name], np.float32)
+        return np.where(infos.get(f"_{name}", True), values, math.nan)
+    except (LookupError, TypeError, ValueError):
+        return values
+
+
 def _number(x: Any) -> float:
     try:
         return float(x)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from mjx_sac.envs import reports
 from mjx_sac.envs.host import checked
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError, HostStep
 from mjx_sac.envs.host.workers import WorkerVectorEnv
@@ -30,10 +31,11 @@ class VectorSimulator:
         once: bool,
         kept: Ranges | None = None,
         metrics: int = 0,
+        reported: tuple[str, ...] = (),
     ) -> None:
         self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
-        self._once, self._kept, self._metrics = once, kept, metrics
-        self._n = vector.num_envs
+        self._once, self._kept, self._metrics, self._reported = once, kept, metrics, reported
+        self._n, self.infos = vector.num_envs, {}
         self._current = np.zeros((self._n, 0), np.float32)
         self._length = np.zeros(self._n, np.int64)
         self._skips = np.zeros(self._n, bool)  # does something else, or nothing, in the next step
@@ -55,6 +57,7 @@ class VectorSimulator:
         typed = zip(numbers, (np.float32, bool, bool), strict=True)
         reward, terminated, truncated = (self._row(values, kind) for values, kind in typed)
         done = terminated | truncated
+        self.infos = infos = infos if isinstance(infos, dict) else {}
         self._current = self._flat(observation)
         final = self._final(infos, done)
         finite = acted_on & np.isfinite(final).all(-1) & np.isfinite(reward) | ~stepped
@@ -72,10 +75,20 @@ class VectorSimulator:
             finite=finite,
             steps=steps.astype(np.int32),
             current=self._current,
-            metrics=infos.get("metrics", np.zeros((self._n, self._metrics), np.float32))
-            if self._metrics
-            else None,
+            metrics=self._said(infos, done),
         )
+
+    def _said(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray | None:
+        """Return what environments reported, [num_envs, names]; None where they report nothing."""
+        if self._reported:  # a mode that resets in the same step keeps the last of an episode apart
+            last = final if isinstance(final := infos.get("final_info"), dict) else infos
+            now, ended = (
+                np.stack([reports.column(x, name, self._n) for name in self._reported], axis=-1)
+                for x in (infos, last)
+            )
+            return np.where(done[:, None], ended, now)
+        blank = np.zeros((self._n, self._metrics), np.float32)
+        return infos.get("metrics", blank) if self._metrics else None
 
     def _row(self, values: Any, kind: Any) -> np.ndarray:
         try:
@@ -176,13 +189,15 @@ def make(
     once: bool = False,
     kept: Ranges | None = None,
     metrics: int = 0,
+    reported: tuple[str, ...] = (),
 ) -> VectorSimulator:
     """Return the simulator for the autoreset mode of `vector`, which repeats actions itself.
 
     `episode_length` counts where that mode is `DISABLED`; otherwise its time limit is its own.
     `once` asks `CheckedEnv`s for one episode after a reset. `kept` is what is kept of observations,
-    `metrics` how many numbers `CheckedEnv`s report.
+    `metrics` how many numbers `CheckedEnv`s report, `reported` the names of those that others do.
     """
     kinds = {AutoresetMode.DISABLED: _Disabled, AutoresetMode.SAME_STEP: _SameStep}
     mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-    return kinds.get(mode, _NextStep)(vector, episode_length, action_repeat, once, kept, metrics)
+    how = episode_length, action_repeat, once, kept, metrics, reported
+    return kinds.get(mode, _NextStep)(vector, *how)

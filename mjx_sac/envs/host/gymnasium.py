@@ -199,6 +199,9 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
         simulator = autoreset.make(example, EPISODE_LENGTH, 1)
         simulator.reset(0)
         simulator.step(np.zeros((1, self.action_size), np.float32))
+        rows = {k: x for k, x in simulator.infos.items() if getattr(x, "shape", None) == (1,)}
+        said = {k: x[0] for k, x in rows.items() if not str(k).startswith("_")}
+        self.reported = reports.names(said)
 
     def _vector(self, num_envs: int) -> VectorEnv:
         make = partial(gymnasium.make_vec, self._spec, num_envs, "vector_entry_point")
@@ -215,7 +218,7 @@ class VectorOnlyEnvironment(GymnasiumEnvironment):
         self, num_envs: int, episode_length: int, once: bool = False
     ) -> autoreset.VectorSimulator:
         vector = self._refuse_again(self._vector(num_envs))
-        return autoreset.make(vector, episode_length, 1, kept=self._kept)
+        return autoreset.make(vector, episode_length, 1, kept=self._kept, reported=self.reported)
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         raise self._error("exists as a vector environment alone, which does not draw")

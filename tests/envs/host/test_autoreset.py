@@ -6,6 +6,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from helpers.gymnasium_envs import Parts, Talking, Walk, walk
 
+from mjx_sac.envs import reports
 from mjx_sac.envs.host import autoreset
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.envs.host.protocol import BrokenEnvironmentError
@@ -67,6 +68,44 @@ def test_what_environments_say_is_summed_over_a_held_action(vectorization):
     np.testing.assert_array_equal(held, [[0, 9 + 8, np.nan, 0.5]])
     np.testing.assert_array_equal(ended, [[1, 7, 1, 1]])
     assert not idle.any(), "it does nothing more"
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_what_a_vector_environment_says_reaches_the_step(mode):
+    """Of two, which terminate at three steps and at two: success, steps left to 10, what is said at
+    odd steps alone, half the reward.
+    """
+    kinds = [lambda: Talking(ends_at=3), lambda: Talking(ends_at=2)]
+    vector = SyncVectorEnv(kinds, autoreset_mode=mode)
+    names = ("is_success", "left", "odd", "reward_half")
+    simulator = autoreset.make(vector, 1000, 1, reported=names)
+    simulator.reset(0)
+    rows = [[], []]
+    for _ in range(8):
+        step = simulator.step(ZEROS)
+        assert (step.metrics.shape, step.metrics.dtype) == ((2, 4), np.float32)
+        for i in range(2):
+            if step.steps[i]:  # in the next-step mode a reset is no step
+                rows[i].append(step.metrics[i])
+    first, second, third = [0, 9, 1, 0], [0, 8, np.nan, 0.5], [1, 7, 1, 1]
+    np.testing.assert_array_equal(rows[0][:5], [first, second, third, first, second])
+    np.testing.assert_array_equal(rows[1][:5], [first, second, first, second, first])
+
+
+COLUMNS = [
+    ({"x": np.array([1, 2]), "_x": np.array([True, False])}, [1, np.nan]),
+    ({"x": [True, False]}, [1, 0]),
+    ({"x": np.array([1.5, None])}, [1.5, np.nan]),
+    ({"x": 3}, [3, 3]),
+    ({"x": np.zeros(3)}, [np.nan, np.nan]),
+    ({"x": "text"}, [np.nan, np.nan]),
+    ({}, [np.nan, np.nan]),
+]
+
+
+@pytest.mark.parametrize(("infos", "expected"), COLUMNS)
+def test_a_number_that_is_missing_or_none_is_nan(infos, expected):
+    np.testing.assert_array_equal(reports.column(infos, "x", 2), expected)
 
 
 def test_our_time_limit_cuts_where_gymnasium_has_none():

@@ -2,12 +2,16 @@
 
 from functools import partial
 
+import gymnasium
 import jax
 import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from helpers.envs import Counter, Reporting
 from helpers.gymnasium_envs import Talking, Walk
 from helpers.runs import make_experiment
 
+from mjx_sac import envs
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 from mjx_sac.training.compiled import epoch as epoch_lib
 from mjx_sac.training.compiled import evaluate
@@ -73,6 +77,32 @@ def test_what_an_environment_on_the_host_says_is_measured():
     assert reported["is_success"] == [1] * 20
     assert np.isnan(reported["odd"]).all(), "missing in some steps"
     assert np.isnan(evaluate.summary(result)["eval/env/odd"])
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_what_a_vector_environment_says_is_measured(mode):
+    """In evaluation and in training: each episode is three steps, the last of them a success."""
+
+    def make(num_envs):
+        kinds = [partial(Talking, ends_at=3)] * num_envs
+        return SyncVectorEnv(kinds, autoreset_mode=mode)
+
+    gymnasium.register("Talkers-v0", vector_entry_point=make)
+    try:
+        experiment = make_experiment(env=envs.make("Talkers-v0"), episode_length=100)
+        assert experiment.episodes.reported == ("is_success", "left", "odd", "reward_half")
+        state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
+        run = jax.jit(partial(evaluate.evaluate, experiment, episodes=4))
+        result = run(state.train.actor_params, state.normalizer, jax.random.PRNGKey(1))
+        summary = evaluate.summary(result)
+        metrics = jax.jit(partial(epoch_lib.epoch, experiment))(state)[1]
+    finally:
+        del gymnasium.registry["Talkers-v0"]
+    said = {"env/left": 8, "env/reward_half": 0.5 + 1}
+    for name, value in said.items():
+        assert float(summary[f"eval/{name}"]) == float(metrics["reported"][name]) == value
+    assert float(summary["eval/success_rate"]) == 1
+    assert float(metrics["reported"]["rollout/success_rate"]) == 1
 
 
 def test_what_is_over_on_the_host_is_not_stepped():
