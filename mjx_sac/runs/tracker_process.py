@@ -139,7 +139,8 @@ class Trackio(Tracker):
             raise RuntimeError(self.problems.pop())
 
     def film(self, run: Any, iterations: int, path: str) -> None:
-        run.log({"film": self.trackio.Video(path, format="gif")}, step=iterations)
+        # Its page plays an image; what shows videos there plays no GIF.
+        run.log({"film": self.trackio.Image(path)}, step=iterations)
 
     def finish(self, run: Any, status: str) -> None:
         run.finish()
@@ -167,7 +168,8 @@ class Mlflow(Tracker):
         files = None if remote else (self.home.parent / "mlartifacts").as_uri()
         self.experiment: Any = found and found.experiment_id
         self.experiment = self.experiment or self.client.create_experiment(name, files)
-        self.say.append(f"`mlflow ui --backend-store-uri {self.where}` shows it")
+        command = f"mlflow ui --backend-store-uri {self.where}"
+        self.say.append(f"`{command}` shows it, under Model training")
 
     def begin(self, old: str | None, about: Mapping[str, Any], first: bool) -> tuple[str, Any]:
         params, known = dict(flat(about["config"])), dict[str, str]()

@@ -54,6 +54,11 @@ def test_a_film_is_shown(name, tmp_path, home):
     }
     (shown,) = places[name]
     assert shown.read_bytes() == film.read_bytes()
+    if name == "trackio":
+        with sqlite3.connect(home / "trackio" / "mjx-sac.db") as base:
+            rows = [json.loads(text) for (text,) in base.execute("select metrics from metrics")]
+        (kind,) = (row["film"]["_type"] for row in rows if "film" in row)
+        assert kind == "trackio.image", "its page plays no GIF as a video"
     (found,) = trackers.read(name, run, home)
     assert {step: x for tag, step, x in found.points if tag == TAG} == {32: 1.0, 64: 2.0, 96: 3.0}
     assert tracked.warnings == []
