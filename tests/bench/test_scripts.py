@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import benchmarks
+from helpers.runs import COUNTER, SMALL, scalars
 
 from mjx_sac import networks
 from mjx_sac.config import Config, UsageError
@@ -129,4 +130,58 @@ def test_a_trackers_cost_is_compared_within_a_turn(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["tracker_cost.py", "--repeats=6"])
     with pytest.raises(SystemExit):
         tracker_cost.main()
+    assert "--repeats 6: a spread needs seven turns" in capsys.readouterr().err
+
+
+def test_what_intervals_cost_is_what_an_epoch_does_not_explain():
+    """Two epochs of 100 iterations in 3 s: 2 s are theirs, 0.8 an evaluation's, 0.2 the host's."""
+    script = benchmarks.load("interval_cost")
+    ticks = [script.Tick(100, 5.0, 1.0, 1.0)]  # of it only the end counts
+    ticks += [script.Tick(200, 6.9, 100.0, 100 / 1.8), script.Tick(300, 8.0, 100.0, 100.0)]
+    found = script.shares(ticks)
+    expected = {
+        "seconds": 3 / 200,
+        "elsewhere": 1 / 3,
+        "eval_share": 0.8 / 3,
+        "host_share": 0.2 / 3,
+    }
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("long", "ends"), [(False, [64, 96, 128]), (True, [64, 128])])
+def test_intervals_are_timed_from_one_evaluation_to_the_next(long, ends, tmp_path, monkeypatch):
+    """32 iterations warm up, epochs are of 32: after the first that learns two, or one of 64."""
+    script = benchmarks.load("interval_cost")
+    seen = []
+    monkeypatch.setattr(script, "shares", lambda ticks: [seen.extend(ticks), {}][-1])
+    given = {**SMALL, "env": COUNTER, "warm_up_steps": 32, "checkpoint_interval": None}
+    script.one_run(given, tmp_path / "run", long)
+    assert [tick.iterations for tick in seen] == ends
+    evaluations = scalars(tmp_path / "run").get("eval/mean_reward", {})
+    assert sorted(evaluations) == ([] if long else [64, 96, 128])
+
+
+def test_intervals_are_compared_within_a_turn(tmp_path, monkeypatch, capsys):
+    """Turn i takes i + 2 and 2 microseconds per iteration, in an order that changes."""
+    script = benchmarks.load("interval_cost")
+    done = []
+
+    def one_run(given, directory, long):
+        done.append((given["num_envs"], long))
+        turn = int(directory.name.rpartition("_")[2])
+        shares = {"elsewhere": 0.01 * turn, "eval_share": 0.0, "host_share": 0.0}
+        return {"seconds": 2e-6 if long else 1e-6 * (turn + 2), **shares}
+
+    monkeypatch.setattr(script, "one_run", one_run)
+    path = tmp_path / "cost.json"
+    monkeypatch.setattr(sys, "argv", ["x", "--num_envs", "1", "16", f"--json={path}"])
+    script.main()
+    assert done[:4] == [(1, False), (1, True), (1, True), (1, False)]
+    found = json.loads(path.read_text())["num_envs"]["16"]
+    assert found["seconds_beside_long"] == pytest.approx({"median": 5 / 2, "min": 1, "max": 4})
+    assert found["shares"]["elsewhere"] == pytest.approx({"median": 0.03, "min": 0, "max": 0.06})
+    assert found["iterations_per_second"]["long"]["max"] == pytest.approx(5e5)
+    monkeypatch.setattr(sys, "argv", ["x", "--repeats=6"])
+    with pytest.raises(SystemExit):
+        script.main()
     assert "--repeats 6: a spread needs seven turns" in capsys.readouterr().err
