@@ -88,10 +88,12 @@ def _run(arguments: Sequence[str], config_class: type[Config], losses: "Losses |
         command = typer.main.get_command(make_app(arguments, config_class, losses))
         code = command.main(args=arguments, prog_name="mjx-sac", standalone_mode=False) or 0
     except (UsageError, TrainingError) as error:
-        _exit(2 if isinstance(error, UsageError) else 3, str(error))
+        line = _refused_by_mujoco(error)
+        _exit(2 if line or isinstance(error, UsageError) else 3, line or str(error))
     except Exception as error:  # the parser's own: Typer's copy of click, or click, by version
         parsing = hasattr(error, "format_message")
-        line = _parser_message(error) if parsing else _refused_setting(error)
+        refused = _refused_setting(error) or _refused_by_mujoco(error)
+        line = _parser_message(error) if parsing else refused
         if line is not None:
             _exit(2, line)
         if type(error).__name__ != "Abort":  # a bug
@@ -178,6 +180,20 @@ def _refused_setting(error: Exception) -> str | None:
     for name, value in os.environ.items():
         if name.startswith("JAX_") and name.lower() in str(error).lower():
             return f"{name} = {value!r}: {error}: unset it"
+    return None
+
+
+def _refused_by_mujoco(error: BaseException | None) -> str | None:
+    """Return the line for a MUJOCO_GL with which nothing can import MuJoCo, if `error` comes of it.
+
+    A backend whose library is missing fails like that, too, where nothing is to be drawn.
+    """
+    while error and (value := os.environ.get("MUJOCO_GL")):
+        frames = traceback.walk_tb(error.__traceback__)
+        if any(frame.f_globals["__name__"].endswith("gl_context") for frame, _ in frames):
+            way_out = "unset it, or choose another"
+            return f"MUJOCO_GL = {value!r}: MuJoCo does not start with it ({error}): {way_out}"
+        error = error.__cause__
     return None
 
 

@@ -176,3 +176,28 @@ def test_files_are_utf_8_whatever_the_shell_says():
     found = [call for path in files for call in calls.findall(path.read_text(encoding="utf-8"))]
     assert found
     assert [call for call in found if "encoding=" not in call] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "arguments"),
+    [
+        ("nonsense", ("train", "--env", "mjx/Ant-v5", "--logdir", "run")),
+        ("nonsense", ("train", "--env", "Reacher-v5", "--logdir", "run")),  # behind a thread
+        ("nonsense", ("eval", ROOT / "mjx_sac" / "policy" / "demos" / "halfcheetah")),
+        ("nonsense", ("envs", "--search", "ant")),
+        ("osmesa", ("train", "--env", "mjx/Ant-v5", "--logdir", "run")),  # with a broken library
+    ],
+    ids=str,
+)
+def test_a_way_to_opengl_with_which_mujoco_does_not_start_is_one_line(value, arguments, tmp_path):
+    """Nothing is to be drawn, but MuJoCo reads the variable when it is imported."""
+    (tmp_path / "OpenGL.py").write_text("raise AttributeError('no glGetError')")
+    own = {"MUJOCO_GL": value, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    how = {"env": environment(**own), "cwd": tmp_path, "timeout": 120}
+    words = command(*map(str, arguments))
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **how)
+    *_, last = done.stderr.splitlines()
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert f"MUJOCO_GL = '{value}': MuJoCo does not start with it (" in last
+    assert last.endswith("unset it, or choose another")
+    assert not (tmp_path / "run").exists()
