@@ -236,6 +236,10 @@ def newest(
             manifests = {item: array_store.manifest(path / item) for item in ITEMS}
             return step, provenance.current(manifests["state"])
         except array_store.DamagedError as error:
+            if not any(directory.glob("checkpoints/*/state")):
+                where = f"logdir = {str(directory)!r}: was shared without its checkpoint"
+                way_out = "pull it again after `mjx-sac push --checkpoint`"
+                raise UsageError(f"{where}: {way_out}, {OTHERWISE}") from None
             if not fallback:
                 raise damaged(error) from None
             first = first or error

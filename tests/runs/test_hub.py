@@ -137,6 +137,20 @@ def test_a_whole_checkpoint_is_the_same_bytes_elsewhere_and_resumes(trained, hub
     assert steps(pulled) == [128, 160]
 
 
+def test_what_was_shared_without_its_checkpoint_says_so_and_resumes_with_it(trained, ann, bob):
+    ann.run("push", trained, NAME)
+    bob.run("pull", NAME, "run")
+    before = below(bob.home / "run")
+    train = "train", "--logdir", "run", "--iterations", "160"
+    for fallback in ((), ("--fallback",)):
+        where = f"logdir = '{bob.home / 'run'}': was shared without its checkpoint: "
+        refused(bob.run(*train, *fallback), where, "pull it again after `mjx-sac push --checkpoint`")
+    assert below(bob.home / "run") == before
+    ann.run("push", trained, NAME, "--checkpoint")
+    bob.run("pull", NAME, "whole")
+    assert bob.run("train", "--logdir", "whole", "--iterations", "160")[0] == 0
+
+
 def test_sharing_again_takes_away_what_is_no_longer_there_and_nothing_of_others(hub, ann, tmp_path):
     run = tmp_path / "run"
     save_run(run, steps=(32,), env="ant")
