@@ -211,11 +211,11 @@ def _joined() -> bool:
 
 
 def _exit(code: int, message: str = "") -> NoReturn:
-    """Exit at once: waiting for the compiler takes up to a minute, for other processes for ever."""
+    """Exit at once: compiler and hub are waited for up to minutes, other processes for ever."""
     if message:
         console.print_line(f"mjx-sac: {' '.join(message.split())}", sys.stderr)
-    compile = sys.modules.get("mjx_sac.training.host.compile")
-    if _joined() or (compile and compile.busy()):
+    workers = map(sys.modules.get, ("mjx_sac.training.host.compile", "mjx_sac.runs.hub"))
+    if _joined() or any(module.busy() for module in workers if module):
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

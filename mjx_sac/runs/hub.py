@@ -9,12 +9,15 @@ import fnmatch
 import re
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import PACKAGED
 from mjx_sac.config import UsageError, absolute, require, surroundings
+from mjx_sac.envs.host.protocol import in_turn
 from mjx_sac.runs import array_store, provenance
 from mjx_sac.runs.directory import steps
 
@@ -23,6 +26,8 @@ CARD, CURVE = "README.md", "curve.png"
 
 _STATE, _POLICY = "checkpoints/*/state/*", "checkpoints/*/policy/*"
 _ELSE = ("best/policy/*", "*kwargs.json", "*events.out.tfevents.*", CARD, CURVE)
+
+_under_way: list[Future[Any]] = []
 
 
 def local(run: str | Path, *, state: bool = False) -> Path:
@@ -83,7 +88,7 @@ def upload(name: str, files: Mapping[str, Path | bytes], message: str, private: 
         ours = {x for one in (_STATE, _POLICY, *_ELSE) for x in fnmatch.filter(there, one)}
         changes = [hub.CommitOperationDelete(path) for path in sorted(ours - files.keys())]
         changes += [hub.CommitOperationAdd(*file) for file in files.items()]
-        api.create_commit(name, changes, commit_message=message)
+        _transfer(api.create_commit, name, changes, commit_message=message)
         return f"{api.endpoint}/{name}"
 
 
@@ -91,7 +96,7 @@ def _download(name: str, where: str, state: bool, trust_code: bool = False) -> P
     """Return a directory of the library's, in which nothing may be changed."""
     with _library(name, where) as hub:
         wanted = [_POLICY, *_ELSE, *([_STATE] if state else [])]
-        found = Path(hub.snapshot_download(name, allow_patterns=wanted))
+        found = Path(_transfer(hub.snapshot_download, name, allow_patterns=wanted))
     if not steps(found):
         raise UsageError(f"{where}: this model is no run: `mjx-sac push` makes such")
     for path in () if trust_code else found.rglob("manifest.json"):
@@ -106,6 +111,20 @@ def _download(name: str, where: str, state: bool, trust_code: bool = False) -> P
             way_out = f"if you trust it, `mjx-sac pull {name} --trust_code` and use that"
             raise UsageError(f"{where}: {problem}: {way_out}")
     return found
+
+
+def _transfer(function: Callable[..., Any], *args: Any, **how: Any) -> Any:
+    """Call the library in a thread: it waits for files under way, an interrupt need not."""
+    (future,) = in_turn(partial(function, *args, **how))
+    _under_way.append(future)
+    while not future.done():  # a signal that another thread is given does not end a wait
+        wait([future], timeout=0.1)
+    return future.result()
+
+
+def busy() -> bool:
+    """Return whether files are under way, for which Python would wait at exit."""
+    return not all(future.done() for future in _under_way)
 
 
 @contextlib.contextmanager

@@ -144,7 +144,9 @@ def test_what_was_shared_without_its_checkpoint_says_so_and_resumes_with_it(trai
     train = "train", "--logdir", "run", "--iterations", "160"
     for fallback in ((), ("--fallback",)):
         where = f"logdir = '{bob.home / 'run'}': was shared without its checkpoint: "
-        refused(bob.run(*train, *fallback), where, "pull it again after `mjx-sac push --checkpoint`")
+        refused(
+            bob.run(*train, *fallback), where, "pull it again after `mjx-sac push --checkpoint`"
+        )
     assert below(bob.home / "run") == before
     ann.run("push", trained, NAME, "--checkpoint")
     bob.run("pull", NAME, "whole")
@@ -188,22 +190,42 @@ def test_a_run_that_was_not_evaluated_says_so(hub, ann, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_pull_leaves_no_directory_and_the_next_one_all(
+def test_an_interrupted_pull_ends_at_once_without_a_directory_and_the_next_has_all(
     trained, hub, ann, bob, number
 ):
+    """A file that never comes holds nothing up."""
     ann.run("push", trained, NAME)
     hub.stalls = "policy/manifest.json"
     with bob.process("pull", NAME) as process:
         assert hub.stalled.wait(60)
         process.send_signal(number)
-        time.sleep(0.2)
-        hub.released.set()  # the library waits for the files that are under way
-        process.communicate(timeout=60)
-    assert process.returncode in (-signal.SIGKILL, 130)
+        sent = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        took = time.monotonic() - sent
+    hub.released.set()
+    assert (process.returncode, err) in [(-signal.SIGKILL, ""), (130, "mjx-sac: interrupted\n")]
+    assert took < 10, "the hub would have held the file for a minute"
     assert not (bob.home / "runs").exists()
     hub.stalls = None
     assert bob.run("pull", NAME)[0] == 0
-    assert steps(bob.home / "runs" / "pendulum") == [128]
+    there = {path: data for path, data in hub.files(NAME).items() if path != ".gitattributes"}
+    assert below(bob.home / "runs" / "pendulum") == there
+
+
+@pytest.mark.parametrize("what", ["eval", "push"])
+def test_nothing_else_waits_for_the_hub_after_an_interrupt(trained, hub, ann, what):
+    ann.run("push", trained, NAME)
+    before = dict(hub.files(NAME))
+    hub.stalls = "policy/manifest.json" if what == "eval" else "/commit/main"
+    with ann.process(
+        *{"eval": ("eval", f"hub:{NAME}"), "push": ("push", trained, NAME)}[what]
+    ) as process:
+        assert hub.stalled.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    hub.released.set()
+    assert (process.returncode, err) == (130, "mjx-sac: interrupted\n")
+    assert hub.files(NAME).keys() == before.keys(), "a commit is whole or none"
 
 
 def test_what_was_had_once_is_there_without_a_connection(trained, ann, hub, bob):
