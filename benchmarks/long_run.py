@@ -97,7 +97,7 @@ def draw(result: dict[str, Any], args: argparse.Namespace) -> None:
         (curve,) = result["curves"][name]
         at = [max(point for point in curve if point[0] <= seam["iterations"]) for seam in each]
         if at:
-            points[f"{name} was resumed, {len(at)} times"] = at
+            points[f"{name} was resumed here"] = at
     plot.draw(result["curves"], args.png, title=f"{args.env}, seed {args.seed}", points=points)
 
 

@@ -74,6 +74,22 @@ def speed_of_csac(result: Result) -> str:
     return f"{ratios[len(ratios) // 2]:.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
+def long_run(name: str) -> Callable[[Result], str]:
+    """Return a reader of where a long run came to, and how often it was resumed."""
+
+    def read(result: Result) -> str:
+        _, reached = result["curves"][name][0][-1]
+        return f"{reached:,.0f} (resumptions: {len(result['resumed'][name])})"
+
+    return read
+
+
+def seams(result: Result) -> str:
+    """Return how far what is logged moved across resumptions, beside its usual moves."""
+    found = [seam["median"] for run in result["resumed"].values() for seam in run]
+    return f"{min(found):.2f} to {max(found):.2f} times"
+
+
 def kept_beside_traced(result: Result) -> str:
     """Return how long a warm start takes with the lowered epoch kept, turn by turn."""
     pairs = zip(result["phases"]["warm"], result["phases"]["traced"], strict=True)

@@ -10,9 +10,11 @@ from readings import (
     evaluated,
     kept_beside_traced,
     launches_of_algorithms,
+    long_run,
     number,
     ratio,
     returns,
+    seams,
     speed_of_csac,
     stall,
     transposed,
@@ -72,6 +74,7 @@ LEARNING = [
         "learning_Hopper-v5.json",
     ),
 ]
+LONG = "long_run_HalfCheetah-v5.json"
 OURS = [
     Row(
         "`csac` beside `sac`: return at 100,000 iterations, a mean over three tasks",
@@ -103,6 +106,19 @@ OURS = [
         evaluated,
         "5,497 to 11,697",
         "eval_xqc_HalfCheetah-v4.json",
+    ),
+    Row(
+        "`sac`, HalfCheetah-v5, 1,000,000 iterations, one seed",
+        long_run("sac"),
+        "8,828 to 13,814, published on v4",
+        LONG,
+    ),
+    Row("`csac` likewise", long_run("csac"), "SAC's", LONG),
+    Row(
+        "moves of what is logged across these resumptions, beside usual ones",
+        seams,
+        "1 time",
+        LONG,
     ),
 ]
 
