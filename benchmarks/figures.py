@@ -40,10 +40,10 @@ ALGORITHMS, TASKS = (
 
 def tasks() -> str:
     """Return what algorithms reach on Gymnasium's tasks at 100,000 iterations."""
-    files = ("learning_tasks.json", "learning_tasks_v4.json")
-    result, published = (json.loads((RESULTS / file).read_text()) for file in files)
+    files = ("learning_tasks.json", "learning_tasks_v4.json", "learning_tasks_speed.json")
+    result, published, speed = (json.loads((RESULTS / file).read_text()) for file in files)
     cost = json.loads((RESULTS / "algorithm_costs.json").read_text())["cost"]
-    rates = result.get("iterations_per_second", {})
+    rates = speed["iterations_per_second"]
 
     def cell(name: str, task: str) -> str:
         found = [
@@ -57,8 +57,7 @@ def tasks() -> str:
         return f"{sum(seeds) / len(seeds):,.0f} ({len(seeds)})"
 
     def rate(name: str) -> str:
-        values = sorted(rates.get(name, []))
-        return f"{values[len(values) // 2]:.0f}" if values else "not measured"
+        return f"{sorted(rates[name])[len(rates[name]) // 2]:.3g}"
 
     head = ["algorithm", *(f"`{task}`" for task in TASKS), "iterations/s", "cost"]
     lines = (

@@ -90,6 +90,17 @@ def seams(result: Result) -> str:
     return f"{min(found):.2f} to {max(found):.2f} times"
 
 
+def interval_shares(num_envs: int) -> Callable[[Result], str]:
+    """Return a reader of the time that default intervals leave to neither physics nor learning."""
+
+    def read(result: Result) -> str:
+        shares = result["num_envs"][str(num_envs)]["shares"]
+        evaluating, host = (shares[name]["median"] for name in ("eval_share", "host_share"))
+        return f"{evaluating:.1%} and {host:.1%}"
+
+    return read
+
+
 def kept_beside_traced(result: Result) -> str:
     """Return how long a warm start takes with the lowered epoch kept, turn by turn."""
     pairs = zip(result["phases"]["warm"], result["phases"]["traced"], strict=True)

@@ -8,6 +8,7 @@ from readings import (
     beside_sac,
     environments,
     evaluated,
+    interval_shares,
     kept_beside_traced,
     launches_of_algorithms,
     long_run,
@@ -272,6 +273,17 @@ COST = [
         stall,
         "5%",
         "checkpoint_ant.json",
+    ),
+    Row(
+        "`inverted_pendulum`, 200,000 iterations at default intervals, one environment: time in "
+        "evaluations, elsewhere on the host",
+        interval_shares(1),
+        "5% together",
+        "interval_cost.json",
+    ),
+    *(
+        Row(f"the same with {n:,}", interval_shares(n), "5% together", "interval_cost.json")
+        for n in (16, 128, 1_024)
     ),
     Row("environments of others", environments, "", "gymnasium_table.json"),
 ]
