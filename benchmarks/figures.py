@@ -67,6 +67,34 @@ def tasks() -> str:
     return table(head, *lines)
 
 
+CHANGES = {
+    "scalar": "critics of one value, not of 101 atoms",
+    "n1": "returns of 1 step, not 3",
+    "delay1": "the actor moves every time, not every second",
+    "no_layer_norm": "critics without layer norm",
+}
+
+
+def screening() -> str:
+    """Return what one change does to `csac` in 50,000 iterations, beside its same seeds."""
+    files = ("learning_tasks.json", "learning_tasks_screening.json")
+    final, tried = (json.loads((RESULTS / file).read_text())["table"] for file in files)
+    rows = [row for row in (*final, *tried) if row["iterations"] == 50_000]
+    found = {(row["algorithm"], row["task"]): row["seeds"][:2] for row in rows}
+
+    def mean(name: str, task: str, seeds: int) -> float:
+        return sum(found[name, task][:seeds]) / seeds
+
+    lines = []
+    for name in ("csac", "sac", *CHANGES):
+        counts = {task: len(found[name, task]) for task in TASKS[:2]}
+        cells = [f"{mean(name, task, n):,.0f} ({n})" for task, n in counts.items()]
+        beside = [mean(name, task, n) / mean("csac", task, n) for task, n in counts.items()]
+        lines.append([CHANGES.get(name, f"`{name}`"), *cells, *(f"{x:.2f}" for x in beside)])
+    beside = (f"beside `csac`, {task.partition('-')[0]}" for task in TASKS[:2])
+    return table(["change", *(f"`{task}`" for task in TASKS[:2]), *beside], *lines)
+
+
 def fidelity() -> str:
     """Return how far the tasks of `mjx/` are from C, and their speed."""
     head = [
@@ -168,6 +196,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fidelity": fidelity,
     "offline": offline,
     "tasks": tasks,
+    "screening": screening,
     "learning": lambda: figures(LEARNING),
     "ours": lambda: figures(OURS),
     "speed": lambda: figures(SPEED),
