@@ -17,17 +17,11 @@ from mjx_sac.training.host.console import print_line
 
 def record(
     run: flags.RunDirectory,
-    ghost: Annotated[
-        str | None, typer.Argument(help="one more, shown translucent beside it", metavar="RUN2")
-    ] = None,
-    out: Annotated[
-        Path | None, flags.option("an .mp4, .gif or .html; else <run's name>.mp4")
-    ] = None,
+    ghost: Annotated[str | None, typer.Argument(help="one beside it", metavar="RUN2")] = None,
+    out: Annotated[Path | None, flags.option("an .mp4, .gif or .html; else RUN.mp4")] = None,
     episodes: Annotated[int, flags.option("how many, one after the other", min=1)] = 1,
     seconds: Annotated[float, flags.option("of each episode at most", min=0.1)] = 10.0,
-    camera: Annotated[
-        str | None, flags.option("one that the model names; else one follows")
-    ] = None,
+    camera: Annotated[str | None, flags.option("of the model's; else one follows")] = None,
     step: flags.Step = None,
     seed_index: flags.BestAgent = None,
     env: flags.OtherEnv = None,
@@ -38,7 +32,8 @@ def record(
 ) -> None:
     """Film the deterministic policy.
 
-    RUN2's newest policy starts from the same states; --step and --seed_index are RUN's.
+    RUN2's newest policy is shown translucent, from the same states; --step and --seed_index are
+    RUN's.
 
     An .html is shown by any browser, offline, and needs no OpenGL here; it shows MuJoCo models
     only. Films are drawn through OpenGL: MUJOCO_GL is chosen (egl, then osmesa) unless it is set.
@@ -72,8 +67,12 @@ def record(
     other: Any = {"env": env, "env_options": env_option, "backend": backend}
     played = record.record(policy, target, **how, **other)
     for i, episode in enumerate(played, 1):
-        for which, x in (f"episode {i}", episode), ("translucent", episode.ghost):
-            if x:
-                end = f"{'ended' if x.ended else 'cut off'} after {x.length:,} steps"
-                print_line(f"{which}: return {x.episode_return:,.1f}, {end}")
+        _say(f"episode {i}", episode)
+        if episode.ghost:
+            _say("translucent", episode.ghost)
     print_line(f"{out}: {size(target.stat().st_size)} in {time.perf_counter() - started:.0f} s")
+
+
+def _say(which: str, episode: Any) -> None:
+    end = f"{'ended' if episode.ended else 'cut off'} after {episode.length:,} steps"
+    print_line(f"{which}: return {episode.episode_return:,.1f}, {end}")
