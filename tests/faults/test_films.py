@@ -38,7 +38,7 @@ def test_a_killed_run_resumes_its_films(interval, expected, run, tmp_path, monke
     logdir = tmp_path / "run"
     settings = {"checkpoint_interval": 64, "iterations": 192, "env": SLIDER}
     settings["film_interval"] = interval
-    fault = {"signal": signal.SIGKILL, "phase": "saving", "nth": 2, "saved": 64}
+    fault = {"signal": signal.SIGKILL, "phase": "saving", "nth": 2, "saved": 64, "drawn_for": 600}
     assert run(logdir, fault, **settings)[0] == -signal.SIGKILL
     assert steps(logdir) == [64]
     assert steps(logdir / "films") == [expected[0]]

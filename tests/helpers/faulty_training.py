@@ -6,6 +6,7 @@ The JSON holds `config` (changes to SMALL) and one fault:
     {"signal": 9, "phase": "saving", "nth": 2, "tracked": 128}   the second time, and when three
                            trackers have logged so many iterations; "saved": 64 likewise waits
                            until that checkpoint is whole
+    {"drawn_for": 600}     and films take so many seconds longer, whatever else the machine does
     {"kill_write": 3}      SIGKILL in the middle of the third file that a checkpoint writes
     {"kill_after": 0.7}    SIGKILL so many seconds after the first checkpoint began to be written
     {"quota": 2}           no file can grow any more from the second checkpoint on
@@ -43,7 +44,7 @@ from mjx_sac.cli import app  # noqa: E402
 from mjx_sac.losses import Losses, critic_loss  # noqa: E402
 from mjx_sac.runs import array_store  # noqa: E402
 from mjx_sac.runs.directory import steps  # noqa: E402
-from mjx_sac.training.host import train  # noqa: E402
+from mjx_sac.training.host import films, train  # noqa: E402
 from mjx_sac.training.host.console import Console  # noqa: E402
 
 
@@ -135,6 +136,9 @@ def arm(fault: dict) -> None:
         write(path, data)
 
     Console.phase, array_store._write = at_phase, at_write
+    if "drawn_for" in fault:
+        wait = f"import time; time.sleep({fault['drawn_for']})"
+        films._COMMAND = films._COMMAND.replace("os.nice(19)", wait)
 
 
 def report(iterations, metrics, state) -> None:
