@@ -120,6 +120,17 @@ def fidelity() -> str:
     return table(head, *rows)
 
 
+def transfer() -> str:
+    """Return what policies trained in C earn in both simulators, over 100 episodes."""
+    rows = []
+    for task in TASKS[:2]:
+        files = f"eval_csac_{task}.json", f"eval_csac_mjx_{task}.json"
+        in_c, in_mjx = (json.loads((RESULTS / file).read_text())["return"] for file in files)
+        cells = (f"{each['mean']:,.0f} (deviation {each['std']:,.0f})" for each in (in_c, in_mjx))
+        rows.append([f"`{task}`", *cells])
+    return table(["task", "return in C, as trained", "on MJX"], *rows)
+
+
 def playground() -> str:
     """Return what runs reach on Playground's tasks, one seed each, at some iterations."""
     counts, nan = (102_400, 204_800, 307_200, 512_000), float("nan")
@@ -194,6 +205,7 @@ def predicted() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "playground": playground,
     "fidelity": fidelity,
+    "transfer": transfer,
     "offline": offline,
     "tasks": tasks,
     "screening": screening,
