@@ -11,6 +11,7 @@ import argparse
 import pathlib
 import tempfile
 import time
+from typing import Any
 
 import common
 
@@ -39,7 +40,7 @@ def main() -> None:
     common.write({"benchmark": "checkpoint_cost", **result}, args.json)
 
 
-def one_turn(state: object) -> dict[str, float]:
+def one_turn(state: Any) -> dict[str, float]:
     """Return what each checkpoint costs, and the seconds of loading the last."""
     import jax
 
@@ -64,7 +65,7 @@ def one_turn(state: object) -> dict[str, float]:
     return found
 
 
-def trained(state: object) -> object:
+def trained(state: Any) -> Any:
     """Return the state with other numbers in the oldest twentieth of its rows, and networks."""
     import jax
 

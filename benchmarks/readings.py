@@ -90,6 +90,17 @@ def seams(result: Result) -> str:
     return f"{min(found):.2f} to {max(found):.2f} times"
 
 
+def large_checkpoint(result: Result) -> str:
+    """Return bytes and seconds of a checkpoint of a large buffer, and of one that shares files."""
+    found = {name: each["median"] for name, each in result["checkpoints"].items()}
+
+    def written(which: str) -> str:
+        return f"{found[f'{which}_new_bytes'] / 1e9:.2g} GB in {found[f'{which}_seconds']:.2g} s"
+
+    waits, load = (f"{found[name]:.2g} s" for name in ("third_stall_seconds", "load_seconds"))
+    return f"{written('first')}, {written('third')}, {waits}, {load}"
+
+
 def interval_shares(num_envs: int) -> Callable[[Result], str]:
     """Return a reader of the time that default intervals leave to neither physics nor learning."""
 

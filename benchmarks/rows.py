@@ -10,6 +10,7 @@ from readings import (
     evaluated,
     interval_shares,
     kept_beside_traced,
+    large_checkpoint,
     launches_of_algorithms,
     long_run,
     number,
@@ -273,6 +274,13 @@ COST = [
         stall,
         "5%",
         "checkpoint_ant.json",
+    ),
+    Row(
+        "`ant`, 10,000,000 rows: a checkpoint, one after a twentieth has changed, training waits, "
+        "loading",
+        large_checkpoint,
+        "",
+        "checkpoint_10m.json",
     ),
     Row(
         "`inverted_pendulum`, 200,000 iterations at default intervals, one environment: time in "
