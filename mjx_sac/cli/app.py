@@ -237,7 +237,7 @@ def _parser_message(error: Any) -> str:
         if _trains([context.info_name]) and (others := ", ".join(owners(name))):
             return f"{given}: no flag of this algorithm, but of {others}: say --algorithm too"
         flags = context.command.get_params(context)
-        known = [name.lstrip("-") for flag in flags for name in (*flag.opts, *flag.secondary_opts)]
+        known = [n[2:] for flag in flags for n in flag.opts + flag.secondary_opts if n[:2] == "--"]
         match = nearest(name, known).replace("mean ", "mean --")
         return f"{given}: no such flag{match or f'; {help_command} lists them'}"
     if unknown := re.match("No such command '(.*?)'", message):

@@ -85,6 +85,7 @@ BAD = [
     (["zzzzzz"], [f"zzzzzz: no such command; there are {', '.join(COMMANDS)}"]),
     (["--vresion"], ["--vresion: no such flag; did you mean --version?"]),
     (["eval"], ["argument 'RUN'", "`mjx-sac eval --help` shows how"]),
+    (["dataset", "x", "--out", "d"], ["--out: no such flag; `mjx-sac dataset --help` lists them"]),
     (["eval", "x", "--epsodes", "3"], ["--epsodes: no such flag; did you mean --episodes?"]),
     (["eval", "none"], ["run = 'none': no such directory"]),
     (["export", "x", "--format", "tf"], ["'tf' is not one of 'stablehlo', 'npz', 'onnx'"]),
