@@ -72,6 +72,11 @@ CHANGES = {
     "n1": "returns of 1 step, not 3",
     "delay1": "the actor moves every time, not every second",
     "no_layer_norm": "critics without layer norm",
+    "entropy": "target entropy of minus the actions' number, not by a deviation of 0.15",
+    "raw_rewards": "rewards as they come, atoms on [-1,000, 1,000]",
+    "no_normalizer": "observations as they come",
+    "wide": "layers of 512, not 256",
+    "updates2": "two gradient steps per iteration",
 }
 
 
