@@ -139,10 +139,10 @@ def transfer() -> str:
 def playground() -> str:
     """Return what runs reach on Playground's tasks, one seed each, at some iterations."""
     counts, nan = (102_400, 204_800, 307_200, 512_000), float("nan")
-    runs = json.loads((RESULTS / "learning_playground.json").read_text())["curves"]
     rows = [
         [f"`{task}`", f"`{name}`", *(f"{dict(map(tuple, curve)).get(n, nan):.0f}" for n in counts)]
-        for name, tasks in runs.items()
+        for file in sorted(RESULTS.glob("learning_playground*.json"))
+        for name, tasks in json.loads(file.read_text())["curves"].items()
         for task, seeds in tasks.items()
         for curve in seeds.values()
     ]

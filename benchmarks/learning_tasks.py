@@ -18,13 +18,9 @@ same tasks. `--algorithms csac "n1=csac --n_step 1"` tries one change, which is 
 
     python benchmarks/learning_tasks.py --runs runs/screening --tasks HalfCheetah-v5 Walker2d-v5 \
         --seeds 0 1 --iterations 50000 --algorithms "n1=csac --n_step 1" \
-        "delay1=csac --policy_delay 1" "no_layer_norm=csac --no_critic_layer_norm" \
-        "scalar=sac --policy_lr 1e-3 --q_lr 1e-3 --alpha_lr 1e-3 --initial_alpha 0.01 \
-        --target_std 0.15 --normalize_rewards --max_return 5 --n_step 3 --policy_delay 2 \
-        --warm_up_steps 5000 --critic_layer_norm" \
-        --json benchmarks/results/learning_tasks_screening.json
+        "wide=csac --hidden_sizes 512,512" --json benchmarks/results/learning_tasks_screening.json
 
-`--flags` are of all trainings.
+The command in that file has all changes that were tried. `--flags` are of all trainings.
 
 An algorithm's score is its return divided by the first algorithm's, a mean over seeds, then over
 tasks. Its interval is of 95 %, by drawing seeds again.
