@@ -101,6 +101,15 @@ def large_checkpoint(result: Result) -> str:
     return f"{written('first')}, {written('third')}, {waits}, {load}"
 
 
+def trackers(result: Result) -> str:
+    """Return the time of an iteration with each tracker, that with none being 1."""
+    beside = {name: each["seconds_beside_none"] for name, each in result["trackers"].items()}
+    return ", ".join(
+        f"{name} {each['median']:.2f} ({each['min']:.2f} to {each['max']:.2f})"
+        for name, each in beside.items()
+    )
+
+
 def interval_shares(num_envs: int) -> Callable[[Result], str]:
     """Return a reader of the time that default intervals leave to neither physics nor learning."""
 

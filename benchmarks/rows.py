@@ -19,6 +19,7 @@ from readings import (
     seams,
     speed_of_csac,
     stall,
+    trackers,
     transposed,
     wins,
     wins_by_time,
@@ -281,6 +282,12 @@ COST = [
         large_checkpoint,
         "",
         "checkpoint_10m.json",
+    ),
+    Row(
+        "`ant` on one core, logged every 1,000 iterations: time beside none with a tracker",
+        trackers,
+        "1.01",
+        "tracker_cost_ant.json",
     ),
     Row(
         "`inverted_pendulum`, 200,000 iterations at default intervals, one environment: time in "
