@@ -46,4 +46,4 @@ def test_no_page_is_opened_unless_it_is_wanted(opened, capsys):
 def test_another_name_is_one_line(capsys):
     code, _, err = run(capsys, "demo", "walrus")
     assert (code, err.count("\n")) == (2, 1)
-    assert "name = 'walrus': no such demo: there is halfcheetah" in err
+    assert "name = 'walrus': no such demo: there is ant, halfcheetah" in err
