@@ -290,6 +290,12 @@ COST = [
         "tracker_cost_ant.json",
     ),
     Row(
+        "the same on two cores with films, drawn one after another",
+        trackers,
+        "1.01",
+        "tracker_cost_films.json",
+    ),
+    Row(
         "`inverted_pendulum`, 200,000 iterations at default intervals, one environment: time in "
         "evaluations, elsewhere on the host",
         interval_shares(1),
