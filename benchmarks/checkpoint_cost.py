@@ -21,11 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--num_envs", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=7, help="turns, at least seven")
-    parser.add_argument("--json", type=pathlib.Path)
-    args = parser.parse_args()
-    if args.repeats < 7:
-        parser.error(f"--repeats {args.repeats}: a spread needs seven turns: raise it")
+    args = common.in_turns(parser)
 
     from mjx_sac import resolve
     from mjx_sac.bench import stages

@@ -4,6 +4,7 @@ import json
 import pathlib
 from collections.abc import Callable, Iterable
 
+from readings import evaluated
 from rows import COST, LAUNCHES, LEARNING, OURS, SPEED, Row
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -84,20 +85,22 @@ def screening() -> str:
     """Return what one change does to `csac` in 50,000 iterations, beside its same seeds."""
     files = ("learning_tasks.json", "learning_tasks_screening.json")
     final, tried = (json.loads((RESULTS / file).read_text())["table"] for file in files)
-    rows = [row for row in (*final, *tried) if row["iterations"] == 50_000]
-    found = {(row["algorithm"], row["task"]): row["seeds"][:2] for row in rows}
-
-    def mean(name: str, task: str, seeds: int) -> float:
-        return sum(found[name, task][:seeds]) / seeds
-
-    lines = []
-    for name in ("csac", "sac", *CHANGES):
-        counts = {task: len(found[name, task]) for task in TASKS[:2]}
-        cells = [f"{mean(name, task, n):,.0f} ({n})" for task, n in counts.items()]
-        beside = [mean(name, task, n) / mean("csac", task, n) for task, n in counts.items()]
-        lines.append([CHANGES.get(name, f"`{name}`"), *cells, *(f"{x:.2f}" for x in beside)])
-    beside = (f"beside `csac`, {task.partition('-')[0]}" for task in TASKS[:2])
-    return table(["change", *(f"`{task}`" for task in TASKS[:2]), *beside], *lines)
+    found = {}
+    for row in (*final, *tried):
+        if row["iterations"] == 50_000:
+            first, second = row["seeds"][:2]
+            found[row["algorithm"], row["task"]] = (first + second) / 2
+    two = TASKS[:2]
+    lines = (
+        [
+            CHANGES.get(name, f"`{name}`"),
+            *(f"{found[name, task]:,.0f}" for task in two),
+            *(f"{found[name, task] / found['csac', task]:.2f}" for task in two),
+        ]
+        for name in ("csac", "sac", *CHANGES)
+    )
+    beside = (f"beside `csac`, {task.partition('-')[0]}" for task in two)
+    return table(["change", *(f"`{task}`" for task in two), *beside], *lines)
 
 
 def fidelity() -> str:
@@ -130,9 +133,9 @@ def transfer() -> str:
     rows = []
     for task in TASKS[:2]:
         files = f"eval_csac_{task}.json", f"eval_csac_mjx_{task}.json"
-        in_c, in_mjx = (json.loads((RESULTS / file).read_text())["return"] for file in files)
-        cells = (f"{each['mean']:,.0f} (deviation {each['std']:,.0f})" for each in (in_c, in_mjx))
-        rows.append([f"`{task}`", *cells])
+        rows.append(
+            [f"`{task}`", *(evaluated(json.loads((RESULTS / f).read_text())) for f in files)]
+        )
     return table(["task", "return in C, as trained", "on MJX"], *rows)
 
 

@@ -84,11 +84,7 @@ def main() -> None:
     parser.add_argument("--env", default="inverted_pendulum")
     parser.add_argument("--num_envs", type=int, nargs="+", default=[1, 16, 128, 1_024])
     parser.add_argument("--iterations", type=int, default=200_000, help="of the run meant")
-    parser.add_argument("--repeats", type=int, default=7, help="turns, at least seven")
-    parser.add_argument("--json", type=pathlib.Path)
-    args = parser.parse_args()
-    if args.repeats < 7:
-        parser.error(f"--repeats {args.repeats}: a spread needs seven turns: raise it")
+    args = common.in_turns(parser)
     found: dict[int, dict[str, Any]] = {}
     for num_envs in args.num_envs:
         given, runs = settings(args.env, num_envs, args.iterations), {"default": [], "long": []}

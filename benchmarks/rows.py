@@ -92,24 +92,14 @@ OURS = [
         "more than 1 time",
         "learning_tasks.json",
     ),
-    Row(
-        "its iterations/s",
-        speed_of_csac,
-        "0.6 times",
-        "learning_tasks.json",
-    ),
+    Row("its iterations/s", speed_of_csac, "0.6 times", "learning_tasks.json"),
     Row(
         "`flashsac` with bfloat16, HalfCheetah-v4, after 100,000: 100 episodes",
         evaluated,
         "9,345 to 10,285",
         "eval_flashsac_HalfCheetah-v4.json",
     ),
-    Row(
-        "`xqc` likewise",
-        evaluated,
-        "5,497 to 11,697",
-        "eval_xqc_HalfCheetah-v4.json",
-    ),
+    Row("`xqc` likewise", evaluated, "5,497 to 11,697", "eval_xqc_HalfCheetah-v4.json"),
     Row(
         "`sac`, HalfCheetah-v5, 1,000,000 iterations, one seed",
         long_run("sac"),
@@ -118,10 +108,7 @@ OURS = [
     ),
     Row("`csac` likewise", long_run("csac"), "SAC's", LONG),
     Row(
-        "moves of what is logged across these resumptions, beside usual ones",
-        seams,
-        "1 time",
-        LONG,
+        "moves of what is logged across these resumptions, beside usual ones", seams, "1 time", LONG
     ),
 ]
 

@@ -52,11 +52,7 @@ def main() -> None:
     parser.add_argument("--log_interval", type=int, default=1_000)
     parser.add_argument("--warm_up_steps", type=int, default=1_000)
     parser.add_argument("--trackers", default="wandb,trackio,mlflow")
-    parser.add_argument("--repeats", type=int, default=7, help="turns, at least seven")
-    parser.add_argument("--json", type=pathlib.Path)
-    args = parser.parse_args()
-    if args.repeats < 7:
-        parser.error(f"--repeats {args.repeats}: a spread needs seven turns: raise it")
+    args = common.in_turns(parser)
     kinds = ["none", *args.trackers.split(",")]
     names = ("env", "iterations", "log_interval", "warm_up_steps")
     config = {name: getattr(args, name) for name in names} | {"episodes_per_eval": 0}

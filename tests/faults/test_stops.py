@@ -79,12 +79,12 @@ def test_sigkill_in_the_middle_of_writing_a_file(run, whole, tmp_path, write):
 def test_sigkill_at_random_moments(run, tmp_path, outcome):
     """Two runs that are killed and resumed eight times each: twenty kills with the four above."""
     moments = random.Random(0)
-    long = {"iterations": 9_600}  # none ends before its last kill
+    long = {"iterations": 25_600}  # none ends before its last kill
     assert run(tmp_path / "whole", **long)[0] == 0
     for i in range(2):
         logdir, reached = tmp_path / str(i) / "run", 0
         for _ in range(8):
-            code, *_ = run(logdir, {"kill_after": moments.uniform(0, 0.15)}, **long)
+            code, *_ = run(logdir, {"kill_after": moments.uniform(0, 0.4)}, **long)
             assert code == -signal.SIGKILL
             there = steps(logdir)  # none where the first kill came before the first checkpoint
             assert max(there, default=0) >= reached, "nothing that was committed is lost"

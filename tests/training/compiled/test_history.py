@@ -98,6 +98,7 @@ class World:
         return np.concatenate([np.asarray(x).reshape(len(draw), -1) for x in batch], axis=1)
 
 
+@pytest.mark.smoke
 @settings(max_examples=80, deadline=None)
 @given(
     data=st.data(),
