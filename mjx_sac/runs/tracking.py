@@ -128,7 +128,8 @@ class Tracker:
                 stdout=log,
                 stderr=log,
                 pass_fds=[number],
-                start_new_session=True,  # Ctrl-C is for training
+                # Ctrl-C is for training. (In a session of its own `nice` would do nothing.)
+                process_group=0,
             )
         return ours
 
