@@ -4,8 +4,10 @@
 
 A run with none and one with each tracker take turns, in an order that moves on by one each turn.
 The clock runs from when the tracker has got the first epoch that learns until the last epoch ends:
-starting a tracker happens once, and `finish_seconds` is what a run waits for at its end. All
-trackers write to this machine. `--trackers films` has four films instead.
+starting a tracker happens once, and `finish_seconds` is what a run waits for at its end. What time
+per iteration is too noisy for: `core`, the seconds of a processor core that the tracker's thread
+and processes used in one second of training, and `start_core_seconds`, what they had used before.
+All trackers write to this machine. `--trackers films` has four films instead.
 """
 
 import argparse
@@ -13,13 +15,15 @@ import json
 import os
 import pathlib
 import tempfile
+import threading
 import time
 
 import common
+import psutil
 
 
 def one_run(config: dict, tracker: str, directory: pathlib.Path) -> dict[str, float]:
-    """Return seconds per iteration of a run, and those from its last epoch until it returned."""
+    """Return what a run took: seconds per iteration, and what the tracker used."""
     from mjx_sac import resolve, train
 
     tracks = tracker not in ("none", "films")
@@ -32,12 +36,26 @@ def one_run(config: dict, tracker: str, directory: pathlib.Path) -> dict[str, fl
             while not record.exists() or _logged(record) < iterations:
                 time.sleep(0.05)
         if metrics["train/n_updates"]:
-            clock.append((iterations, time.perf_counter()))
+            clock.append((iterations, time.perf_counter(), core_seconds()))
 
+    before = core_seconds()
     train(resolved, callbacks=[tick])
-    (first, started), (last, ended) = clock[0], clock[-1]
-    finished = time.perf_counter() - ended
-    return {"seconds": (ended - started) / (last - first), "finish_seconds": finished}
+    (first, started, used), (last, ended, used_all) = clock[0], clock[-1]
+    return {
+        "seconds": (ended - started) / (last - first),
+        "core": (used_all - used) / (ended - started),
+        "start_core_seconds": used - before,
+        "finish_seconds": time.perf_counter() - ended,
+    }
+
+
+def core_seconds() -> float:
+    """Return what trackers' threads and all processes that this one started have used of cores."""
+    me = psutil.Process()
+    ids = {thread.native_id for thread in threading.enumerate() if thread.name.startswith("track ")}
+    threads = sum(x.user_time + x.system_time for x in me.threads() if x.id in ids)
+    ended = me.cpu_times().children_user + me.cpu_times().children_system
+    return threads + ended + sum(sum(child.cpu_times()[:4]) for child in me.children(True))
 
 
 def _logged(record: pathlib.Path) -> int:
@@ -70,7 +88,7 @@ def main() -> None:
 
 
 def compare(runs: dict[str, list[dict[str, float]]]) -> dict[str, dict]:
-    """Return each tracker's version, share of time and microseconds per iteration lost."""
+    """Return each tracker's version, share of time, microseconds per iteration lost and cores."""
     from mjx_sac.bench.spread import ratio, spread
     from mjx_sac.runs import provenance
 
@@ -83,7 +101,10 @@ def compare(runs: dict[str, list[dict[str, float]]]) -> dict[str, dict]:
             "lost_microseconds_per_iteration": spread(
                 [1e6 * (a - b) for a, b in zip(theirs, none, strict=True)]
             ),
-            "finish_seconds": spread([run["finish_seconds"] for run in runs[kind]]),
+            **{
+                name: spread([run[name] for run in runs[kind]])
+                for name in ("core", "start_core_seconds", "finish_seconds")
+            },
         }
         for kind, theirs in seconds.items()
     }

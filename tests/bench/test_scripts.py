@@ -4,6 +4,8 @@ import json
 import runpy
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 
 import jax
@@ -111,7 +113,9 @@ def test_a_trackers_cost_is_compared_within_a_turn(tmp_path, monkeypatch, capsys
     def one_run(config, tracker, directory):
         done.append(tracker)
         turn = int(directory.name.rpartition("_")[2])
-        return {"seconds": 1e-6 * (3 if tracker == "trackio" else turn + 1), "finish_seconds": 2.0}
+        seconds = 1e-6 * (3 if tracker == "trackio" else turn + 1)
+        used = {"core": 0.01 * turn, "start_core_seconds": 4.0, "finish_seconds": 2.0}
+        return {"seconds": seconds, **used}
 
     monkeypatch.setattr(tracker_cost, "one_run", one_run)
     path = tmp_path / "cost.json"
@@ -125,12 +129,42 @@ def test_a_trackers_cost_is_compared_within_a_turn(tmp_path, monkeypatch, capsys
     assert cost["seconds_beside_none"] == pytest.approx({"median": 3 / 4, "min": 3 / 7, "max": 3})
     lost = cost["lost_microseconds_per_iteration"]
     assert lost == pytest.approx({"median": -1, "min": -4, "max": 2})
+    assert cost["core"] == pytest.approx({"median": 0.03, "min": 0, "max": 0.06})
     assert cost["version"]
     assert result["measured_with"]["versions"]["jax"]
     monkeypatch.setattr(sys, "argv", ["tracker_cost.py", "--repeats=6"])
     with pytest.raises(SystemExit):
         tracker_cost.main()
     assert "--repeats 6: a spread needs seven turns" in capsys.readouterr().err
+
+
+def test_what_trackers_use_of_cores_is_their_threads_and_processes():
+    """Half a second in a process, as much in a thread of a tracker's name, nothing in another."""
+    core_seconds = benchmarks.load("tracker_cost").core_seconds
+
+    def used(name):
+        busy, over = threading.Event(), threading.Event()
+
+        def work():
+            while time.thread_time() < 0.5:
+                pass
+            busy.set()
+            over.wait()
+
+        before, thread = core_seconds(), threading.Thread(target=work, name=name)
+        thread.start()
+        busy.wait()
+        seconds = core_seconds() - before
+        over.set()
+        thread.join()
+        return seconds
+
+    before = core_seconds()
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-I", "-c", work], check=True)
+    assert core_seconds() - before == pytest.approx(0.5, abs=0.1)
+    assert used("track wandb") == pytest.approx(0.5, abs=0.1)
+    assert used("another") == 0
 
 
 def test_what_intervals_cost_is_what_an_epoch_does_not_explain():
