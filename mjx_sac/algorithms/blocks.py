@@ -73,16 +73,17 @@ class BatchNorm(nn.Module):
         shift = jnp.mean(shifted, axis=0)
         var = jnp.maximum(jnp.mean(jnp.square(shifted), axis=0) - jnp.square(shift), 0)
         mean = known[0] + shift
-        used = (mean, var)
-        if batches is not None:
-            late, renormed = batches.value >= self.renorm_after, self._renormed(*used, *known)
-            used = jax.tree.map(partial(jnp.where, late), renormed, used)
-        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+        moving = self.is_mutable_collection("batch_stats") and not self.is_initializing()
+        if moving:
             seen = var * (rows / (rows - 1)) if self.unbiased else var
             for running, new in ((running_mean, mean), (running_var, seen)):
                 running.value = self.momentum * running.value + (1 - self.momentum) * new
-            if batches is not None:
-                batches.value += 1
+        if batches is None:
+            return _by_batch(x, mean, 1 / jnp.sqrt(var + self.epsilon), scale, bias)
+        renormed, late = self._renormed(mean, var, *known), batches.value >= self.renorm_after
+        if moving:
+            batches.value += 1
+        used = jax.tree.map(partial(jnp.where, late), renormed, (mean, var))
         return self._normalize(x, used, scale, bias)
 
     def _batches(self) -> Any:
@@ -100,6 +101,40 @@ class BatchNorm(nn.Module):
         r = jnp.clip(jax.lax.stop_gradient(std / known_std), 1 / 3, 3)
         d = jnp.clip(jax.lax.stop_gradient((mean - known_mean) / known_std), -5, 5)
         return mean - d * jnp.sqrt(var) / r, var / jnp.square(r)
+
+
+@jax.custom_vjp
+def _by_batch(x: Array, mean: Array, inverse_std: Array, scale: Array, bias: Array) -> Array:
+    """Normalise rows by their own statistics; the gradient of `x` accounts for these."""
+    return (x - mean) * (scale * inverse_std) + bias
+
+
+def _kept(x: Array, mean: Array, inverse_std: Array, scale: Array, bias: Array) -> Any:
+    return _by_batch(x, mean, inverse_std, scale, bias), (x, mean, inverse_std, scale)
+
+
+def _gradients(kept: tuple[Array, Array, Array, Array], dy: Array) -> Any:
+    """Return Ioffe and Szegedy's (section 3): two sums over rows, where JAX takes three."""
+    x, mean, inverse_std, scale = kept
+    centred = x - mean
+    products = dy, dy * centred
+    dbias, dcentred = jax.lax.platform_dependent(*products, cuda=_in_one_kernel, default=_sums)
+    slope = dcentred * jnp.square(inverse_std)
+    dx = scale * inverse_std * (dy - (dbias + centred * slope) / len(dy))
+    return dx, None, None, dcentred * inverse_std, dbias
+
+
+def _sums(*arrays: Array) -> tuple[Array, ...]:
+    return tuple(jnp.sum(x, axis=0) for x in arrays)
+
+
+def _in_one_kernel(*arrays: Array) -> tuple[Array, ...]:
+    """Return the same as one reduction, which on a CPU takes six times as long."""
+    add = partial(jax.tree.map, jnp.add)
+    return tuple(jax.lax.reduce(arrays, (0.0,) * len(arrays), add, (0,)))
+
+
+_by_batch.defvjp(_kept, _gradients)
 
 
 class RMSNorm(nn.Module):
@@ -180,7 +215,7 @@ def _unit(layer: Any) -> Any:
 
 
 def _sqrt_width(layer: Any) -> Any:
-    squares = sum(jnp.sum(jnp.square(x), axis=-1, keepdims=True) for x in layer.values())
+    squares = jnp.sum(sum(map(jnp.square, layer.values())), axis=-1, keepdims=True)
     width = layer["scale"].shape[-1]
     return {k: x * (width / (squares + 1e-8)) ** 0.5 for k, x in layer.items()}
 

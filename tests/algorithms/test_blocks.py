@@ -11,6 +11,7 @@ from helpers.networks import real_batch, updated
 from helpers.runs import make_experiment
 from jax.extend.core import jaxprs_in_params
 
+from mjx_sac.algorithms import blocks
 from mjx_sac.algorithms.blocks import (
     BatchNorm,
     RMSNorm,
@@ -44,6 +45,31 @@ def test_batch_norm_takes_all_rows_together(unbiased):
     stats, kept = after["batch_stats"], ROWS.var(0, ddof=int(unbiased))
     np.testing.assert_allclose(stats["mean"], 0.25 * mean, rtol=1e-5)
     np.testing.assert_allclose(stats["var"], 0.75 + 0.25 * kept, rtol=1e-5)
+
+
+def test_gradients_of_batch_norm_are_those_of_its_formula():
+    module, variables = batch_norm(True, epsilon=0.5)
+    weights = RANDOM.normal(size=ROWS.shape).astype(np.float32)
+
+    def formula(rows, params):
+        normal = (rows - rows.mean(0)) / jnp.sqrt(rows.var(0) + 0.5)
+        return jnp.sum(weights * jnp.square(normal * params["scale"] + params["bias"]))
+
+    def ours(rows, params):
+        out, _ = module.apply({**variables, "params": params}, rows, mutable=["batch_stats"])
+        return jnp.sum(weights * jnp.square(out))
+
+    expected, found = (jax.grad(f, (0, 1))(ROWS, variables["params"]) for f in (formula, ours))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), found, expected
+    )
+
+
+def test_sums_in_one_kernel_are_the_sums():
+    pair = ROWS, RANDOM.normal(size=ROWS.shape).astype(np.float32)
+    together = blocks._in_one_kernel(*map(jnp.asarray, pair))
+    for one, array in zip(together, pair, strict=True):
+        np.testing.assert_allclose(one, array.sum(0), rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_of_what_hardly_varies():
