@@ -121,13 +121,6 @@ def interval_shares(num_envs: int) -> Callable[[Result], str]:
     return read
 
 
-def kept_beside_traced(result: Result) -> str:
-    """Return how long a warm start takes with the lowered epoch kept, turn by turn."""
-    pairs = zip(result["phases"]["warm"], result["phases"]["traced"], strict=True)
-    ratios = sorted(warm["training"] / traced["training"] for warm, traced in pairs)
-    return f"{ratios[len(ratios) // 2]:.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-
-
 def evaluated(result: Result) -> str:
     """Return what `mjx-sac eval --json` says of the return."""
     return "{mean:,.0f} (deviation {std:,.0f})".format(**result["return"])

@@ -47,15 +47,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="ant")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cold", type=int, help="turns that begin with nothing cached (all)")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {"cold": [], "traced": [], "warm": []}
-    for _ in range(args.repeats):
-        with tempfile.TemporaryDirectory() as directory:
-            for kind in rows:
-                if kind == "traced":
-                    shutil.rmtree(f"{directory}/cache/mjx-sac/xla/lowered")
-                rows[kind].append(start(args.env, f"{directory}/{kind}", f"{directory}/cache"))
+    with tempfile.TemporaryDirectory() as directory:
+        cache = f"{directory}/cache"
+        for turn in range(args.repeats):
+            cold = args.cold is None or turn < args.cold
+            for kind in rows if cold else ("traced", "warm"):
+                if kind != "warm":
+                    cached = f"{cache}/mjx-sac/xla/lowered" if kind == "traced" else cache
+                    shutil.rmtree(cached, ignore_errors=True)
+                rows[kind].append(start(args.env, f"{directory}/{kind}_{turn}", cache))
                 print(kind, rows[kind][-1], flush=True)
     seconds = {
         kind: sorted(row["training"] for row in values)[len(values) // 2]
