@@ -6,8 +6,9 @@ A run with none and one with each tracker take turns, in an order that moves on 
 The clock runs from when the tracker has got the first epoch that learns until the last epoch ends:
 starting a tracker happens once, and `finish_seconds` is what a run waits for at its end. What time
 per iteration is too noisy for: `core`, the seconds of a processor core that the tracker's thread
-and processes used in one second of training, and `start_core_seconds`, what they had used before.
-All trackers write to this machine. `--trackers films` has four films instead.
+and processes used in one second of training, `start_core_seconds`, what they had used before, and
+`host`, the share of time outside of compiled epochs, in which training stands still. All trackers
+write to this machine. `--trackers films` has four films instead.
 """
 
 import argparse
@@ -36,15 +37,18 @@ def one_run(config: dict, tracker: str, directory: pathlib.Path) -> dict[str, fl
             while not record.exists() or _logged(record) < iterations:
                 time.sleep(0.05)
         if metrics["train/n_updates"]:
-            clock.append((iterations, time.perf_counter(), core_seconds()))
+            epoch = iterations - clock[-1][0] if clock else 0
+            in_epoch = epoch / metrics["time/iterations_per_second"]
+            clock.append((iterations, time.perf_counter(), core_seconds(), in_epoch))
 
     before = core_seconds()
     train(resolved, callbacks=[tick])
-    (first, started, used), (last, ended, used_all) = clock[0], clock[-1]
+    (first, started, used, _), (last, ended, used_all, _) = clock[0], clock[-1]
     return {
         "seconds": (ended - started) / (last - first),
         "core": (used_all - used) / (ended - started),
         "start_core_seconds": used - before,
+        "host": 1 - sum(in_epoch for *_, in_epoch in clock) / (ended - started),
         "finish_seconds": time.perf_counter() - ended,
     }
 
@@ -103,7 +107,7 @@ def compare(runs: dict[str, list[dict[str, float]]]) -> dict[str, dict]:
             ),
             **{
                 name: spread([run[name] for run in runs[kind]])
-                for name in ("core", "start_core_seconds", "finish_seconds")
+                for name in ("core", "start_core_seconds", "host", "finish_seconds")
             },
         }
         for kind, theirs in seconds.items()

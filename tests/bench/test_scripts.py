@@ -114,7 +114,8 @@ def test_a_trackers_cost_is_compared_within_a_turn(tmp_path, monkeypatch, capsys
         done.append(tracker)
         turn = int(directory.name.rpartition("_")[2])
         seconds = 1e-6 * (3 if tracker == "trackio" else turn + 1)
-        used = {"core": 0.01 * turn, "start_core_seconds": 4.0, "finish_seconds": 2.0}
+        used = {"core": 0.01 * turn, "start_core_seconds": 4.0}
+        used |= {"host": 0.001, "finish_seconds": 2.0}
         return {"seconds": seconds, **used}
 
     monkeypatch.setattr(tracker_cost, "one_run", one_run)
