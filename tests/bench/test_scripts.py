@@ -90,6 +90,19 @@ def test_gpu_launches_stay_in_their_budget():
     assert result["bytes"]["temporary"] < 0.2 * result["bytes"]["state"]
 
 
+def test_recorded_launches_are_those_of_todays_programs_and_in_their_budgets():
+    """Without `jax[cuda12]`: XLA gets as many operations for a GPU as when they were counted."""
+    recorded = json.loads((benchmarks.DIRECTORY / "results/gpu_launches_updates.json").read_text())
+    launches, known = recorded["launches_per_update"], recorded["operations"]
+    assert launches["sac"] <= 66
+    assert launches["flashsac"] <= 3 * launches["sac"]
+    if recorded["measured_with"]["versions"]["jax"] != jax.__version__:
+        pytest.skip("counted with another JAX")
+    script = benchmarks.load("gpu_launches")
+    now = {name: script.operations(script.defaults(name)) for name in ("sac", "csac", "flashsac")}
+    assert now == {name: known[name] for name in now}, "count again: gpu_launches.py --updates"
+
+
 @pytest.mark.slow
 def test_pallas_networks_halve_the_launches():
     assert gpu_launches("--pallas")["launches_per_update"] <= 32
