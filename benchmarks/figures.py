@@ -103,6 +103,22 @@ def screening() -> str:
     return table(["change", *(f"`{task}`" for task in two), *beside], *lines)
 
 
+def rounded() -> str:
+    """Return what seeds reach after 50,000 iterations in float32, and with products in bfloat16."""
+    found = {
+        (row["task"], row["algorithm"]): [f"{value:,.0f}" for value in sorted(row["seeds"])]
+        for file in ("learning_tasks.json", "learning_tasks_bfloat16.json")
+        for row in json.loads((RESULTS / file).read_text())["table"]
+        if row["iterations"] == 50_000
+    }
+    rows = [
+        [f"`{task}`", f"`{name}`", *(", ".join(found[task, name + x]) for x in ("", "16"))]
+        for task in TASKS[:2]
+        for name in ("sac", "csac")
+    ]
+    return table(["task", "algorithm", "float32", "bfloat16"], *rows)
+
+
 def fidelity() -> str:
     """Return how far the tasks of `mjx/` are from C, and their speed."""
     head = [
@@ -129,28 +145,29 @@ def fidelity() -> str:
 
 
 def transfer() -> str:
-    """Return what policies trained in C earn in both simulators, over 100 episodes."""
+    """Return what policies earn in both simulators, over 100 episodes."""
     rows = []
-    for task in TASKS[:2]:
-        files = f"eval_csac_{task}.json", f"eval_csac_mjx_{task}.json"
-        rows.append(
-            [f"`{task}`", *(evaluated(json.loads((RESULTS / f).read_text())) for f in files)]
-        )
-    return table(["task", "return in C, as trained", "on MJX"], *rows)
+    runs = [("csac", TASKS[0], "C"), ("csac", TASKS[1], "C"), ("mjx_csac", TASKS[0], "MJX")]
+    for run, task, trained in runs:
+        files = (f"eval_{run}_{where}{task}.json" for where in ("", "mjx_"))
+        returns = (evaluated(json.loads((RESULTS / file).read_text())) for file in files)
+        rows.append([f"`{task}`", trained, *returns])
+    return table(["task", "trained in", "return in C", "on MJX"], *rows)
 
 
 def playground() -> str:
     """Return what runs reach on Playground's tasks, one seed each, at some iterations."""
-    counts, nan = (102_400, 204_800, 307_200, 512_000), float("nan")
-    rows = [
-        [f"`{task}`", f"`{name}`", *(f"{dict(map(tuple, curve)).get(n, nan):.0f}" for n in counts)]
-        for file in sorted(RESULTS.glob("learning_playground*.json"))
-        for name, tasks in json.loads(file.read_text())["curves"].items()
-        for task, seeds in tasks.items()
-        for curve in seeds.values()
-    ]
-    head = ["task", "algorithm", *(f"{n:,}" for n in counts)]
-    return table(head, *rows).replace("nan", "not run")
+    counts, rows = (102_400, 204_800, 307_200, 512_000), []
+    for file in sorted(RESULTS.glob("learning_playground*.json")):
+        result = json.loads(file.read_text())
+        for name, tasks in result["curves"].items():
+            for task, seeds in tasks.items():
+                found = {n: f"{value:.0f}" for n, value in next(iter(seeds.values()))}
+                thrown = result.get("nonfinite_steps", {name: {task: ["not counted"]}})[name][task]
+                returns = (found.get(n, "not run") for n in counts)
+                rows.append([f"`{task}`", f"`{name}`", *returns, f"{thrown[0]}"])
+    head = ["task", "algorithm", *(f"{n:,}" for n in counts), "steps thrown away as NaN"]
+    return table(head, *rows)
 
 
 def offline() -> str:
@@ -217,6 +234,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "offline": offline,
     "tasks": tasks,
     "screening": screening,
+    "rounded": rounded,
     "learning": lambda: figures(LEARNING),
     "ours": lambda: figures(OURS),
     "speed": lambda: figures(SPEED),

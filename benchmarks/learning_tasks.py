@@ -106,6 +106,20 @@ def read(args: argparse.Namespace) -> Curves:
     return found
 
 
+def nonfinite(args: argparse.Namespace, curves: Curves) -> dict[str, dict[str, list[int]]]:
+    """Return how many steps each run has thrown away, as their state was not finite."""
+
+    def count(*run: Any) -> int:
+        return round(
+            sum(event_files.read(directory(args, *run))["health/nonfinite_steps"].values())
+        )
+
+    return {
+        name: {task: [count(name, task, seed) for seed in seeds] for task, seeds in tasks.items()}
+        for name, tasks in curves.items()
+    }
+
+
 def score(
     curves: Curves, name: str, base: str, when: float, scale: Mapping[str, float]
 ) -> dict[str, Any] | None:
@@ -211,7 +225,7 @@ def write(args: argparse.Namespace, curves: Curves, rates: Mapping[str, list[flo
             }
             for name in others
         }
-    result["curves"] = curves
+    result |= {"curves": curves, "nonfinite_steps": nonfinite(args, curves)}
     if args.published:
         result["published"] = {
             task: published(args.published, task, args.iterations) for task in args.tasks

@@ -101,13 +101,16 @@ def large_checkpoint(result: Result) -> str:
     return f"{written('first')}, {written('third')}, {waits}, {load}"
 
 
-def trackers(result: Result) -> str:
-    """Return the time of an iteration with each tracker, that with none being 1."""
-    beside = {name: each["seconds_beside_none"] for name, each in result["trackers"].items()}
-    return ", ".join(
-        f"{name} {each['median']:.2f} ({each['min']:.2f} to {each['max']:.2f})"
-        for name, each in beside.items()
-    )
+def trackers(what: str) -> Callable[[Result], str]:
+    """Return a reader of what each tracker takes, as a share: of a "core", or on the "host"."""
+
+    def read(result: Result) -> str:
+        return ", ".join(
+            "{} {median:.2%} ({min:.2%} to {max:.2%})".format(name, **found[what])
+            for name, found in result["trackers"].items()
+        )
+
+    return read
 
 
 def interval_shares(num_envs: int) -> Callable[[Result], str]:

@@ -270,15 +270,15 @@ COST = [
         "checkpoint_10m.json",
     ),
     Row(
-        "`ant` on one core, logged every 1,000 iterations: time beside none with a tracker",
-        trackers,
-        "1.01",
+        "`ant`, logged every 1,000 iterations: what a tracker uses of a core",
+        trackers("core"),
+        "1%",
         "tracker_cost_ant.json",
     ),
     Row(
-        "the same on two cores with films, drawn one after another",
-        trackers,
-        "1.01",
+        "`ant`, films drawn one after another: training stands still, for that and all else",
+        trackers("host"),
+        "1%",
         "tracker_cost_films.json",
     ),
     Row(

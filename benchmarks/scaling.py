@@ -1,15 +1,14 @@
-r"""Measure how an epoch's cost grows with environments, batch, width and buffer, one at a time.
+r"""Measure how an epoch's cost grows with environments, batch, width, buffer and seeds, one each.
 
     python benchmarks/scaling.py --json benchmarks/results/scaling_ant.json \
         --png benchmarks/results/scaling_ant.png
 
-All else stays at its default.
+All else stays at its default. Iterations of several seeds are those of all together.
 """
 
 import argparse
 import pathlib
 import time
-from functools import partial
 from typing import Any
 
 import common
@@ -18,27 +17,32 @@ import jax
 from mjx_sac.bench import stages
 from mjx_sac.bench.spread import spread
 from mjx_sac.config import Config
-from mjx_sac.training.compiled import epoch as epoch_lib
+from mjx_sac.training.compiled import population
 
 VALUES: dict[str, list[Any]] = {
-    "num_envs": [1, 4, 16, 64, 256, 1024],
+    "num_envs": [1, 8, 64, 512, 8192],
     "batch_size": [64, 128, 256, 512, 1024],
     "hidden_sizes": [(64, 64), (128, 128), (256, 256), (512, 512)],
     "buffer_size": [10_000, 100_000, 1_000_000, 10_000_000],
+    "num_seeds": [1, 2, 4, 8, 16],
 }
 
 
 def rates(config: Config, repeats: int) -> list[float]:
     """Return iterations/s of epochs with a full replay buffer, after one that only warms up."""
     experiment, state = stages.start(config)
-    epoch = stages.compiled(partial(epoch_lib.epoch, experiment), state)
+    full = stages.full
+    if config.is_population:
+        state, full = population.init(experiment)(), jax.vmap(full)
+    epoch = stages.compiled(population.epoch(experiment), state)
     state = epoch(state)[0]
-    state = state.replace(replay=stages.full(state.replay))
+    state = state.replace(replay=full(state.replay))
     found = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
         state, _ = jax.block_until_ready(epoch(state))
-        found.append(config.epoch_iterations / (time.perf_counter() - started))
+        iterations = config.epoch_iterations * len(config.population())
+        found.append(iterations / (time.perf_counter() - started))
     return found[1:]
 
 
@@ -48,10 +52,8 @@ def main() -> None:
     parser.add_argument("--env", default="ant")
     parser.add_argument("--vary", nargs="+", choices=VALUES, default=[*VALUES])
     parser.add_argument("--iterations", type=int, default=1024, help="per epoch")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--png", type=pathlib.Path)
-    args = parser.parse_args()
+    args = common.in_turns(parser)
     size = {"env": args.env, "log_interval": args.iterations, "warm_up_steps": args.iterations}
     curves: dict[str, list[dict[str, Any]]] = {}
     for name in args.vary:
@@ -69,7 +71,7 @@ def main() -> None:
 def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str) -> None:
     """Draw one panel for each of what was varied, both axes logarithmic."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, StrMethodFormatter
 
     figure = Figure(figsize=(3.2 * len(curves), 3.2), dpi=150, layout="constrained")
     figure.suptitle(title)
@@ -85,6 +87,8 @@ def draw(curves: dict[str, list[dict[str, Any]]], out: pathlib.Path, title: str)
         short = EngFormatter(sep="")
         panel.set_xticks(x, [f"{value:,}" if value < 10_000 else short(value) for value in x])
         panel.minorticks_off()
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         panel.grid(alpha=0.3, which="both")
         panel.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("iterations/s")
