@@ -15,7 +15,6 @@ References:
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ from mjx_sac.config.fields import Int
 from mjx_sac.losses import Losses
 from mjx_sac.networks import Networks, TanhGaussian
 from mjx_sac.networks.products import Dense
-from mjx_sac.types import Operation, Params, Scalar
+from mjx_sac.types import Operation, Params
 
 
 class Config(categorical.Config):
@@ -126,25 +125,16 @@ def optimizers(config: Config) -> Optimizers:
     return Optimizers(network(config.policy_lr), network(config.q_lr), alpha)
 
 
-def averaged_target(
-    reward: Float[Array, " batch"],
-    discount: Float[Array, " batch"],
-    next_logits: Float[Array, "critics batch atoms"],
-    next_log_prob: Float[Array, " batch"],
-    alpha: Scalar,
-    config: Any,
-) -> Float[Array, "batch atoms"]:
-    """Return the soft Bellman target of the mean of the critics' distributions at (s', a').
-
-    There is no minimum: the mean's expectation is that of the critics.
-    """
-    mean = jax.nn.logsumexp(jax.nn.log_softmax(next_logits), axis=0, keepdims=True)
-    return categorical.own_soft_targets(reward, discount, mean, next_log_prob, alpha, config)[0]
+def averaged(
+    logits: Float[Array, "critics batch atoms"], _: Config
+) -> Float[Array, "1 batch atoms"]:
+    """Return logits of the mean of the critics' distributions, whose expectation is theirs."""
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0, keepdims=True)
 
 
 values = categorical.mean
 losses = Losses(
-    partial(categorical.critic_loss, target=averaged_target, total=True),
+    partial(categorical.critic_loss, bootstrap=averaged, total=True),
     partial(categorical.actor_loss, over_critics=jnp.mean),
     partial(batch_norm.temperature_loss, per_action=-0.5),
 )

@@ -7,6 +7,7 @@ References:
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,26 +80,15 @@ def expected(probabilities: Float[Array, "*batch atoms"], config: Config) -> Flo
     return jnp.matmul(probabilities, support(config), precision="highest")
 
 
-def soft_target(
-    reward: Float[Array, " batch"],
-    discount: Float[Array, " batch"],
-    next_logits: Float[Array, "critics batch atoms"],
-    next_log_prob: Float[Array, " batch"],
-    alpha: Scalar,
-    config: Config,
-) -> Float[Array, "batch atoms"]:
-    """Return the distribution of the soft Bellman target, projected on the atoms.
-
-    Its atoms are z = r + discount (atom - alpha log pi(a'|s')), with the probabilities of the
-    critic whose mean is the smallest at (s', a'). The arguments are those of
-    `losses.soft_bellman_target`.
-    """
-    smallest = jnp.argmin(mean(next_logits, config), axis=0)
-    logits = jnp.take_along_axis(next_logits, smallest[None, :, None], axis=0)
-    return own_soft_targets(reward, discount, logits, next_log_prob, alpha, config)[0]
+def smallest(
+    logits: Float[Array, "critics batch atoms"], config: Config
+) -> Float[Array, "1 batch atoms"]:
+    """Return for each row the logits of the critic whose mean is the smallest."""
+    which = jnp.argmin(mean(logits, config), axis=0)
+    return jnp.take_along_axis(logits, which[None, :, None], axis=0)
 
 
-def own_soft_targets(
+def soft_targets(
     reward: Float[Array, " batch"],
     discount: Float[Array, " batch"],
     next_logits: Float[Array, "critics batch atoms"],
@@ -106,7 +96,11 @@ def own_soft_targets(
     alpha: Scalar,
     config: Config,
 ) -> Float[Array, "critics batch atoms"]:
-    """Return what `soft_target` is for each critic alone, which so bootstraps from its own."""
+    """Return the distributions of the soft Bellman targets, projected on the atoms.
+
+    Their atoms are z = r + discount (atom - alpha log pi(a'|s')), with the probabilities that the
+    logits at (s', a') mean. The arguments are those of `losses.soft_bellman_target`.
+    """
     entropy_bonus = (alpha * next_log_prob)[:, None]
     returns = reward[:, None] + discount[:, None] * (support(config) - entropy_bonus)
     return jnp.stack([project(row, returns, config) for row in jax.nn.softmax(next_logits)])
@@ -166,13 +160,15 @@ def critic_loss(
     *,
     networks: Networks,
     config: Config,
-    target: Callable[..., Array] = soft_target,
+    bootstrap: Callable[[Array, Any], Array] = smallest,
     total: bool = False,
 ) -> tuple[Scalar, Metrics, Variables]:
-    """Return the cross-entropy to `target`, a mean over batch and critics, or a `total` of these.
+    """Return the cross-entropy to targets, a mean over batch and critics, or a `total` of these.
 
-    Where critics have BatchNorm, (s, a) and (s', a') pass through it together, targets too
-    (CrossQ: Bhatt et al., 2024, arXiv:1902.05605, section 3; there without targets).
+    Targets are `soft_targets` of what `bootstrap(logits, config)` makes of the target critics'
+    logits: one for all critics, or one for each. Where critics have BatchNorm, (s, a) and (s', a')
+    pass through it together, targets too (CrossQ: Bhatt et al., 2024, arXiv:1902.05605, section 3;
+    there without targets).
     """
     policy = networks.actor.apply(state.actor, batch.next_observation)
     next_action, next_log_prob = policy.sample(key)
@@ -189,8 +185,9 @@ def critic_loss(
         )
         logits = logits[:, :n]
     reward, alpha = config.reward_scale * batch.reward, jnp.exp(state.log_alpha)
-    aim = target(reward, batch.discount, next_logits, next_log_prob, alpha, config)
-    loss, metrics = fit(logits, aim, batch, config, total=total)
+    given = reward, batch.discount, bootstrap(next_logits, config), next_log_prob, alpha
+    target = soft_targets(*given, config)
+    loss, metrics = fit(logits, target, batch, config, total=total)
     return loss, metrics, Variables(critic=variables)
 
 

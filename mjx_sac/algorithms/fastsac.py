@@ -110,7 +110,7 @@ def temperature(
 
 values = categorical.mean
 losses = Losses(
-    partial(categorical.critic_loss, target=categorical.own_soft_targets, total=True),
+    partial(categorical.critic_loss, bootstrap=lambda logits, _: logits, total=True),
     partial(categorical.actor_loss, over_critics=jnp.mean),
     temperature,
     alpha_with_critics=True,

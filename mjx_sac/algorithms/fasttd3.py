@@ -99,7 +99,7 @@ def critic(
     next_logits = networks.critic.apply(state.target_critic_params, *then)
     no_bonus = jnp.zeros_like(batch.reward), jnp.float32(0)
     given = config.reward_scale * batch.reward, batch.discount, next_logits, *no_bonus
-    target = categorical.own_soft_targets(*given, config)
+    target = categorical.soft_targets(*given, config)
     if config.clipped_double_q:
         smallest = jnp.argmin(categorical.expected(target, config), axis=0)
         target = jnp.take_along_axis(target, smallest[None, :, None], axis=0)[0]

@@ -51,9 +51,10 @@ def test_the_target_is_that_of_the_averaged_distribution():
     config = brc.Config(atoms=3, v_min=-1, v_max=1)
     logits = jnp.log(jnp.array([[[0.5, 0.5, 0.0]], [[0.0, 0.5, 0.5]]]))
     half, none = jnp.array([0.5]), jnp.array([0.0])
-    found = brc.averaged_target(half, half, logits, none, jnp.float32(0.1), config)
+    rest = none, jnp.float32(0.1), config
+    (found,) = categorical.soft_targets(half, half, brc.averaged(logits, config), *rest)
     np.testing.assert_allclose(found, [[0, 0.5, 0.5]], atol=1e-6)
-    one = categorical.soft_target(half, half, logits, none, jnp.float32(0.1), config)
+    (one,) = categorical.soft_targets(half, half, categorical.smallest(logits, config), *rest)
     np.testing.assert_allclose(one, [[0, 0.75, 0.25]], atol=1e-6)  # the least optimistic critic's
 
 

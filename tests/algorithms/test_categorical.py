@@ -20,13 +20,14 @@ CONFIG = categorical.Config(atoms=5, v_min=-1.0, v_max=3.0)
 @functools.partial(jax.jit, static_argnums=(5, 6, 7))
 def soft_target(reward, discount, logits, log_prob, alpha, atoms, v_min, v_max):
     config = categorical.Config(atoms=atoms, v_min=v_min, v_max=v_max)
-    return categorical.soft_target(reward, discount, logits, log_prob, alpha, config)
+    logits = categorical.smallest(logits, config)
+    return categorical.soft_targets(reward, discount, logits, log_prob, alpha, config)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6, 7))
 def own_soft_targets(reward, discount, logits, log_prob, alpha, atoms, v_min, v_max):
     config = categorical.Config(atoms=atoms, v_min=v_min, v_max=v_max)
-    return categorical.own_soft_targets(reward, discount, logits, log_prob, alpha, config)
+    return categorical.soft_targets(reward, discount, logits, log_prob, alpha, config)
 
 
 def target(reward, discount, logits, log_prob=0.0, alpha=0.0):
@@ -156,8 +157,9 @@ def test_no_array_pairs_atoms_with_atoms():
     config = categorical.Config(atoms=atoms)
 
     def loss(logits, target_logits, rewards):
+        target_logits = categorical.smallest(target_logits, config)
         args = (rewards, rewards, target_logits, rewards, jnp.float32(0.1), config)
-        aim = categorical.soft_target(*args)
+        aim = categorical.soft_targets(*args)
         return jnp.mean(categorical.cross_entropy(logits, aim))
 
     logits, rows = jnp.zeros((2, batch, atoms)), jnp.zeros(batch)
