@@ -94,9 +94,12 @@ def train(
             run = resolve.attach(run.config, fallback=fallback, check_env=False)
         named = env is None and networks is None
         programs = _assemble(run, console, algorithm, env, named and losses is None)
-        with contextlib.closing(programs.experiment.episodes) as episodes:
+        with contextlib.closing(programs.experiment.episodes) as episodes, ordinary_jax():
             run = films.possible(run, episodes.env, console.message, named=named)
-            return _begin(run, programs, console, interrupt, tuple(callbacks), overwrite, fallback)
+            run, state = _begin(run, programs, console, overwrite, fallback)
+            if state and run.finished:
+                return Result(state, {}, programs.experiment)
+            return _loop(run, programs, console, interrupt, tuple(callbacks), state)
 
 
 def _assemble(run: Run, console: Console, algorithm: Algorithm, env: Any, named: bool) -> Programs:
@@ -155,24 +158,17 @@ def _own(programs: Programs) -> dict[str, Any]:
     return {name: value for name, value in own.items() if value is not None}
 
 
-@ordinary_jax()
 def _begin(
-    run: Run,
-    programs: Programs,
-    console: Console,
-    interrupt: Interrupt,
-    callbacks: tuple[Callback, ...],
-    overwrite: bool,
-    fallback: bool,
-) -> Result:
-    """Restore what is there, make way for what is not, and train."""
+    run: Run, programs: Programs, console: Console, overwrite: bool, fallback: bool
+) -> tuple[Run, RunState | None]:
+    """Restore what is there and, unless that is finished, make way for what is not."""
     _check_views(run, spaces(programs.experiment.episodes.env))
     run, state = checkpoint.resume(run, programs.shapes.saved, programs.place, fallback)
     if state and programs.recorded:
         state = programs.with_dataset(state)
     if state and run.finished:
         console.message(f"{run.config.run_dir} is finished: {run.finished}")
-        return Result(state, {}, programs.experiment)
+        return run, state
     if processes.primary():  # only now, when nothing can be refused any more
         if overwrite:
             directories.clear(run.directory)
@@ -180,7 +176,7 @@ def _begin(
         directories.set_aside(run.directory, damaged)
         directories.write_kwargs(run.config, run.directory, run.latest or 0, _own(programs))
     _announce(run, programs.experiment, console)
-    return _loop(run, programs, console, interrupt, callbacks, state)
+    return run, state
 
 
 def _check_views(run: Run, now: Mapping[str, Any]) -> None:
