@@ -28,11 +28,18 @@ class VectorSimulator:
         vector: VectorEnv,
         episode_length: int,
         action_repeat: int,
-        once: bool,
+        once: bool = False,
         kept: Ranges | None = None,
         metrics: int = 0,
         reported: tuple[str, ...] = (),
     ) -> None:
+        """Prepare to step `vector`, which repeats actions itself.
+
+        `episode_length` counts where its mode is `DISABLED`; otherwise its time limit is its own.
+        `once` asks `CheckedEnv`s for one episode after a reset. `kept` is what is kept of
+        observations, `metrics` how many numbers `CheckedEnv`s report, `reported` the names of those
+        that others do.
+        """
         self._vector, self._limit, self._repeat = vector, episode_length, action_repeat
         self._once, self._kept, self._metrics, self._reported = once, kept, metrics, reported
         self._n, self.infos = vector.num_envs, {}
@@ -182,22 +189,8 @@ def _part(batch: Any, i: int) -> Any:
     return tuple(_part(value, i) for value in batch) if isinstance(batch, tuple) else batch[i]
 
 
-def make(
-    vector: VectorEnv,
-    episode_length: int,
-    action_repeat: int,
-    once: bool = False,
-    kept: Ranges | None = None,
-    metrics: int = 0,
-    reported: tuple[str, ...] = (),
-) -> VectorSimulator:
-    """Return the simulator for the autoreset mode of `vector`, which repeats actions itself.
-
-    `episode_length` counts where that mode is `DISABLED`; otherwise its time limit is its own.
-    `once` asks `CheckedEnv`s for one episode after a reset. `kept` is what is kept of observations,
-    `metrics` how many numbers `CheckedEnv`s report, `reported` the names of those that others do.
-    """
+def make(vector: VectorEnv, *how: Any, **more: Any) -> VectorSimulator:
+    """Return the simulator for the autoreset mode of `vector`, see `VectorSimulator`."""
     kinds = {AutoresetMode.DISABLED: _Disabled, AutoresetMode.SAME_STEP: _SameStep}
     mode = AutoresetMode(vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-    how = episode_length, action_repeat, once, kept, metrics, reported
-    return kinds.get(mode, _NextStep)(vector, *how)
+    return kinds.get(mode, _NextStep)(vector, *how, **more)
