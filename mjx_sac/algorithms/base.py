@@ -227,18 +227,14 @@ def _step(
 def _move_actor(
     actor: Move, config: Config, first: bool, moves: bool | None, state: TrainState
 ) -> tuple[TrainState, Metrics | None, Bool[Array, ""] | None]:
-    """Call `actor` where it `moves`, None finds out; return whether metrics mean anything, too."""
+    """Call `actor` where it `moves`; return whether metrics mean anything, too.
+
+    None finds out: it does on the first or the last of `policy_delay` gradient steps.
+    """
     if moves is False:
         return state, None, None
-    if moves is None and config.policy_delay > 1:
-        return _when_due(actor, config, first, state)
-    return (*actor(state), None)
-
-
-def _when_due(
-    actor: Move, config: Config, first: bool, state: TrainState
-) -> tuple[TrainState, Metrics, Bool[Array, ""]]:
-    """Call `actor` on the first or the last of `policy_delay` gradient steps."""
+    if moves or config.policy_delay == 1:
+        return (*actor(state), None)
     since: Any = state.since_actor_update
     # Not ==: a run may resume with a shorter delay.
     last = since + 1 >= config.policy_delay
