@@ -147,20 +147,13 @@ def _make_room(state: ReplayState, history: int) -> Int32[Array, " num_envs"]:
     return size
 
 
-def sample(
-    state: ReplayState,
-    key: Key,
-    shape: tuple[int, ...],
-    discount: float | Scalar,
-    n_step: int = 1,
-    history: int = 1,
-) -> Transition:
+def sample(state: ReplayState, key: Key, shape: tuple[int, ...], *how: Any) -> Transition:
     """Return transitions of leading axes `shape`, drawn uniformly and with replacement.
 
-    The buffer must not be empty. See `look_up` for `n_step` and `history`.
+    The buffer must not be empty. See `look_up` for what else is given: discount, n-step, history.
     """
     draw = jax.random.randint(key, shape, 0, jnp.cumsum(state.size)[-1])
-    return look_up(state, draw, discount, n_step, history)
+    return look_up(state, draw, *how)
 
 
 def look_up(
