@@ -79,7 +79,6 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
     )
     metrics: dict[str, Any] = {
         "losses": [_over_epoch(part, trained, when) for part, when in train],
-        **_of_episodes(rollout),
         "health/nonfinite_parameters": _count_nonfinite((state.train, state.normalizer)),
         "replay/size": jnp.sum(batches_lib.source(config, state).size),
         "trained_vector_steps": jnp.sum(trained),
@@ -87,25 +86,21 @@ def epoch(experiment: Experiment, state: RunState) -> tuple[RunState, dict[str, 
     if state.reward_scaler is not None:
         divisor = reward_scaler.divisor(state.reward_scaler, config.max_return)
         metrics["replay/reward_divisor"] = divisor
-    if isinstance(experiment.episodes, Episodes) and not config.offline:
-        metrics["health/reset_pool_uses"] = experiment.episodes.pool_uses(state.episodes)
-    if (names := experiment.episodes.reported) and not config.offline:
-        total, count = jnp.sum(rollout["reported"], axis=0)
-        metrics["reported"] = dict(zip(map(reports.tag, names), total / count, strict=True))
-    return state, metrics
-
-
-def _of_episodes(rollout: Metrics) -> Metrics:
-    """Return what an epoch's vector steps sum up to; nothing where there were none."""
-    if not rollout:
-        return {}
+    if config.offline:
+        return state, metrics
     ended = jnp.sum(rollout["episodes"])
-    return {
+    metrics |= {
         "rollout/ep_rew_mean": jnp.sum(rollout["return"]) / ended,
         "rollout/ep_len_mean": jnp.sum(rollout["length"]) / ended,
         "rollout/episodes": ended,
         "health/nonfinite_steps": jnp.sum(rollout["nonfinite"]),
     }
+    if isinstance(experiment.episodes, Episodes):
+        metrics["health/reset_pool_uses"] = experiment.episodes.pool_uses(state.episodes)
+    if names := experiment.episodes.reported:
+        total, count = jnp.sum(rollout["reported"], axis=0)
+        metrics["reported"] = dict(zip(map(reports.tag, names), total / count, strict=True))
+    return state, metrics
 
 
 def draw_initial_states(experiment: Experiment, state: EpisodeState, key: Key) -> EpisodeState:
