@@ -26,18 +26,6 @@ SIZES = {
 SOLVERS = ("exact", "fast")
 """Values of our own option `solver`: as Gymnasium's model says, or fewer iterations."""
 
-_DRAWING = (
-    "default_camera_config",
-    "render_mode",
-    "width",
-    "height",
-    "camera_id",
-    "camera_name",
-    "max_geom",
-    "visual_options",
-)
-"""Arguments of Gymnasium's constructors that leave the task as it is."""
-
 
 def constructor(name: str) -> Any:
     """Return Gymnasium's class of a task."""
@@ -56,15 +44,18 @@ def check(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         near = nearest(name, [*SIZES]).replace("mean ", "mean mjx/")
         hint = near or f"; known are {', '.join(SIZES)}"
         raise UsageError(f"env = 'mjx/{name}': no such task{hint}")
-    if drawing := [key for key in given if key in _DRAWING]:
+    made = constructor(name)
+    own, base = (inspect.signature(x.__init__).parameters for x in (made, made.__base__))
+    # What the base class has a default for leaves the task as it is.
+    drawing = {k for k, x in base.items() if x.default is not x.empty}
+    if wrong := [key for key in given if key in drawing]:
         problem = "only changes how Gymnasium draws: leave it out"
-        raise UsageError(f"env_option = {drawing[0]!r}: {problem}")
-    arguments = inspect.signature(constructor(name).__init__).parameters.values()
+        raise UsageError(f"env_option = {wrong[0]!r}: {problem}")
     defaults = {
         # Some numbers have a whole one as their default.
-        x.name: float(x.default) if x.annotation is float else x.default
-        for x in arguments
-        if x.default is not x.empty and x.name not in _DRAWING
+        k: float(x.default) if x.annotation is float else x.default
+        for k, x in own.items()
+        if x.default is not x.empty and k not in drawing
     }
     defaults["solver"] = SOLVERS[0]
     if isinstance(given.get("main_body"), str) and "main_body" in defaults:
