@@ -102,11 +102,6 @@ class RunState(struct.PyTreeNode):
         common = dict.fromkeys(("warm_up_left", "since_update", "dataset"), shared)
         return sharding.fill(cls, own, train=train, **common)
 
-    @classmethod
-    def vmap_axes(cls) -> Any:
-        """Return where each part has its agents: first, or nowhere."""
-        return cls.of_agents(0, None)
-
 
 def make_experiment(
     config: Config, env: Any, networks: Networks, algorithm: Algorithm

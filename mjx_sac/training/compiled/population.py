@@ -44,7 +44,7 @@ def init(experiment: Experiment, mesh: Mesh | None = None) -> Callable[[], RunSt
     one = partial(single.init, experiment)
     if not config.is_population:
         return partial(jax.jit(one, **where), keys(config))
-    made = jax.jit(jax.vmap(one, out_axes=RunState.vmap_axes()), **where)
+    made = jax.jit(jax.vmap(one, out_axes=RunState.of_agents(0, None)), **where)
     return partial(made, keys(config), hyperparameters(config))
 
 
@@ -53,7 +53,7 @@ def epoch(experiment: Experiment) -> Callable[[RunState], tuple[RunState, dict[s
     one = partial(single.epoch, experiment)
     if not experiment.config.is_population:
         return one
-    axes = RunState.vmap_axes()
+    axes = RunState.of_agents(0, None)
     return jax.vmap(one, in_axes=(axes,), out_axes=(axes, 0), axis_name=AGENT_VMAP_AXIS)
 
 

@@ -152,7 +152,7 @@ def test_an_agent_without_data_waits_while_others_learn():
     size = state.replay.size.at[has].set(4)
     filled = state.replay.replace(size=size, next=size)
     state = state.replace(replay=filled, warm_up_left=jnp.int32(0))
-    axes, keys = RunState.vmap_axes(), jax.random.split(jax.random.PRNGKey(0), (2, 2))
+    axes, keys = RunState.of_agents(0, None), jax.random.split(jax.random.PRNGKey(0), (2, 2))
     learn = jax.vmap(
         lambda state, keys: updates.learn(experiment, state, *keys, state.warm_up_left == 0),
         in_axes=(axes, 0),
