@@ -25,6 +25,19 @@ def mujoco_model(env: Any) -> Any:
     return next((model for model in models if hasattr(model, "nu")), None)
 
 
+def posed(model: Any, data: Any, inner: Any) -> Any:
+    """Return MuJoCo's `data` with positions of a state in JAX, and all that follows from them."""
+    import mujoco
+
+    physics: Any = getattr(inner, "pipeline_state", getattr(inner, "data", inner))
+    data.qpos[:] = physics.qpos if hasattr(physics, "qpos") else physics.q
+    for name in ("mocap_pos", "mocap_quat"):
+        if hasattr(physics, name):
+            getattr(data, name)[:] = getattr(physics, name)
+    mujoco.mj_forward(model, data)  # pyright: ignore[reportAttributeAccessIssue]
+    return data
+
+
 def control(env: Any) -> dict[str, Any]:
     """Return under "control" what it takes to act in the world, of an environment in MuJoCo.
 

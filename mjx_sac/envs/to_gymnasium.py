@@ -21,6 +21,7 @@ from mjx_sac import envs
 from mjx_sac.config import EPISODE_LENGTH, Config
 from mjx_sac.envs.episodes import Episodes
 from mjx_sac.envs.registry import register_with_gymnasium
+from mjx_sac.envs.spaces import mujoco_model, posed
 
 register_with_gymnasium()
 
@@ -79,14 +80,9 @@ class DeviceEnv(gymnasium.Env):
         import mujoco
 
         try:
-            env, physics = getattr(self._env, "env", self._env), self._state.inner
-            physics = getattr(physics, "pipeline_state", getattr(physics, "data", physics))
-            model = env.mj_model if hasattr(env, "mj_model") else env.sys.mj_model
+            model = mujoco_model(getattr(self._env, "env", self._env))
             self._renderer = self._renderer or mujoco.Renderer(model, *self._size)
-            data = mujoco.MjData(model)
-            for name in ("qpos", "mocap_pos", "mocap_quat"):
-                getattr(data, name)[:] = getattr(physics, name, getattr(data, name))
-            mujoco.mj_forward(model, data)
+            data = posed(model, mujoco.MjData(model), self._state.inner)
             self._renderer.update_scene(data, self._camera or -1)
             return self._renderer.render()
         except Exception as error:

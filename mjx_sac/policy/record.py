@@ -15,7 +15,7 @@ from mjx_sac.config import UsageError, absolute, nearest, ordinary_jax, staying,
 from mjx_sac.envs.base import episode_length
 from mjx_sac.envs.host.checked import close, seed_spaces
 from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
-from mjx_sac.envs.spaces import mujoco_model
+from mjx_sac.envs.spaces import mujoco_model, posed
 from mjx_sac.policy import opengl, video, viewer
 from mjx_sac.policy.policy import Policy, place
 
@@ -163,7 +163,7 @@ class _DeviceScene:
             )
         self.dt = float(inner.dt)  # seconds in a step
         self.policy, self.limit = policy, episode_length(env, policy.config)
-        self._forward, self._data = mujoco.mj_forward, mujoco.MjData(self.model)
+        self._data = mujoco.MjData(self.model)
         self._key = partial(jax.random.fold_in, jax.random.PRNGKey(policy.config.seed))
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         self._act = jax.jit(lambda state, memory: policy.act(state.observation, memory))
@@ -181,15 +181,7 @@ class _DeviceScene:
         return step.reward, bool(step.terminated) or bool(step.truncated)
 
     def data(self) -> Any:
-        """Return MuJoCo's data with the state's positions."""
-        inner, data = self._state.inner, self._data
-        arrays = getattr(inner, "pipeline_state", getattr(inner, "data", inner))
-        data.qpos[:] = arrays.qpos if hasattr(arrays, "qpos") else arrays.q
-        for name in ("mocap_pos", "mocap_quat"):
-            if hasattr(arrays, name):
-                getattr(data, name)[:] = getattr(arrays, name)
-        self._forward(self.model, data)
-        return data
+        return posed(self.model, self._data, self._state.inner)
 
     def close(self) -> None:
         """Do nothing: it holds nothing that the process would leave behind."""
