@@ -72,7 +72,12 @@ def critic_loss(
     target = soft_bellman_target(reward, batch.discount, next_q, next_log_prob, alpha)
     q = networks.critic.apply(params, batch.observation, batch.action)
     loss = 0.5 * jnp.mean(jnp.sum(jnp.square(q - target[:, None]), axis=-1))
-    return loss, {
+    return loss, critic_metrics(loss, q, target, batch)
+
+
+def critic_metrics(loss: Scalar, q: Array, target: Array, batch: Batch) -> Metrics:
+    """Return what is logged of critics, of arrays with the batch on their first axis."""
+    return {
         "train/critic_loss": loss,
         "diagnostics/q": q,
         "diagnostics/target": target,

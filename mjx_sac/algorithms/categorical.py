@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from mjx_sac import config as config_lib
+from mjx_sac import losses as sac
 from mjx_sac.algorithms import batch_norm
 from mjx_sac.algorithms.blocks import UnitDense, ensemble
 from mjx_sac.config.fields import Int
@@ -144,12 +145,8 @@ def fit(
 ) -> tuple[Scalar, Metrics]:
     """Return the cross-entropy, a mean over batch and critics, or a `total` of these; metrics."""
     loss = (config.num_critics if total else 1) * jnp.mean(cross_entropy(logits, target))
-    return loss, {
-        "train/critic_loss": loss,
-        "diagnostics/q": mean(logits, config).T,
-        "diagnostics/target": expected(target, config).T,
-        "diagnostics/reward": batch.reward,
-    }
+    q, aim = mean(logits, config).T, expected(target, config).T
+    return loss, sac.critic_metrics(loss, q, aim, batch)
 
 
 def critic_loss(

@@ -146,13 +146,7 @@ def critic(
     given = reward, batch.discount, jax.lax.stop_gradient(next_q), next_log_prob, alpha
     target = sac.soft_bellman_target(*given)
     loss = 0.5 * jnp.mean(jnp.sum(jnp.square(q - target[:, None]), axis=-1))
-    metrics = {
-        "train/critic_loss": loss,
-        "diagnostics/q": q,
-        "diagnostics/target": target,
-        "diagnostics/reward": batch.reward,
-    }
-    return loss, metrics, Variables(critic=variables)
+    return loss, sac.critic_metrics(loss, q, target, batch), Variables(critic=variables)
 
 
 losses = Losses(critic, batch_norm.actor_loss, batch_norm.temperature_loss, target_critics=False)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from mjx_sac import config as config_lib
+from mjx_sac import losses as sac
 from mjx_sac.algorithms import batch_norm
 from mjx_sac.algorithms.blocks import Critics
 from mjx_sac.config.fields import Int, Widths
@@ -87,12 +88,8 @@ def critic(
     target = reward[:, None] + batch.discount[:, None] * soft
     quantiles = networks.critic.apply(params, batch.observation, batch.action)
     loss = quantile_huber_loss(quantiles, target)
-    return loss, {
-        "train/critic_loss": loss,
-        "diagnostics/q": jnp.mean(quantiles, axis=-1).T,
-        "diagnostics/target": jnp.mean(target, axis=-1),
-        "diagnostics/reward": batch.reward,
-    }
+    q = jnp.mean(quantiles, axis=-1).T
+    return loss, sac.critic_metrics(loss, q, jnp.mean(target, axis=-1), batch)
 
 
 def values(quantiles: Float[Array, "critics batch quantiles"], _: Config) -> Array:
