@@ -74,6 +74,7 @@ def test_the_critics_loss():
 
 
 def test_some_quantiles_must_be_left():
-    message = "dropped_quantiles 25 leaves none of quantiles 25: lower it to 24"
+    problem = "dropped_quantiles 25 is not below quantiles 25"
+    message = f"{problem}: lower dropped_quantiles or raise quantiles"
     with pytest.raises(UsageError, match=message):
         resolve({"env": "counter", "algorithm": "tqc", "dropped_quantiles": 25})
