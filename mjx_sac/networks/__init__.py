@@ -90,13 +90,10 @@ class MLP(nn.Module):
         activation: Any = (
             jnp.tanh if self.activation == "tanh" else getattr(jax.nn, self.activation)
         )
-        first, *others = self.hidden_sizes
-        x = Join(first)(*inputs)
-        x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
-        for width in others:
-            x = Dense(width)(x)
-            x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
-        return Head(self.output_size, self.head_init)(x)
+        for i, width in enumerate(self.hidden_sizes):
+            x = (Dense if i else Join)(width)(*inputs)
+            inputs = (activation(nn.LayerNorm()(x) if self.layer_norm else x),)
+        return Head(self.output_size, self.head_init)(*inputs)
 
 
 def mlp_operations(params: Params, activation: str, outputs: int) -> list[Operation]:
