@@ -32,6 +32,7 @@ from mjx_sac.cli import (
 )
 from mjx_sac.cli.flags import Command, bind, option
 from mjx_sac.config import Config, TrainingError, UsageError, nearest, renamed, surroundings
+from mjx_sac.envs.host.protocol import busy
 from mjx_sac.runs import resolve
 from mjx_sac.training.host import console
 
@@ -214,8 +215,7 @@ def _exit(code: int, message: str = "") -> NoReturn:
     """Exit at once: compiler and hub are waited for up to minutes, other processes for ever."""
     if message:
         console.print_line(f"mjx-sac: {' '.join(message.split())}", sys.stderr)
-    workers = map(sys.modules.get, ("mjx_sac.training.host.compile", "mjx_sac.runs.hub"))
-    if _joined() or any(module.busy() for module in workers if module):
+    if _joined() or busy():
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

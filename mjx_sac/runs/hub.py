@@ -10,14 +10,14 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mjx_sac.algorithms import PACKAGED
 from mjx_sac.config import UsageError, absolute, require, surroundings
-from mjx_sac.envs.host.protocol import in_turn
+from mjx_sac.envs.host.protocol import in_background
 from mjx_sac.runs import array_store, provenance
 from mjx_sac.runs.directory import steps
 
@@ -26,8 +26,6 @@ CARD, CURVE = "README.md", "curve.png"
 
 _STATE, _POLICY = "checkpoints/*/state/*", "checkpoints/*/policy/*"
 _ELSE = ("best/policy/*", "*kwargs.json", "*events.out.tfevents.*", CARD, CURVE)
-
-_under_way: list[Future[Any]] = []
 
 
 def local(run: str | Path, *, state: bool = False) -> Path:
@@ -115,16 +113,10 @@ def _download(name: str, where: str, state: bool, trust_code: bool = False) -> P
 
 def _transfer(function: Callable[..., Any], *args: Any, **how: Any) -> Any:
     """Call the library in a thread: it waits for files under way, an interrupt need not."""
-    (future,) = in_turn(partial(function, *args, **how))
-    _under_way.append(future)
+    future = in_background(partial(function, *args, **how))
     while not future.done():  # a signal that another thread is given does not end a wait
         wait([future], timeout=0.1)
     return future.result()
-
-
-def busy() -> bool:
-    """Return whether files are under way, for which Python would wait at exit."""
-    return not all(future.done() for future in _under_way)
 
 
 @contextlib.contextmanager

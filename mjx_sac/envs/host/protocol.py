@@ -89,6 +89,22 @@ def in_turn(*jobs: Callable[[], Any]) -> list[Future[Any]]:
     return futures
 
 
+_under_way: set[Future[Any]] = set()
+
+
+def in_background(job: Callable[[], Any]) -> Future[Any]:
+    """Do what cannot be stopped, such as to compile, in a daemon thread; see `busy`."""
+    (future,) = in_turn(job)
+    _under_way.add(future)
+    future.add_done_callback(_under_way.discard)
+    return future
+
+
+def busy() -> bool:
+    """Return whether something is done `in_background`: Python would wait or abort at exit."""
+    return bool(_under_way)
+
+
 def leave_if_started_again() -> None:
     """End a worker that runs the user's script, which has no main guard, before its own work."""
     this = multiprocessing.current_process()

@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from mjx_sac.algorithms import base, loader
 from mjx_sac.config import Config, UsageError, ordinary_jax
-from mjx_sac.envs.host.protocol import in_turn
+from mjx_sac.envs.host.protocol import in_background
 from mjx_sac.envs.spaces import spaces
 from mjx_sac.networks import Networks
 from mjx_sac.runs import warm_start
@@ -26,8 +26,6 @@ from mjx_sac.training.compiled import metrics as metrics_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState
 from mjx_sac.training.host import kept, memory, offline
 from mjx_sac.types import Transition, named_leaves
-
-_compiling: set[Future[Any]] = set()
 
 
 class Programs:
@@ -109,13 +107,15 @@ class Programs:
 
     def start(self) -> None:
         calls = self.experiment.episodes.on_host and not self.experiment.config.offline
-        self.epoch = _in_background(partial(self._compile, options(calls_host=calls)))
+        compiled = partial(self._compile, options(calls_host=calls))
+        self.epoch = in_background(ordinary_jax()(compiled))
 
     def prepare_evaluation(self) -> Future[Any]:
         """Start to compile it once: when training begins, not to delay the first update."""
-        self._evaluate = self._evaluate or _in_background(self._compile_evaluation)
+        self._evaluate = self._evaluate or in_background(self._compile_evaluation)
         return self._evaluate
 
+    @ordinary_jax()
     def _compile_evaluation(self) -> Any:
         policy = (self.shapes.train.actor, self.shapes.normalizer)
         critics = bias_lib.critics_of(self.experiment.config, self.shapes)
@@ -272,15 +272,3 @@ def without_garbage_collection() -> Generator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _in_background(function: Callable[[], Any]) -> Future[Any]:
-    (future,) = in_turn(ordinary_jax()(function))
-    _compiling.add(future)
-    future.add_done_callback(_compiling.discard)
-    return future
-
-
-def busy() -> bool:
-    """Return whether something compiles, which cannot be stopped: Python would abort at exit."""
-    return bool(_compiling)
