@@ -113,7 +113,9 @@ class Policy:
         if self.config.history > 1:
             center, factor = self.units
             raw = (raw - center) * factor
-        action = acting.policy(params, stats, raw, key, networks=self.networks, config=self._exact)
+        static: Any = {"networks": self.networks, "config": self._exact}
+        distribution = acting.distribution(params, stats, raw, **static)
+        action = distribution.mode() if key is None else distribution.sample(key)[0]
         action = jnp.clip(bounds["middle"] + action * bounds["half"], bounds["low"], bounds["high"])
         return jnp.rint(action) if self.whole_numbers else action
 

@@ -156,8 +156,8 @@ def test_the_policy_is_the_runs_actor(results, name):
     for path, stats in layers(policy.actor_params.get("batch_stats", {})).items():
         moved = max(np.abs(stats["mean"]).max(), np.abs(stats["var"] - 1).max())
         assert moved > 1e-3, (path, "is not what it was at the start")
-    args = (state.train.actor, state.normalizer, jnp.asarray(OBSERVATIONS), None)
-    expected = acting.policy(*args, **result.experiment.static)
+    args = (state.train.actor, state.normalizer, jnp.asarray(OBSERVATIONS))
+    expected = acting.distribution(*args, **result.experiment.static).mode()
     np.testing.assert_allclose(policy.predict(OBSERVATIONS)[0], expected, atol=1e-6)
     assert np.ptp(expected) > 1e-3, "observations make a difference"
 

@@ -76,7 +76,7 @@ def trained(env, **overrides):
 
     def policy(observation):
         seen = jnp.reshape(jnp.array(observation), (1, -1))
-        args = (train.actor, state.normalizer, seen, None)
-        return float(acting.policy(*args, **experiment.static)[0, 0])
+        args = (train.actor, state.normalizer, seen)
+        return float(acting.distribution(*args, **experiment.static).mode()[0, 0])
 
     return q, policy

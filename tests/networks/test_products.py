@@ -110,7 +110,7 @@ def test_policies_act_in_float32():
         made = make_experiment(matmul_precision=name, hidden_sizes=(64, 64))
         actor = made.networks.actor.init(jax.random.PRNGKey(0), observation)
         static = {"networks": made.networks, "config": made.config}
-        found[name] = acting.policy(actor, normalizer.init(2), observation, None, **static)
+        found[name] = acting.distribution(actor, normalizer.init(2), observation, **static).mode()
     np.testing.assert_array_equal(found["bfloat16"], found["default"])
 
 

@@ -66,8 +66,8 @@ def test_it_acts_as_in_training(copy, run, normalize_observations):
     rewrite_manifest(copy, config=config.model_dump(mode="json"))
     policy = mjx_sac.load_policy(copy)
     experiment = make_experiment(normalize_observations=normalize_observations)
-    args = (state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), None)
-    expected = acting.policy(*args, **experiment.static)
+    args = (state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS))
+    expected = acting.distribution(*args, **experiment.static).mode()
     action, nothing = policy.predict(OBSERVATIONS)
     assert isinstance(action, np.ndarray)
     assert (action.shape, action.dtype, nothing) == ((6, 1), np.float32, None)
@@ -92,8 +92,8 @@ def test_apply_is_pure_and_samples_with_a_key(run):
     expected, _ = policy.predict(OBSERVATIONS)
     np.testing.assert_allclose(jax.jit(jax.vmap(policy.apply))(OBSERVATIONS), expected, atol=1e-6)
     key = jax.random.PRNGKey(5)
-    args = (state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS), key)
-    sample = acting.policy(*args, **make_experiment().static)
+    args = (state.train.actor_params, state.normalizer, jnp.float32(OBSERVATIONS))
+    sample = acting.distribution(*args, **make_experiment().static).sample(key)[0]
     np.testing.assert_allclose(policy.apply(OBSERVATIONS, key), sample, atol=1e-6)
     samples = [policy.predict(OBSERVATIONS[0], deterministic=False)[0] for _ in range(3)]
     assert len(np.unique(samples)) == 3

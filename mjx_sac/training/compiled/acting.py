@@ -9,7 +9,7 @@ from mjx_sac.config import Config
 from mjx_sac.networks import Networks
 from mjx_sac.training.compiled import history, normalizer
 from mjx_sac.training.compiled.normalizer import NormalizerState
-from mjx_sac.types import Key, Params
+from mjx_sac.types import Params
 
 
 def distribution(
@@ -20,7 +20,10 @@ def distribution(
     networks: Networks,
     config: Config,
 ) -> Any:
-    """Return the actor's distribution of actions for raw observations, with their history."""
+    """Return the actor's distribution of actions for raw observations, with their history.
+
+    `actor` holds parameters and variables, as `TrainState.actor`.
+    """
     observation = normalized(stats, observation, config)
     # Rounding saves updates time, not this; what acts in training is what is exported.
     precision = config.matmul_precision
@@ -36,21 +39,3 @@ def normalized(
         return observation
     stats = history.statistics(stats, observation.shape[-1], config.history)
     return normalizer.normalize(stats, observation)
-
-
-def policy(
-    actor: Params,
-    stats: NormalizerState,
-    observation: Float[Array, "*batch observation"],
-    key: Key | None,
-    *,
-    networks: Networks,
-    config: Config,
-) -> Float[Array, "*batch action"]:
-    """Return actions for raw observations: sampled, or the mode where `key` is None.
-
-    Observations come with their history. `actor` holds parameters and variables, as
-    `TrainState.actor`.
-    """
-    chosen = distribution(actor, stats, observation, networks=networks, config=config)
-    return chosen.mode() if key is None else chosen.sample(key)[0]

@@ -200,14 +200,13 @@ def act(experiment: Experiment, state: RunState, key: Key) -> tuple[RunState, Pe
     stats = normalizer.update(state.normalizer, observation, finite)
     begun = history.begin(observation, experiment.episodes.env.action_size, config.history)
     seen = history.see(observation, history.resume(state.memory, begun, started))
-    acts = state.train.actor, stats, seen
+    distribution = acting.distribution(state.train.actor, stats, seen, **experiment.static)
     if explore := experiment.algorithm.explore:
-        distribution = acting.distribution(*acts, **experiment.static)
         given = distribution, state.exploration, started, policy_key
         action, noise = explore.act(*given, config)
         state = state.replace(exploration=noise)
     else:
-        action = acting.policy(*acts, policy_key, **experiment.static)
+        action = distribution.sample(policy_key)[0]
     uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0, maxval=1.0)
     action = jnp.where(state.warm_up_left > 0, uniform, action)
     memory = history.follow(seen, action, observation.shape[-1])

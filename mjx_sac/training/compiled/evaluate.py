@@ -78,9 +78,9 @@ def _play(
     def step(carry: _Carry, _: None) -> tuple[_Carry, Any]:
         state, memory, over, (terminated, truncated), key = carry
         key, draw = jax.random.split(key)
-        action_key = None if deterministic else draw
         seen = jnp.where(over[:, None], 0.0, history.see(state.observation, memory))
-        action = acting.policy(*policy, seen, action_key, **experiment.static)
+        distribution = acting.distribution(*policy, seen, **experiment.static)
+        action = distribution.mode() if deterministic else distribution.sample(draw)[0]
         memory = history.follow(seen, action, envs.env.observation_size)
         new, outcome = envs.step(state, action)
         watched = watch and (watch(seen, action, draw), outcome.step.reward, ~over)

@@ -234,10 +234,10 @@ def _try_to_act(
     config: Config = static["config"]
     seen = history.size(config.history, *sizes)
     observed, wanted = jnp.zeros((config.num_envs, seen)), (config.num_envs, sizes[1])
-    acts = actor, normalizer.init(sizes[0]), observed
-    actions = [("the actor", acting.policy(*acts, draw, **static)) for draw in (key, None)]
+    chosen = acting.distribution(actor, normalizer.init(sizes[0]), observed, **static)
+    actions = [("the actor", action) for action in (chosen.sample(key)[0], chosen.mode())]
     if explore := algorithm.explore:
-        noise, chosen = explore.init(key, *wanted, config), acting.distribution(*acts, **static)
+        noise = explore.init(key, *wanted, config)
         started = jnp.zeros(config.num_envs, bool)
         action, after = explore.act(chosen, noise, started, key, config)
         _unchanged("explore", noise, after)

@@ -195,7 +195,7 @@ def test_the_policy_is_the_chosen_agents_or_the_best(seeds):
         policy = load_policy(where / "many", seed_index=i)
         assert policy.config.seed == SEEDS[i]
         actor = (one.state.train.actor_params, one.state.normalizer)
-        action = acting.policy(*actor, observation, None, **one.experiment.static)
+        action = acting.distribution(*actor, observation, **one.experiment.static).mode()
         np.testing.assert_allclose(policy.predict(observation)[0], action, 1e-4, 1e-5)
     best = int(np.argmax(many.metrics["eval/mean_reward"]))
     assert load_policy(where / "many").config.seed == SEEDS[best]
