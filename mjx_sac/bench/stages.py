@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array
 
 from mjx_sac import envs
@@ -33,7 +32,7 @@ from mjx_sac.training.compiled import replay
 from mjx_sac.training.compiled import updates as updates_lib
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.compiled.replay import ReplayState
-from mjx_sac.training.host import compile, hlo
+from mjx_sac.training.host import compile, device, hlo
 from mjx_sac.types import Step, Transition
 
 SECONDS = 0.3
@@ -162,18 +161,16 @@ def compile_epoch(experiment: Experiment, state: RunState) -> tuple[Any, dict[st
     seconds: dict[str, float] = {}
     before = jax.config.values["jax_compilation_cache_dir"]
     with tempfile.TemporaryDirectory() as directory:
-        jax.config.update("jax_compilation_cache_dir", directory)
+        device.keep_programs_in(directory)
         for kind in ("cold", "warm"):
             jax.clear_caches()
-            compilation_cache.reset_cache()
             started = time.perf_counter()
             lowered = jax.jit(partial(epoch_lib.epoch, experiment), donate_argnums=0).lower(state)
             seconds[f"trace_{kind}"] = time.perf_counter() - started
             how = compile.options(calls_host=experiment.episodes.on_host)
             compiled = lowered.compile(how)
             seconds[f"total_{kind}"] = time.perf_counter() - started
-        jax.config.update("jax_compilation_cache_dir", before)
-        compilation_cache.reset_cache()
+        device.keep_programs_in(before)
     return compiled, seconds
 
 
