@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 
 class UsageError(Exception):
@@ -24,11 +25,12 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; did you mean {match[0]}?" if match else ""
 
 
-def with_line(error: BaseException, file: str | None) -> str:
-    """Return `error` in one line, with the last place in the user's `file` that it passed through.
+def with_line(error: BaseException, where: Any) -> str:
+    """Return `error` in one line, with the last place in the user's file that it passed through.
 
-    The name that its traceback has for the file must be the same.
+    `where` is a function in that file, or the name that the traceback has for it.
     """
+    file = getattr(getattr(where, "__code__", None), "co_filename", where)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
     if isinstance(error, SyntaxError) and error.filename == file:

@@ -237,9 +237,8 @@ def _one_line(name: str, env: Any, method: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         function: Any = getattr(env, method, None)
-        code = getattr(inspect.unwrap(function), "__code__", None)
         what = f"env = {name!r}: {type(env).__name__}: {method}"
-        raise UsageError(f"{what}: {with_line(error, code and code.co_filename)}") from error
+        raise UsageError(f"{what}: {with_line(error, inspect.unwrap(function))}") from error
 
 
 def _array(x: Any) -> jax.Array | None:

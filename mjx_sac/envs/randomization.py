@@ -50,8 +50,7 @@ class Randomizer:
             models, axes = self._function(self._model, keys)
             same = jax.tree.structure(models) == jax.tree.structure(self._model)
         except Exception as error:
-            code = getattr(self._function, "__code__", None)
-            problem = with_line(error, code and code.co_filename)
+            problem = with_line(error, self._function)
             raise UsageError(f"{self._label}: {problem}: must be {_NEEDED}") from error
         if not same:
             raise UsageError(f"{self._label}: returns another model: must be {_NEEDED}")

@@ -227,12 +227,9 @@ def _adapt(name: str, factory: Callable[[], Any], config: Config) -> Any:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        code = getattr(factory, "__code__", None)
         if refused := options.unexpected(name, error, config.env_options, factory):
             raise refused from error
-        raise UsageError(
-            f"env = {name!r}: {with_line(error, code and code.co_filename)}"
-        ) from error
+        raise UsageError(f"env = {name!r}: {with_line(error, factory)}") from error
     if hasattr(env, "action_space"):  # Gymnasium's environments alone have one
         from mjx_sac.envs.host.gymnasium import GymnasiumEnvironment
 
