@@ -76,7 +76,6 @@ def check(config: "Config", own: Sequence[str]) -> None:
             raise ValueError(f"{low} {a:g} is not below {high} {b:g}: {way_out}")
     check_updates(config)
     check_sizes(config)
-    check_dataset(config)
     check_evaluation(config)
     check_track(config)
     check_processes(config)
@@ -84,7 +83,7 @@ def check(config: "Config", own: Sequence[str]) -> None:
 
 
 def check_sizes(config: "Config") -> None:
-    """Raise ValueError where buffer, batch and iterations do not fit each other."""
+    """Raise ValueError where buffer, batch, data set and iterations do not fit each other."""
     for field in ("num_envs", "batch_size"):
         size, held = getattr(config, field), config.buffer_size
         if held < size:
@@ -112,10 +111,6 @@ def check_sizes(config: "Config") -> None:
             f"step in iterations {config.iterations} after warm_up_steps {config.warm_up_steps}, "
             f"so nothing would be learned: raise updates_per_iteration or iterations"
         )
-
-
-def check_dataset(config: "Config") -> None:
-    """Raise ValueError where a data set gets no half of a batch."""
     if config.dataset and not config.offline and (size := config.batch_size) % 2:
         problem = "half of each batch comes from the data set"
         raise ValueError(f"batch_size {size} is odd, and {problem}: make it {size + 1}")
