@@ -172,7 +172,8 @@ def look_up(
     """
     slots, rows = len(state.row), len(state.observation)
     ends = jnp.cumsum(state.size)
-    env = jnp.sum(draw[..., None] >= ends, axis=-1)  # whose range the draw falls in
+    # Whose range the draw falls in. (Compared with each end, 8,192 environments took 70 GB.)
+    env = jnp.searchsorted(ends, draw, side="right", method="scan_unrolled")
     newest, newer = state.next[env] - 1, draw - (ends[env] - state.size[env])
     slot = (newest - newer) % slots
     row = state.row[slot, env]

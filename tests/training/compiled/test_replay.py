@@ -244,6 +244,14 @@ def test_sampling_is_uniform_over_unequal_environments():
     assert chi_squared < 27.9, "the 99.9 % quantile at nine degrees of freedom"
 
 
+def test_many_environments_take_no_memory_for_each_of_many_draws():
+    """4,096 environments and 65,536 draws: a number for each pair would be a gigabyte."""
+    shapes = jax.eval_shape(partial(replay.init, 1_000_000, 4_096, 2, 1))
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    compiled = sample.lower(shapes, key, (65_536,), 0.99).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 100 * 65_536
+
+
 def test_memory_is_a_little_over_half_of_a_table():
     """Brax's ant, 1,000,000 rows, each of 27 + 8 + 1 + 1 + 27 + 1 floats in Brax's queue."""
     shapes = jax.eval_shape(partial(replay.init, 1_000_000, 16, 27, 8))
