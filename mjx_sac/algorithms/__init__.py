@@ -29,7 +29,7 @@ PACKAGED = {
     "redq": Packaged(53.0, "environments whose steps are dear: 20 gradient steps for each"),
     "cql": Packaged(9.3, "recorded data alone: distrusts actions that they do not hold"),
     "td3bc": Packaged(0.78, "recorded data alone, at a twelfth of cql's cost"),
-    "flashsac": Packaged(37.0, "high returns, where gradient steps are cheap: a GPU, slow steps"),
+    "flashsac": Packaged(36.0, "high returns, where gradient steps are cheap: a GPU, slow steps"),
     "xqc": Packaged(27.0, "returns near flashsac's, with less arithmetic"),
     "simbav2": Packaged(49.0, "returns near xqc's, without BatchNorm"),
     "crossq": Packaged(50.0, "high returns in few transitions, and no target critics"),
