@@ -129,18 +129,19 @@ class DeviceVectorEnv(VectorEnv):
         self._refill = jax.jit(episodes.refill, donate_argnums=0)
         self._start = jax.jit(episodes.start, donate_argnums=0)
         self._step = jax.jit(step, donate_argnums=0)
-        self._pool_size = episodes.pool_size
+        self._pool_left = self._pool_size = episodes.pool_size
         self._state: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
         self._state = self._start(self._refill(self._init(), _key(self.np_random)))
+        self._pool_left = self._pool_size - self.num_envs
         return np.array(self._state.observation), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        # Initial states are fresh, however many episodes end.
-        if self._pool_size - int(self._state.pool_next) < self.num_envs:
+        if self._pool_left < self.num_envs:  # initial states are fresh, however many episodes end
             self._state = self._refill(self._state, _key(self.np_random))
+            self._pool_left = self._pool_size
         actions = np.asarray(actions, np.float32)
         self._state, (observation, step, valid) = self._step(self._state, actions)
         terminated = np.array(step.terminated)
@@ -148,6 +149,7 @@ class DeviceVectorEnv(VectorEnv):
         done = terminated | truncated
         infos: dict[str, Any] = {}
         if done.any():
+            self._pool_left -= int(done.sum())
             final = np.array(step.observation)
             for i in np.flatnonzero(done).tolist():
                 infos = self._add_info(infos, {"final_obs": final[i]}, i)

@@ -81,11 +81,8 @@ def train(
         run = resolve.attach(run, overwrite=overwrite, fallback=fallback, check_env=env is None)
     surroundings.seed_generators(run.config.seed, run.latest or 0)
     processes.start(run.config)
-    algorithm = loader.load(run.config)
-    algorithm = algorithm._replace(
-        losses=losses or algorithm.losses,
-        networks=(lambda *_: networks) if networks else algorithm.networks,
-    )
+    given: dict[str, Any] = {"losses": losses, "networks": networks and (lambda *_: networks)}
+    algorithm = loader.load(run.config)._replace(**{k: x for k, x in given.items() if x})
     console = Console(run.config.iterations, run.config.num_agents, quiet=not processes.primary())
     lock = directories.lock(run.directory) if processes.primary() else contextlib.nullcontext()
     with console, Interrupt(console) as interrupt, lock:
