@@ -5,7 +5,6 @@ import gc
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -46,11 +45,11 @@ class Programs:
         experiment: Experiment,
         mesh: Mesh | None,
         recorded: Recorded | None = None,
-        keep: Path | None = None,
+        early: kept.Early | None = None,
         begins: bool = True,
     ) -> None:
-        """Trace the epoch, for a state that has the data set `recorded`; or read from `keep` what
-        was traced before. What `begins` may do so with another run's networks.
+        """Trace the epoch, for a state that has the data set `recorded`; or take what was traced
+        before and is kept. What `begins` may do so with another run's networks.
 
         Raises:
           UsageError: the devices cannot share or hold the run, or a user's algorithm is wrong.
@@ -61,6 +60,7 @@ class Programs:
                 f"several devices: train on one, or train an environment in JAX"
             )
         rows = experiment.config.batch_size  # of packaged algorithms, which alone are kept
+        keep = early and early.path(experiment.episodes.env)
         if not (keep and keep.exists()):
             rows = check_algorithm(experiment)
         self.experiment, self._keys = experiment, population.keys(experiment.config)
@@ -77,7 +77,7 @@ class Programs:
             self._shardings = dict(named_leaves(everywhere))
         memory.check(experiment.config, self.shapes, rows, mesh.size if mesh else 1)
         if keep:
-            self._compile = kept.lower(experiment, self.shapes, keep)
+            self._compile = kept.lower(experiment, self.shapes, keep, early)
         else:
             self._compile = population.lower(experiment, self.shapes, mesh).compile
         self._evaluate: Future[Any] | None = None

@@ -14,8 +14,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,7 +25,8 @@ from jax import export
 
 from mjx_sac import envs
 from mjx_sac.algorithms import PACKAGED
-from mjx_sac.config import Config, surroundings
+from mjx_sac.config import Config, ordinary_jax, surroundings
+from mjx_sac.envs.host.protocol import in_background
 from mjx_sac.envs.spaces import mujoco_model
 from mjx_sac.runs import provenance
 from mjx_sac.training.compiled import population
@@ -33,10 +36,36 @@ _MOST = 64
 """Files kept; the ones that were used last."""
 
 
-def path(config: Config, env: Any) -> Path | None:
-    """Return where the epoch of a run with its algorithm's networks and losses is kept, if it may
-    be; `env` is what `config.env` names.
+class Early(NamedTuple):
+    """What is known before the environment is: the names that a kept epoch may have, and of one
+    that is there the program, which loads while the environment is built.
     """
+
+    names: Path
+    file: Path | None = None
+    compiled: Future[Any] | None = None
+
+    def path(self, env: Any) -> Path:
+        """Return where the epoch is kept, now that `env` is what the configuration names."""
+        model = hashlib.sha256(_bytes(mujoco_model(getattr(env, "env", env))))
+        return self.names.with_name(f"{self.names.name}-{model.hexdigest()[:16]}")
+
+
+def begin(config: Config, compiler_options: Mapping[str, Any]) -> Early | None:
+    """Begin to load what seems to be kept for a run with its algorithm's networks and losses; None
+    where nothing may be kept.
+    """
+    names = _names(config)
+    if names is None:
+        return None
+    for file in names.parent.glob(f"{names.name}-*"):
+        if exported := _read(file):
+            load = partial(_compile, exported, compiler_options)
+            return Early(names, file, in_background(ordinary_jax()(load)))
+    return Early(names)
+
+
+def _names(config: Config) -> Path | None:
     if not surroundings.own():
         return None
     directory = jax.config.values["jax_compilation_cache_dir"]
@@ -50,7 +79,6 @@ def path(config: Config, env: Any) -> Path | None:
     digest = hashlib.sha256(json.dumps(_decides(config), sort_keys=True, default=str).encode())
     for source in sorted(Path(__file__).parents[2].rglob("*.py")):
         digest.update(source.read_bytes())
-    digest.update(_bytes(mujoco_model(getattr(env, "env", env))))
     return Path(directory) / "lowered" / digest.hexdigest()
 
 
@@ -78,18 +106,22 @@ def _bytes(model: Any) -> bytes:
     return buffer.tobytes()
 
 
-def lower(experiment: Experiment, state: RunState, file: Path) -> Callable[..., Any]:
+def lower(
+    experiment: Experiment, state: RunState, file: Path, early: Early | None = None
+) -> Callable[..., Any]:
     """Return what compiles `population.epoch`, `(compiler_options) -> epoch`, for such a `state`.
 
-    It is read from `file`, which `path` names, or else traced, and written to it.
+    It is the one that loads already, or in `file`, or else traced, and written to it.
     """
     leaves, structure = jax.tree.flatten(state)
-    exported = _read(file) or _write(file, _export(experiment, leaves, structure))
-    donated = tuple(range(len(leaves)))
-    lowered = jax.jit(exported.call, donate_argnums=donated).lower(*leaves)
+    if early and early.compiled and early.file == file:
+        finish = lambda _, loading=early.compiled: loading.result()  # noqa: E731
+    else:
+        exported = _read(file) or _write(file, _export(experiment, leaves, structure))
+        finish = partial(_compile, exported)
 
     def compile(compiler_options: Mapping[str, Any]) -> Callable[[RunState], Any]:
-        compiled = lowered.compile(dict(compiler_options))
+        compiled = finish(compiler_options)
 
         def epoch(state: RunState) -> tuple[RunState, dict[str, Any]]:
             after, metrics = compiled(*jax.tree.leaves(state))
@@ -98,6 +130,13 @@ def lower(experiment: Experiment, state: RunState, file: Path) -> Callable[..., 
         return epoch
 
     return compile
+
+
+def _compile(exported: export.Exported, compiler_options: Mapping[str, Any]) -> Any:
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in exported.in_avals]
+    donated = tuple(range(len(shapes)))
+    lowered = jax.jit(exported.call, donate_argnums=donated).lower(*shapes)
+    return lowered.compile(dict(compiler_options))
 
 
 def _export(experiment: Experiment, leaves: list[Any], structure: Any) -> export.Exported:

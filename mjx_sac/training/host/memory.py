@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from mjx_sac.config import Config, UsageError
+from mjx_sac.training.compiled import population
 from mjx_sac.training.compiled.experiment import RunState
 
 
@@ -31,6 +32,8 @@ def check(config: Config, state: RunState, rows: int, num_devices: int = 1) -> N
         "environments": environments // num_devices,
         "batches": round(transition * drawn) // num_devices,
     }
+    if population.take_turns(config, state):
+        parts["the agent whose turn it is"] = _size(state.saved) // config.num_agents
     if state.dataset is not None:
         parts["data set"] = _size(state.dataset)  # on every device
     if device.platform == "cpu":  # a copy is written while training continues

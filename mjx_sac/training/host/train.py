@@ -26,7 +26,7 @@ from mjx_sac.runs.resolve import Run
 from mjx_sac.training.compiled import sharding
 from mjx_sac.training.compiled.experiment import Experiment, RunState, make_experiment
 from mjx_sac.training.host import device, films, kept, processes
-from mjx_sac.training.host.compile import Programs, without_garbage_collection
+from mjx_sac.training.host.compile import Programs, options, without_garbage_collection
 from mjx_sac.training.host.console import Console
 from mjx_sac.training.host.evaluation import Evaluation
 from mjx_sac.training.host.interrupt import Interrupt
@@ -107,16 +107,16 @@ def _assemble(run: Run, console: Console, algorithm: Algorithm, env: Any, named:
     recorded = _read_dataset(run, console)
     console.phase(f"building {run.config.env}")
     mesh = processes.set_up(run.config, run.latest)
+    early = kept.begin(run.config, options()) if named else None
     with without_garbage_collection():
         env = envs.adapt(env, run.config)
         resolve.check_environment(run, getattr(env, "env_config", None))
         if recorded and run.config.dataset:
             recorded.check(run.config.dataset, env.observation_size, spaces(env))
         with ordinary_jax():  # again, here and below: the environment's modules may have changed it
-            keep = kept.path(run.config, env) if named else None
             networks = algorithm.networks(run.config, env.action_size)
             experiment = make_experiment(run.config, env, networks, algorithm)
-            return Programs(experiment, mesh, recorded, keep, run.latest is None)
+            return Programs(experiment, mesh, recorded, early, run.latest is None)
 
 
 def _read_dataset(run: Run, console: Console) -> Recorded | None:

@@ -22,6 +22,12 @@ def env(size=1):
     return SimpleNamespace(mj_model=mujoco.MjModel.from_xml_string(MODEL.format(size)))
 
 
+def path(config, env):
+    """Where the epoch is kept; None where it may not be."""
+    early = kept.begin(config, {})
+    return early and early.path(env)
+
+
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """This process is the command's, with a cache of its own."""
@@ -44,6 +50,27 @@ def test_a_kept_epoch_is_the_traced_one(tmp_path, monkeypatch):
         found = epoch(init())
         assert jax.tree.structure(found) == jax.tree.structure(expected)
         jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_what_is_kept_loads_before_the_environment_is_there(command, monkeypatch):
+    """Where the model turns out to be another, the epoch is traced, and kept beside it."""
+    config, experiment = Config(env="ant"), make_experiment()
+    init = population.init(experiment)
+    shapes, expected = jax.eval_shape(init), jax.jit(population.epoch(experiment))(init())
+    early = kept.begin(config, {})
+    assert early.file is early.compiled is None, "nothing is there yet"
+    kept.lower(experiment, shapes, early.path(env()), early)
+
+    early = kept.begin(config, {})
+    assert early.file == early.path(env())
+    other = early.path(env(size=2))
+    kept.lower(experiment, shapes, other, early)
+    assert other.exists()
+    for file in (early.file, other):
+        file.unlink()  # neither read again nor traced
+    monkeypatch.setattr(kept, "_export", None)
+    found = kept.lower(experiment, shapes, early.file, early)({})(init())
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_its_state_is_donated(tmp_path):
@@ -74,17 +101,17 @@ def test_the_files_used_last_are_kept(tmp_path, monkeypatch):
 
 def test_what_decides_is_in_the_name(command, monkeypatch):
     config = Config(env="ant")
-    same = kept.path(config, env())
+    same = path(config, env())
     assert same.parent == command / "lowered"
-    assert kept.path(config.model_copy(update={"logdir": "/elsewhere", "seed": 7}), env()) == same
-    assert kept.path(config.model_copy(update={"batch_size": 8}), env()) != same
-    assert kept.path(config, env(size=2)) != same
+    assert path(config.model_copy(update={"logdir": "/elsewhere", "seed": 7}), env()) == same
+    assert path(config.model_copy(update={"batch_size": 8}), env()) != same
+    assert path(config, env(size=2)) != same
     jax.config.update("jax_default_matmul_precision", "highest")
-    assert kept.path(config, env()) != same
+    assert path(config, env()) != same
     jax.config.update("jax_default_matmul_precision", None)
-    assert kept.path(config, env()) == same
+    assert path(config, env()) == same
     monkeypatch.setattr(provenance, "versions", lambda: {"jax": "1.0"})
-    assert kept.path(config, env()) != same
+    assert path(config, env()) != same
 
 
 def test_sources_are_in_the_name(command, monkeypatch, tmp_path):
@@ -94,7 +121,7 @@ def test_sources_are_in_the_name(command, monkeypatch, tmp_path):
     names = []
     for text in ("one", "two"):
         (tmp_path / "mjx_sac" / "losses.py").write_text(text)
-        names.append(kept.path(Config(env="ant"), env()))
+        names.append(path(Config(env="ant"), env()))
     assert names[0] != names[1]
 
 
@@ -115,14 +142,14 @@ def test_sources_are_in_the_name(command, monkeypatch, tmp_path):
 )
 def test_what_is_not_kept(command, settings):
     config = Config(env="ant").model_copy(update=settings)
-    assert kept.path(config, env()) is None
+    assert path(config, env()) is None
 
 
 def test_a_program_that_calls_us_keeps_nothing(command, monkeypatch):
     monkeypatch.setattr(surroundings, "_own", False)
-    assert kept.path(Config(env="ant"), env()) is None
+    assert path(Config(env="ant"), env()) is None
 
 
 def test_nor_is_anything_kept_of_an_environment_that_takes_a_name(command, monkeypatch):
     monkeypatch.setitem(registry._registry, "ant", object)
-    assert kept.path(Config(env="ant"), env()) is None
+    assert path(Config(env="ant"), env()) is None
