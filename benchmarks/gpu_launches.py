@@ -6,7 +6,7 @@ r"""Count what a GPU launches for one gradient update and one vector step, witho
     python benchmarks/gpu_launches.py --env playground/CheetahRun --num_envs 1024 \
         --algorithm flashsac --batch_size 2048 --updates_per_iteration 2/1024 \
         --buffer_size 10e6 --warm_up_steps 100e3 --iterations 50e6 \
-        --json benchmarks/results/gpu_launches_flashsac.json
+        --json benchmarks/results/gpu_launches_flashsac.json    # also with G1JoystickFlatTerrain
     python benchmarks/gpu_launches.py --updates \
         --json benchmarks/results/gpu_launches_updates.json
 
@@ -97,7 +97,8 @@ def epoch(config: Config) -> tuple[Launches, dict[str, int]]:
     """
     experiment = make_experiment(config)
     state = jax.eval_shape(population.init(experiment))
-    compiled = compile_for_gpu(population.epoch(experiment), state, donate_argnums=(0,))
+    program = population.epoch(experiment, "gpu")
+    compiled = compile_for_gpu(program, state, donate_argnums=(0,))
     memory = compiled.memory_analysis()
     sizes = {
         "state": memory.argument_size_in_bytes,
@@ -122,6 +123,27 @@ def episodes(config: Config) -> Launches:
     actions = jnp.zeros((config.num_envs, many.env.action_size))
     step = lambda state: many.step(many.start(state), actions)[0]  # noqa: E731
     return count_scan(step, jax.eval_shape(many.init))
+
+
+def evaluation(config: Config) -> dict[str, int]:
+    """Count an evaluation of ten episodes, and a vector step of it."""
+    experiment = make_experiment(config)
+    state = jax.eval_shape(population.init(experiment))
+    policy, n = (state.train.actor, state.normalizer), jax.ShapeDtypeStruct((), jnp.uint32)
+    run = compile_for_gpu(population.evaluate(experiment, "gpu"), *policy, state.key, n, None)
+    whole = count_launches(run.as_text())
+    most = max(whole.loops, key=lambda loop: loop.launches * (loop.trips or 1))
+    return {
+        "launches_per_evaluation": whole.launches,
+        "launches_per_vector_step_of_evaluation": most.launches,
+    }
+
+
+def resets(config: Config) -> int:
+    """Count the draw of an initial state for each environment."""
+    env = envs.make(config.env, config)
+    keys = jax.ShapeDtypeStruct((config.num_envs, 2), jnp.uint32)
+    return count_launches(compile_for_gpu(jax.vmap(env.reset), keys).as_text()).launches
 
 
 def count_scan(step: Any, state: Any) -> Launches:
@@ -222,6 +244,8 @@ def count(config: Config) -> dict[str, Any]:
         **(beside if of_updates else {"launches_per_vector_step": vector_step.launches}),
         "launches_per_vector_step_of_bare_physics": bare,
         "launches_per_vector_step_of_physics_and_episodes": whole_episodes,
+        "launches_of_resets": resets(config),
+        **evaluation(config),
         "loops": [loop._asdict() for loop in whole.loops],
         "bytes": memory,
     }

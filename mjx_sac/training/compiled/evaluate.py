@@ -32,6 +32,7 @@ def evaluate(
     episodes: int,
     deterministic: bool = True,
     watch: Watch | None = None,
+    platform: str | None = None,
 ) -> dict[str, Any]:
     """Play whole episodes, each from its own initial state: many at once, or batch after batch.
 
@@ -43,6 +44,8 @@ def evaluate(
       episodes: how many.
       deterministic: False samples the actions.
       watch: is called at every vector step.
+      platform: that it is for, by default the one in use. On a CPU it ends with the last episode;
+        a GPU would ask the host at every turn whether it has.
 
     Returns:
       "return" and "length" (environment steps) of each, and whether it was "terminated" or
@@ -54,7 +57,9 @@ def evaluate(
     most = ON_HOST_AT_ONCE if experiment.episodes.on_host else AT_ONCE
     batches = -(-episodes // most)
     each = -(-episodes // batches)
-    play = partial(_play, experiment, (actor, stats), each, deterministic, watch)
+    on_cpu = (platform or jax.default_backend()) == "cpu"
+    loop = _until_over if experiment.episodes.on_host or on_cpu else jax.lax.scan
+    play = partial(_play, experiment, (actor, stats), each, deterministic, watch, loop)
     if batches == 1:
         return play(key)
     played = jax.lax.map(play, jax.random.split(key, batches))
@@ -67,6 +72,7 @@ def _play(
     episodes: int,
     deterministic: bool,
     watch: Watch | None,
+    loop: Callable[..., Any],
     key: Key,
 ) -> dict[str, Any]:
     """Play them all at the same time."""
@@ -95,10 +101,7 @@ def _play(
     n = experiment.config.history
     memory = history.begin(state.observation, envs.env.action_size, n)
     start = (state, memory, no, (no, no), action_key)
-    # A static length on the device: a loop that ends with the last episode would make a GPU ask the
-    # host at every turn.
-    play = _until_over if envs.on_host else jax.lax.scan
-    (state, _, _, (terminated, truncated), _), watched = play(step, start, None, length=length)
+    (state, _, _, (terminated, truncated), _), watched = loop(step, start, None, length=length)
     steps = {"watched": jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), watched)} if watch else {}
     return {
         "return": state.episode_return,

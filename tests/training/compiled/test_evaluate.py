@@ -4,6 +4,7 @@ from functools import partial
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -26,6 +27,35 @@ def test_evaluation_plays_whole_episodes_and_no_more():
     assert result["length"].tolist() == [3] * 6
     summary = evaluate.summary(result)
     assert (float(summary["eval/mean_reward"]), float(summary["eval/std_ep_length"])) == (3.0, 0.0)
+
+
+class Seen(Counter):
+    """Ends after two, three or four steps; counts how often it is stepped."""
+
+    def step(self, state, action):
+        jax.debug.callback(self.steps.append, state.observation[0])
+        state, step = super().step(state, action)
+        long = 2 + jnp.floor(3 * state.observation[0])
+        return state, step._replace(terminated=state.inner[0] >= long)
+
+
+def test_on_a_cpu_it_ends_with_the_last_episode():
+    """Elsewhere at the time limit, with the same episodes."""
+    env = Seen(ends_at=99)
+    env.steps = []
+    experiment = make_experiment(env=env, episode_length=7)
+    state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
+    args = state.train.actor_params, state.normalizer, jax.random.PRNGKey(1)
+    found = {}
+    for platform, vector_steps in ((None, None), ("gpu", 7)):
+        env.steps.clear()
+        run = partial(evaluate.evaluate, experiment, episodes=9, platform=platform)
+        found[platform] = jax.jit(run)(*args)
+        jax.effects_barrier()
+        last = max(found[platform]["length"].tolist())
+        assert len(env.steps) == 9 * (vector_steps or last)
+        assert 2 < last < 7
+    jax.tree.map(np.testing.assert_array_equal, *found.values())
 
 
 class Lucky(Reporting):

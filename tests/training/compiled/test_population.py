@@ -23,6 +23,8 @@ from mjx_sac.training.host import train
 from mjx_sac.types import named_leaves
 
 SEEDS = (3, 4, 5)
+MANY_PRODUCTS = population.MANY_PRODUCTS
+WIDE = {"hidden_sizes": (256, 256), "batch_size": 256, "buffer_size": 512}
 
 
 def leaves(state, agent=None):
@@ -36,9 +38,18 @@ def assert_alike(many, one, agent, rtol=1e-5, atol=1e-5):
         np.testing.assert_allclose(leaves(many.state, agent)[name], value, rtol, atol, err_msg=name)
 
 
+@pytest.fixture(scope="module", params=["side by side", "in turns"])
+def together(request):
+    """How agents share a program: as small ones do on a CPU, and as large ones do."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in turns":
+            patch.setattr(population, "MANY_PRODUCTS", 0)
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def seeds(tmp_path_factory):
-    """Three seeds trained side by side, and the same one after another."""
+def seeds(together, tmp_path_factory):
+    """Three seeds trained in one program, and each in its own."""
     where = tmp_path_factory.mktemp("seeds")
     many = train.train(make_config(logdir=str(where / "many"), seed=3, num_seeds=3))
     configs = [make_config(logdir=str(where / f"one-{seed}"), seed=seed) for seed in SEEDS]
@@ -83,7 +94,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(seeds, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_hyperparameters_differ_inside_one_program(tmp_path):
+def test_hyperparameters_differ_inside_one_program(together, tmp_path):
     """Each member equals the run with its hyperparameters; tau and discount show in the targets."""
     members = (
         {"tau": 0.5, "discount": 0.5, "target_entropy": -1.0},
@@ -100,7 +111,7 @@ def test_hyperparameters_differ_inside_one_program(tmp_path):
 
 
 @pytest.mark.smoke
-def test_no_agent_learns_while_all_warm_up():
+def test_no_agent_learns_while_all_warm_up(together):
     """A predicate per agent would turn `cond` into a `select` that runs both branches."""
     updates = []
 
@@ -118,7 +129,7 @@ def test_no_agent_learns_while_all_warm_up():
     assert updates
 
 
-def test_all_agents_share_what_decides_about_updates():
+def test_all_agents_share_what_decides_about_updates(together):
     experiment = make_experiment(num_seeds=3, updates_per_iteration=1 / 8)
     before = jax.eval_shape(population.init(experiment))
     after, _ = jax.eval_shape(population.epoch(experiment), before)
@@ -126,7 +137,7 @@ def test_all_agents_share_what_decides_about_updates():
         assert state.warm_up_left.shape == state.since_update.shape == ()
 
 
-def test_the_replay_buffers_are_updated_in_place():
+def test_the_replay_buffers_are_updated_in_place(together):
     experiment = make_experiment(num_seeds=3)
     shapes = jax.eval_shape(population.init(experiment))
     compiled = population.lower(experiment, shapes).compile()
@@ -148,6 +159,25 @@ def test_agents_branch_on_a_delayed_actor_together():
     # BatchNorm's gradient has constant branches too, of which XLA compiles that of the device.
     tiny = TINY["flashsac"]
     assert branches("flashsac", 1, **tiny) == branches("flashsac", 2, **tiny) > 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "platform", "turns"),
+    [
+        ({"num_seeds": 2}, "cpu", False),
+        ({"num_seeds": 2, **WIDE}, "cpu", True),
+        ({"num_seeds": 2, **WIDE}, "gpu", False),
+        ({"members": ({"tau": 0.1}, {"tau": 0.2}), **WIDE}, "cpu", True),
+        (WIDE, "cpu", False),
+    ],
+    ids=str,
+)
+def test_large_agents_take_turns_on_a_cpu(settings, platform, turns, monkeypatch):
+    """Two layers of 256 and a batch of 256: their batched products would leave the caches."""
+    monkeypatch.setattr(population, "MANY_PRODUCTS", MANY_PRODUCTS)
+    experiment = make_experiment(**settings)
+    shapes = jax.eval_shape(population.init(experiment))
+    assert population.take_turns(experiment.config, shapes, platform) is turns
 
 
 def test_an_agent_without_data_waits_while_others_learn():
