@@ -130,7 +130,8 @@ def evaluation(config: Config) -> dict[str, int]:
     experiment = make_experiment(config)
     state = jax.eval_shape(population.init(experiment))
     policy, n = (state.train.actor, state.normalizer), jax.ShapeDtypeStruct((), jnp.uint32)
-    run = compile_for_gpu(population.evaluate(experiment, "gpu"), *policy, state.key, n, None)
+    evaluate = population.evaluate(experiment, until_over=False)
+    run = compile_for_gpu(evaluate, *policy, state.key, n, None)
     whole = count_launches(run.as_text())
     most = max(whole.loops, key=lambda loop: loop.launches * (loop.trips or 1))
     return {

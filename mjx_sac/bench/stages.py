@@ -200,7 +200,9 @@ def _cycle(compiled: Any, state: Any, unit: str, amount: float, *rest: Any) -> S
 
 
 def _environment(experiment: Experiment, state: RunState) -> dict[str, Stage]:
-    """Vector steps with random actions, new episodes included; and an evaluation."""
+    """Vector steps with random actions, new episodes included; and an evaluation of episodes that
+    last, as those of a trained policy do.
+    """
     config, envs = experiment.config, experiment.episodes
     episodes = max(config.episodes_per_eval, 1)
 
@@ -212,7 +214,8 @@ def _environment(experiment: Experiment, state: RunState) -> dict[str, Stage]:
 
     def evaluate(key: Any, actor_params: Any, stats: Any) -> Any:
         key, draw = jax.random.split(key)
-        return key, evaluate_lib.evaluate(experiment, actor_params, stats, draw, episodes=episodes)
+        how: dict[str, Any] = {"episodes": episodes, "until_over": False}
+        return key, evaluate_lib.evaluate(experiment, actor_params, stats, draw, **how)
 
     key, policy = jax.random.PRNGKey(0), (state.train.actor, state.normalizer)
     return {

@@ -32,7 +32,7 @@ def evaluate(
     episodes: int,
     deterministic: bool = True,
     watch: Watch | None = None,
-    platform: str | None = None,
+    until_over: bool | None = None,
 ) -> dict[str, Any]:
     """Play whole episodes, each from its own initial state: many at once, or batch after batch.
 
@@ -44,8 +44,8 @@ def evaluate(
       episodes: how many.
       deterministic: False samples the actions.
       watch: is called at every vector step.
-      platform: that it is for, by default the one in use. On a CPU it ends with the last episode;
-        a GPU would ask the host at every turn whether it has.
+      until_over: end with the last episode; by default on a CPU, for a GPU would ask the host at
+        every turn whether it has. Environments on the host end there anyway.
 
     Returns:
       "return" and "length" (environment steps) of each, and whether it was "terminated" or
@@ -57,8 +57,9 @@ def evaluate(
     most = ON_HOST_AT_ONCE if experiment.episodes.on_host else AT_ONCE
     batches = -(-episodes // most)
     each = -(-episodes // batches)
-    on_cpu = (platform or jax.default_backend()) == "cpu"
-    loop = _until_over if experiment.episodes.on_host or on_cpu else jax.lax.scan
+    if until_over is None:
+        until_over = jax.default_backend() == "cpu"
+    loop = _until_over if until_over or experiment.episodes.on_host else jax.lax.scan
     play = partial(_play, experiment, (actor, stats), each, deterministic, watch, loop)
     if batches == 1:
         return play(key)

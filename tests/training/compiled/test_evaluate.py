@@ -47,12 +47,12 @@ def test_on_a_cpu_it_ends_with_the_last_episode():
     state = epoch_lib.init(experiment, jax.random.PRNGKey(0))
     args = state.train.actor_params, state.normalizer, jax.random.PRNGKey(1)
     found = {}
-    for platform, vector_steps in ((None, None), ("gpu", 7)):
+    for until_over, vector_steps in ((None, None), (False, 7)):
         env.steps.clear()
-        run = partial(evaluate.evaluate, experiment, episodes=9, platform=platform)
-        found[platform] = jax.jit(run)(*args)
+        run = partial(evaluate.evaluate, experiment, episodes=9, until_over=until_over)
+        found[until_over] = jax.jit(run)(*args)
         jax.effects_barrier()
-        last = max(found[platform]["length"].tolist())
+        last = max(found[until_over]["length"].tolist())
         assert len(env.steps) == 9 * (vector_steps or last)
         assert 2 < last < 7
     jax.tree.map(np.testing.assert_array_equal, *found.values())
