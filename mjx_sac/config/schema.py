@@ -29,11 +29,13 @@ from mjx_sac.config.fields import (
 EPISODE_LENGTH = 1000
 """Time limit in environment steps where neither configuration nor environment has one."""
 
-_run, _env, _algo, _nets, _place, _out = (
-    partial(field, group=group)
-    for group in ("Run", "Environment", "Algorithm", "Networks", "Devices", "Output")
+_run, _algo = (partial(field, group=group) for group in ("Run", "Algorithm"))
+_number = partial(_algo, traced=True)
+# What most fields of these groups are; the others say so.
+_env, _nets = (partial(field, group=group, fixed=True) for group in ("Environment", "Networks"))
+_host, _place, _out = (
+    partial(field, group=group, how=True) for group in ("Environment", "Devices", "Output")
 )
-_place = partial(_place, how=True)
 
 
 class Config(BaseModel):
@@ -75,19 +77,18 @@ class Config(BaseModel):
     )
 
     backend: Literal["mjx", "generalized", "positional", "spring"] = _env(
-        "mjx", "physics engine of the Brax environments", fixed=True
+        "mjx", "physics engine of the Brax environments"
     )
     impl: Literal["jax", "warp"] = _env(
-        "jax", "MJX's physics of playground/ environments: JAX or NVIDIA Warp kernels", fixed=True
+        "jax", "MJX's physics of playground/ environments: JAX or NVIDIA Warp kernels"
     )
     env_options: Options = _env(
-        {}, "key=value: an argument or a value of the environment's configuration", fixed=True
+        {}, "key=value: an argument or a value of the environment's configuration"
     )
-    num_envs: Int = _env(16, "environments stepped in parallel", fixed=True, gt=0)
+    num_envs: Int = _env(16, "environments stepped in parallel", gt=0)
     episode_length: AutoInt = _env(
         None,
         "time limit in environment steps; auto is the environment's own, or 1000",
-        fixed=True,
         gt=0,
         lt=2**31,
     )
@@ -95,37 +96,28 @@ class Config(BaseModel):
         None,
         "physics models that differ between environments: `default` is the task's own randomiser, "
         "or module:function; auto is none",
-        fixed=True,
     )
     actor_observation: AutoStr = _env(
         None,
         "parts of a dictionary observation that the actor sees, separated by commas; auto is state "
         "where there is a privileged_state too, or all",
-        fixed=True,
     )
     critic_observation: AutoStr = _env(
-        None, "parts that the critics see; auto is privileged_state, or all", fixed=True
+        None, "parts that the critics see; auto is privileged_state, or all"
     )
     history: Int = _env(
         1,
         "observations that the networks see, the last ones, with the actions between them; for "
         "robots without velocities",
-        fixed=True,
         gt=0,
     )
-    action_repeat: Int = _env(1, "environment steps each action is held for", fixed=True, gt=0)
-    vectorization: Literal["sync", "async"] = _env(
-        "sync",
-        "Gymnasium environments are stepped in turn (sync) or in a process each (async)",
-        how=True,
+    action_repeat: Int = _env(1, "environment steps each action is held for", gt=0)
+    vectorization: Literal["sync", "async"] = _host(
+        "sync", "Gymnasium environments are stepped in turn (sync) or in a process each (async)"
     )
-    env_timeout: float = _env(60.0, "seconds a Gymnasium environment has to answer", how=True, gt=0)
-    env_start_timeout: float = _env(
-        120.0, "seconds a Gymnasium environment has to start", how=True, gt=0
-    )
-    reset_pool_size: Int = _env(
-        128, "initial states drawn at once for new episodes", fixed=True, gt=0
-    )
+    env_timeout: float = _host(60.0, "seconds a Gymnasium environment has to answer", gt=0)
+    env_start_timeout: float = _host(120.0, "seconds a Gymnasium environment has to start", gt=0)
+    reset_pool_size: Int = _env(128, "initial states drawn at once for new episodes", gt=0)
 
     algorithm: str = _algo(
         "sac", "what learns: a name that `mjx-sac algorithms` lists, a file, or module:attribute"
@@ -138,22 +130,19 @@ class Config(BaseModel):
     offline: bool = _algo(
         False, "learn from the data set alone: environments are stepped to evaluate", fixed=True
     )
-    policy_lr: float = _algo(3e-4, "learning rate of the actor", traced=True, gt=0)
-    q_lr: float = _algo(3e-4, "learning rate of the critics", traced=True, gt=0)
-    alpha_lr: float = _algo(3e-4, "learning rate of the temperature", traced=True, gt=0)
-    initial_alpha: float = _algo(1.0, "temperature at the start", fixed=True, traced=True, gt=0)
-    target_entropy: AutoFloat = _algo(
-        None, "entropy the temperature aims at; auto is minus the action size", traced=True
+    policy_lr: float = _number(3e-4, "learning rate of the actor", gt=0)
+    q_lr: float = _number(3e-4, "learning rate of the critics", gt=0)
+    alpha_lr: float = _number(3e-4, "learning rate of the temperature", gt=0)
+    initial_alpha: float = _number(1.0, "temperature at the start", fixed=True, gt=0)
+    target_entropy: AutoFloat = _number(
+        None, "entropy the temperature aims at; auto is minus the action size"
     )
-    target_std: AutoFloat = _algo(
+    target_std: AutoFloat = _number(
         None,
         "where target_entropy is auto, aim at the entropy of a Gaussian with this deviation",
-        traced=True,
         gt=0,
     )
-    reward_scale: float = _algo(
-        1.0, "factor on every reward the critics learn from", traced=True, gt=0
-    )
+    reward_scale: float = _number(1.0, "factor on every reward the critics learn from", gt=0)
     normalize_rewards: bool = _algo(
         False, "divide rewards by the running deviation of their discounted sum", fixed=True
     )
@@ -162,11 +151,9 @@ class Config(BaseModel):
         "with normalize_rewards: divide by more where that sum would exceed this; auto is never",
         gt=0,
     )
-    discount: float = _algo(0.99, "gamma", traced=True, ge=0, le=1)
+    discount: float = _number(0.99, "gamma", ge=0, le=1)
     n_step: Int = _algo(1, "rewards summed before the critics' bootstrap", gt=0)
-    tau: float = _algo(
-        5e-3, "step of the target critics towards the critics", traced=True, gt=0, le=1
-    )
+    tau: float = _number(5e-3, "step of the target critics towards the critics", gt=0, le=1)
     target_delay: Int = _algo(1, "gradient steps between target updates", gt=0)
     policy_delay: Int = _algo(
         1, "gradient steps of the critics per step of actor and temperature", fixed=True, gt=0
@@ -191,21 +178,20 @@ class Config(BaseModel):
     )
     buffer_size: Int = _algo(1_000_000, "transitions the replay buffer holds", fixed=True, gt=0)
 
-    hidden_sizes: Widths = _nets(
-        (256, 256), "widths of the hidden layers, such as 256,256", fixed=True
-    )
+    hidden_sizes: Widths = _nets((256, 256), "widths of the hidden layers, such as 256,256")
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = _nets(
-        "relu", "activation of the hidden layers", fixed=True
+        "relu", "activation of the hidden layers"
     )
-    num_critics: Int = _nets(2, "critics, of which the smallest value counts", fixed=True, gt=0)
-    critic_layer_norm: bool = _nets(False, "layer norm in the critics' hidden layers", fixed=True)
+    num_critics: Int = _nets(2, "critics, of which the smallest value counts", gt=0)
+    critic_layer_norm: bool = _nets(False, "layer norm in the critics' hidden layers")
     normalize_observations: bool = _nets(
-        True, "subtract the running mean, divide by the running deviation", fixed=True
+        True, "subtract the running mean, divide by the running deviation"
     )
     matmul_precision: Literal["default", "high", "highest", "bfloat16"] = _nets(
         "default",
         "precision of the learner's matrix products: bfloat16 rounds what wide layers multiply, "
         "faster where the processor can do it; physics always runs at highest",
+        fixed=False,
     )
 
     num_devices: AutoInt = _place(
@@ -222,32 +208,29 @@ class Config(BaseModel):
         "iterations per epoch, one log entry; auto is 10000, or 100 vector steps if more",
         gt=0,
         lt=2**31,
+        how=False,
     )
     eval_interval: AutoInt = _out(
-        None, "iterations between evaluations, in whole epochs; auto is 1/20 of all", how=True, gt=0
+        None, "iterations between evaluations, in whole epochs; auto is 1/20 of all", gt=0
     )
-    episodes_per_eval: Int = _out(10, "episodes per evaluation; 0 turns it off", ge=0)
+    episodes_per_eval: Int = _out(10, "episodes per evaluation; 0 turns it off", ge=0, how=False)
     eval_q_bias: bool = _out(
-        False, "compare the critics' values with the returns of as many more episodes", how=True
+        False, "compare the critics' values with the returns of as many more episodes"
     )
     checkpoint_interval: AutoInt = _out(
-        None,
-        "iterations between checkpoints, in whole epochs; auto as for log_interval",
-        how=True,
-        gt=0,
+        None, "iterations between checkpoints, in whole epochs; auto as for log_interval", gt=0
     )
-    max_to_keep: Int = _out(5, "checkpoints kept", how=True, gt=0)
+    max_to_keep: Int = _out(5, "checkpoints kept", gt=0)
     track: AutoStr = _out(
         None,
         "where curves go beside TensorBoard: wandb, trackio, mlflow, or several, separated by "
         "commas; auto is none",
-        how=True,
     )
     track_group: AutoStr = _out(
-        None, "group of the tracked runs; auto is that of a population or sweep", how=True
+        None, "group of the tracked runs; auto is that of a population or sweep"
     )
     film_interval: Int = _out(
-        0, "iterations between films of the policy, in whole epochs; 0 is none", how=True, ge=0
+        0, "iterations between films of the policy, in whole epochs; 0 is none", ge=0
     )
 
     @classmethod
