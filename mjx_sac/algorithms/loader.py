@@ -39,10 +39,8 @@ def load(config: Config) -> "Algorithm":
     found = find(config.algorithm)
     missing = found.config_class.model_fields.keys() - type(config).model_fields.keys()
     if missing:
-        raise UsageError(
-            f"algorithm = {config.algorithm!r}: needs a configuration with "
-            f"{', '.join(sorted(missing))}: make it with mjx_sac.resolve"
-        )
+        needs = f"needs a configuration with {', '.join(sorted(missing))}"
+        raise UsageError(f"algorithm = {config.algorithm!r}: {needs}: make it with mjx_sac.resolve")
     return found.algorithm
 
 
@@ -185,10 +183,9 @@ def _read(name: str, module: types.ModuleType, attribute: str) -> "tuple[Algorit
     triple, config_class = getattr(module, attribute, None), getattr(module, "Config", Config)
     if not isinstance(triple, Losses):
         absent = triple is None or inspect.ismodule(triple)
-        raise wrong(
-            f"`{attribute}` is {'no such name' if absent else f'a {type(triple).__name__}'} "
-            f"there: write {attribute} = mjx_sac.Losses(critic=..., actor=..., temperature=...)"
-        )
+        found = "no such name" if absent else f"a {type(triple).__name__}"
+        way_out = f"write {attribute} = mjx_sac.Losses(critic=..., actor=..., temperature=...)"
+        raise wrong(f"`{attribute}` is {found} there: {way_out}")
     if not (isinstance(config_class, type) and issubclass(config_class, Config)):
         raise wrong("`Config` is no subclass of mjx_sac.Config")
     for field in config_class.unused:
@@ -211,10 +208,8 @@ def _parts(module: types.ModuleType, wrong: Callable[[str], UsageError]) -> dict
     for name in own.keys() & _SIGNATURES.keys():
         _check_signature(wrong, name, _SIGNATURES[name], own[name])
     if not isinstance(own.get("explore"), Exploration | None):
-        raise wrong(
-            f"`explore` is a {type(own['explore']).__name__}: write explore = "
-            f"mjx_sac.algorithms.base.Exploration(init=..., act=...)"
-        )
+        way_out = "write explore = mjx_sac.algorithms.base.Exploration(init=..., act=...)"
+        raise wrong(f"`explore` is a {type(own['explore']).__name__}: {way_out}")
     return own
 
 
@@ -239,8 +234,6 @@ def _make_networks(name: str, factory: Any, config: Config, action_size: int) ->
     except (Exception, SystemExit) as error:
         raise usage_error_at(name, error) from error
     if not isinstance(made, Networks):
-        raise UsageError(
-            f"algorithm = {name!r}: networks: returns a {type(made).__name__}, "
-            f"no mjx_sac.networks.Networks"
-        )
+        problem = f"returns a {type(made).__name__}, no mjx_sac.networks.Networks"
+        raise UsageError(f"algorithm = {name!r}: networks: {problem}")
     return made

@@ -48,7 +48,5 @@ def require(modules: Iterable[str], extra: str, what: str) -> None:
     specs = {name: importlib.util.find_spec(name) for name in modules}
     missing = [name for name, spec in specs.items() if spec is None or spec.origin is None]
     if missing:
-        raise UsageError(
-            f"{what}: needs {' and '.join(missing)}: install the extra: "
-            f"`pip install -e '.[{extra}]'`, or `uv run --extra {extra} mjx-sac ...`"
-        )
+        way_out = f"`pip install -e '.[{extra}]'`, or `uv run --extra {extra} mjx-sac ...`"
+        raise UsageError(f"{what}: needs {' and '.join(missing)}: install the extra: {way_out}")

@@ -87,24 +87,21 @@ def check_sizes(config: "Config") -> None:
     for field in ("num_envs", "batch_size"):
         size, held = getattr(config, field), config.buffer_size
         if held < size:
-            raise ValueError(
-                f"buffer_size {held} is smaller than {field} {size}: raise buffer_size"
-            )
+            problem = f"buffer_size {held} is smaller than {field} {size}"
+            raise ValueError(f"{problem}: raise buffer_size")
     slots = config.buffer_size // config.num_envs
     for field in ("n_step", "history"):
         if (steps := getattr(config, field)) > slots:
-            raise ValueError(
-                f"{field} = {steps}: buffer_size {config.buffer_size} holds {slots} transitions of "
-                f"each of num_envs {config.num_envs}: lower {field} to {slots} or raise buffer_size"
-            )
+            room = f"{slots} transitions of each of num_envs {config.num_envs}"
+            problem = f"{field} = {steps}: buffer_size {config.buffer_size} holds {room}"
+            raise ValueError(f"{problem}: lower {field} to {slots} or raise buffer_size")
     vector_steps = -(-config.iterations // config.epoch_iterations) * config.epoch_vector_steps
     warm_up = config.warm_up_vector_steps
     too_few = config.iterations <= config.warm_up_steps and not config.offline
     if too_few or vector_steps <= warm_up:
-        raise ValueError(
-            f"iterations {config.iterations} is not beyond warm_up_steps {config.warm_up_steps}, "
-            f"so nothing would be learned: raise iterations or lower warm_up_steps"
-        )
+        problem = f"is not beyond warm_up_steps {config.warm_up_steps}, so nothing would be learned"
+        way_out = "raise iterations or lower warm_up_steps"
+        raise ValueError(f"iterations {config.iterations} {problem}: {way_out}")
     if vector_steps < warm_up + config.vector_steps_per_update:
         raise ValueError(
             f"updates_per_iteration {config.updates_per_iteration:g} is less than one gradient "
@@ -138,20 +135,16 @@ def check_evaluation(config: "Config") -> None:
     """Raise ValueError where a run would wait for evaluations that it never makes."""
     for field, absent in (("stop_at", None), ("eval_q_bias", False)):
         if (value := getattr(config, field)) != absent and not config.episodes_per_eval:
-            raise ValueError(
-                f"{field} {value} is of evaluations, and episodes_per_eval is 0: "
-                f"raise episodes_per_eval or leave {field} out"
-            )
+            problem = f"{field} {value} is of evaluations, and episodes_per_eval is 0"
+            raise ValueError(f"{problem}: raise episodes_per_eval or leave {field} out")
 
 
 def check_track(config: "Config") -> None:
     """Raise ValueError for a tracker that there is not."""
     for name in config.trackers:
         if name not in TRACKERS:
-            hint = nearest(name, [*TRACKERS])
-            raise ValueError(
-                f"track {name}: no such tracker{hint}; there are {', '.join(TRACKERS)}"
-            )
+            hint = f"{nearest(name, [*TRACKERS])}; there are {', '.join(TRACKERS)}"
+            raise ValueError(f"track {name}: no such tracker{hint}")
 
 
 def check_processes(config: "Config") -> None:
@@ -159,22 +152,17 @@ def check_processes(config: "Config") -> None:
     given = (config.num_processes, config.process_id)
     if config.coordinator in (None, "cluster"):
         if given != (None, None):
-            raise ValueError(
-                f"num_processes {config.num_processes} and process_id {config.process_id} go "
-                f"with --coordinator host:port: give all three, or none of them"
-            )
+            both = f"num_processes {config.num_processes} and process_id {config.process_id}"
+            way_out = "give all three, or none of them"
+            raise ValueError(f"{both} go with --coordinator host:port: {way_out}")
     elif config.num_processes is None or config.process_id is None:
-        raise ValueError(
-            f"coordinator {config.coordinator}: give --num_processes and --process_id too, "
-            f"or --coordinator cluster"
-        )
+        way_out = "give --num_processes and --process_id too, or --coordinator cluster"
+        raise ValueError(f"coordinator {config.coordinator}: {way_out}")
     elif not re.fullmatch(r".+:\d{1,5}", config.coordinator or ""):
         raise ValueError(f"coordinator {config.coordinator} is no host:port, such as 10.0.0.1:1234")
     elif config.process_id >= config.num_processes:
-        raise ValueError(
-            f"process_id {config.process_id} of num_processes {config.num_processes}: "
-            f"they count from 0 to {config.num_processes - 1}"
-        )
+        problem = f"process_id {config.process_id} of num_processes {config.num_processes}"
+        raise ValueError(f"{problem}: they count from 0 to {config.num_processes - 1}")
     if config.num_devices:
         check_even_split(config, config.num_devices)
 
@@ -191,10 +179,8 @@ def check_even_split(config: "Config", num_devices: int) -> None:
         whole = num_devices * (2 if halves else 1)
         if rest := value % whole:
             near = filter(None, (value - rest, value - rest + whole))
-            raise ValueError(
-                f"{field} {value} cannot be shared evenly by num_devices {num_devices}: "
-                f"make it {' or '.join(map(str, near))}"
-            )
+            problem = f"{field} {value} cannot be shared evenly by num_devices {num_devices}"
+            raise ValueError(f"{problem}: make it {' or '.join(map(str, near))}")
 
 
 def check_members(config: "Config") -> None:

@@ -180,9 +180,8 @@ class CheckedEnvironment:
         """Return a state's arrays with the types that `reset` has: a loop's state keeps them."""
         leaves = self._leaves("step", state)
         if jax.tree.structure(state) != self._structure:
-            raise self._wrong(
-                "state has another structure after step than after reset: make it one"
-            )
+            problem = "state has another structure after step than after reset"
+            raise self._wrong(f"{problem}: make it one")
         for (name, x), first in zip(leaves.items(), self._types, strict=True):
             if x.shape != first.shape or not _becomes(x.dtype, first.dtype):
                 change = f"is {jax.typeof(x)} after step, {first} after reset"

@@ -147,10 +147,9 @@ def _robots(name: str) -> Iterator[None]:
         if isinstance(error, ValueError) and "opening file" not in str(error):
             raise
         why = str(error).partition("\n")[0]
+        problem = f"no files of its robot in {directory} ({why})"
         clone = "a clone of https://github.com/google-deepmind/mujoco_menagerie"
-        raise UsageError(
-            f"env = 'playground/{name}': no files of its robot in {directory} ({why}): "
-            f"put {clone} there, or name one in the environment variable {MENAGERIE}"
-        ) from error
+        way_out = f"put {clone} there, or name one in the environment variable {MENAGERIE}"
+        raise UsageError(f"env = 'playground/{name}': {problem}: {way_out}") from error
     finally:
         mjx_env.MENAGERIE_PATH = usual

@@ -68,10 +68,8 @@ def export_policy(policy: Policy, path: str | pathlib.Path, form: str) -> float:
     difference /= np.maximum(policy.bounds["half"], 1e-30)
     if np.mean(difference) > _WRONG:
         path.unlink()
-        raise UsageError(
-            f"format = {form!r}: the actor's `operations` are not what its mode() computes: "
-            f"correct them, or use stablehlo"
-        )
+        problem = "the actor's `operations` are not what its mode() computes"
+        raise UsageError(f"format = {form!r}: {problem}: correct them, or use stablehlo")
     return float(np.max(difference))
 
 
@@ -86,10 +84,8 @@ def operations(policy: Policy) -> list[Operation]:
     """Return what `policy` computes; UsageError if its actor does not say so."""
     actor, stats, bounds = policy.networks.actor, policy.statistics, policy.bounds
     if not hasattr(actor, "operations"):
-        raise UsageError(
-            f"format: the actor is your own {type(actor).__name__}, which has no method "
-            f"`operations`: use stablehlo"
-        )
+        problem = f"is your own {type(actor).__name__}, which has no method `operations`"
+        raise UsageError(f"format: the actor {problem}: use stablehlo")
     normalize = [
         Operation("scale", center=stats.mean, factor=1 / normalizer.deviation(stats), offset=0),
         Operation("clip", low=-normalizer.CLIP, high=normalizer.CLIP),

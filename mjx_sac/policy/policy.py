@@ -186,9 +186,8 @@ class Policy:
             shape = (self.observation_size,) if named else tuple(structure)
             parts = f", or the parts {', '.join(structure)}" if named else ""
             batch = f"({', '.join(map(str, ('batch', *shape)))})"
-            raise ObservationError(
-                f"observation: {reason}: this policy takes shape {shape} or {batch}{parts}"
-            ) from None
+            way_out = f"this policy takes shape {shape} or {batch}{parts}"
+            raise ObservationError(f"observation: {reason}: {way_out}") from None
         bad = np.argwhere(~np.isfinite(flat)).tolist()
         if bad:
             first = f"observation = {flat[tuple(bad[0])]} at {bad[0]}"

@@ -100,10 +100,9 @@ def _beside(policy: Policy, ghost: Policy, other: Mapping[str, Any]) -> Policy:
     for name in ("env", "env_options", "backend"):
         ours, its = getattr(config, name), getattr(ghost.config, name)
         if ours != its and not changed & {name, "env"}:
-            raise UsageError(
-                f"{name} = {its!r}: the second run was trained with it, the first with {ours!r}: "
-                f"show two runs of one environment, or both in another --env"
-            )
+            problem = f"the second run was trained with it, the first with {ours!r}"
+            way_out = "show two runs of one environment, or both in another --env"
+            raise UsageError(f"{name} = {its!r}: {problem}: {way_out}")
     return dataclasses.replace(ghost, config=ghost.config.model_copy(update={"seed": config.seed}))
 
 
@@ -157,10 +156,8 @@ class _DeviceScene:
         inner = getattr(env, "env", env)
         self.model = mujoco_model(inner)
         if self.model is None or not hasattr(inner, "dt"):
-            raise UsageError(
-                f"env = {policy.config.env!r}: cannot be drawn: it has no MuJoCo model (attributes "
-                f"`mj_model` and `dt`)"
-            )
+            problem = "it has no MuJoCo model (attributes `mj_model` and `dt`)"
+            raise UsageError(f"env = {policy.config.env!r}: cannot be drawn: {problem}")
         self.dt = float(inner.dt)  # seconds in a step
         self.policy, self.limit = policy, episode_length(env, policy.config)
         self._data = mujoco.MjData(self.model)
@@ -197,10 +194,8 @@ class _HostScene:
         self.model: Any = getattr(self._env.unwrapped, "model", None)
         self.dt = 1 / (self._env.metadata.get("render_fps") or 30)
         if not draw and self.model is None:
-            raise UsageError(
-                f"env = {env.name!r}: has no MuJoCo model, which an .html or a second run needs: "
-                f"record one run to an .mp4 or .gif"
-            )
+            problem = "has no MuJoCo model, which an .html or a second run needs"
+            raise UsageError(f"env = {env.name!r}: {problem}: record one run to an .mp4 or .gif")
         if camera and self.model:  # Gymnasium itself takes another one in silence
             _camera(self.model, camera)
         renderer = getattr(self._env.unwrapped, "mujoco_renderer", None)

@@ -149,9 +149,8 @@ def write(recorded: Recorded, name: str, env: str | None, algorithm: str, text: 
     except OSError as error:
         shutil.rmtree(path, ignore_errors=True)
         problem = f"{path} cannot be written ({error.strerror or error})"
-        raise UsageError(
-            f"out = {name!r}: {problem}: make room, or set MINARI_DATASETS_PATH"
-        ) from None
+        way_out = "make room, or set MINARI_DATASETS_PATH"
+        raise UsageError(f"out = {name!r}: {problem}: {way_out}") from None
     return path
 
 

@@ -101,10 +101,9 @@ class WorkerVectorEnv(AsyncVectorEnv):
             if process.sentinel in ended:
                 process.join(5)  # it closes its files some moments before it has an exit code
                 if process.exitcode == protocol.STARTED_AGAIN:
-                    raise UsageError(
-                        "vectorization = 'async': every worker begins to run your script again: "
-                        "put what trains under `if __name__ == '__main__':`"
-                    ) from None
+                    problem = "every worker begins to run your script again"
+                    way_out = "put what trains under `if __name__ == '__main__':`"
+                    raise UsageError(f"vectorization = 'async': {problem}: {way_out}") from None
                 text = f"its process has ended (exit code {process.exitcode})"
                 raise protocol.BrokenEnvironmentError(f"environment {index}: {text}") from error
 

@@ -43,10 +43,9 @@ def three() -> str:
         template = ""
     found = re.search(_THREE, template, re.DOTALL)
     if not found:
-        raise UsageError(
-            f"trimesh = {metadata.version('trimesh')}: holds no three.js that an .html could use: "
-            f"install trimesh=={TRIMESH}, or record an .mp4 or .gif"
-        )
+        problem = f"{metadata.version('trimesh')}: holds no three.js that an .html could use"
+        way_out = f"install trimesh=={TRIMESH}, or record an .mp4 or .gif"
+        raise UsageError(f"trimesh = {problem}: {way_out}")
     return found[0]
 
 

@@ -47,10 +47,8 @@ class Experiment:
         most = -(-self.episodes.episode_length // config.action_repeat)
         for field in ("n_step", "history"):
             if (steps := getattr(config, field)) > most:
-                raise UsageError(
-                    f"{field} = {steps}: an episode of {config.env} ends after {most} "
-                    f"transitions: lower {field} to {most}"
-                )
+                problem = f"an episode of {config.env} ends after {most} transitions"
+                raise UsageError(f"{field} = {steps}: {problem}: lower {field} to {most}")
         return most
 
 
@@ -129,13 +127,9 @@ def make_experiment(
 
 def _check_host(config: Config) -> None:
     if config.is_population:
-        raise UsageError(
-            f"num_seeds = {config.num_seeds}: an environment on the host cannot be shared by "
-            f"{config.num_agents} agents: train them one after another, each with its own --seed "
-            f"and --logdir"
-        )
+        problem = f"an environment on the host cannot be shared by {config.num_agents} agents"
+        way_out = "train them one after another, each with its own --seed and --logdir"
+        raise UsageError(f"num_seeds = {config.num_seeds}: {problem}: {way_out}")
     if not config.warm_up_steps and not config.offline:
-        raise UsageError(
-            f"warm_up_steps = 0: with an environment on the host, learning starts before the "
-            f"first step is there: raise it to {config.num_envs}"
-        )
+        problem = "with an environment on the host, learning starts before the first step is there"
+        raise UsageError(f"warm_up_steps = 0: {problem}: raise it to {config.num_envs}")

@@ -226,19 +226,16 @@ def mesh(config: Config) -> Mesh | None:
     wanted = config.num_devices or (there if together > 1 else 1)
     kind = jax.devices()[0].platform
     if together > 1 and wanted != there:
-        raise UsageError(
-            f"num_devices = {wanted}: {together} processes have {there} {kind} devices, all of "
-            f"which take part: make it {there}"
-        )
+        problem = f"{together} processes have {there} {kind} devices, all of which take part"
+        raise UsageError(f"num_devices = {wanted}: {problem}: make it {there}")
     if wanted > there:
         ready, more = there, ""
         if kind == "cpu":
             ready = device.cores() if wanted > device.cores() else there
             flag = f"--xla_force_host_platform_device_count={wanted}"
             more = f"; XLA_FLAGS={flag} makes so many of a CPU"
-        raise UsageError(
-            f"num_devices = {wanted}: JAX finds {there} ({kind}): make it {ready}{more}"
-        )
+        problem = f"JAX finds {there} ({kind})"
+        raise UsageError(f"num_devices = {wanted}: {problem}: make it {ready}{more}")
     if wanted == 1:
         return None
     try:
