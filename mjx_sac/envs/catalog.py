@@ -116,14 +116,9 @@ def _engine(entry_point: str) -> str:
 def _with_sizes(row: Row) -> Row:
     with _quiet():
         env = registry.make(row.env)
-    views, limit = getattr(env, "views", None), getattr(env, "time_limit", None)
+    views, names = getattr(env, "views", None), ("observation_size", "action_size", "time_limit")
     sizes = {name: math.prod(shape) for name, shape in views.shapes.items()} if views else None
-    return row._replace(
-        observation_size=env.observation_size,
-        action_size=env.action_size,
-        time_limit=limit,
-        views=sizes,
-    )
+    return row._replace(**{name: getattr(env, name, None) for name in names}, views=sizes)
 
 
 def _with_sizes_or_why(row: Row) -> Row:

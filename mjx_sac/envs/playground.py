@@ -71,8 +71,9 @@ def make(
     with options.taken(full_name, given):
         with _robots(name), _older_names():
             env = registry.load(name, config_overrides=overrides)
-        randomize = (randomization, _own_randomizer(name)) if randomization else None
-        made = adapter(env, randomize)
+        with contextlib.redirect_stdout(io.StringIO()):  # Playground prints where it has none
+            own = registry.get_domain_randomizer(name) if randomization else None
+        made = adapter(env, (randomization, own) if randomization else None)
     made.env_config = json.loads(json.dumps(flatten_dict(env._config.to_dict(), sep=".")))
     return made
 
@@ -91,14 +92,6 @@ def _older_names() -> Iterator[None]:
         yield
     finally:
         del kind.find_body
-
-
-def _own_randomizer(name: str) -> Any:
-    """Return the task's domain randomiser; None, quietly, where Playground has none."""
-    from mujoco_playground import registry  # pyright: ignore[reportMissingImports]
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        return registry.get_domain_randomizer(name)
 
 
 def robots(name: str) -> pathlib.Path | None:

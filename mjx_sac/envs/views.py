@@ -82,13 +82,11 @@ def choose(
     which names the environment by `label`, where there is no part of that name.
     """
     asymmetric = {"state", "privileged_state"} <= shapes.keys()
-    defaults = ("state", "privileged_state") if asymmetric else (None, None)
-    fields = {"actor_observation": actor, "critic_observation": critic}
-    seen = [
-        _select(label, shapes, field, names or default)
-        for (field, names), default in zip(fields.items(), defaults, strict=True)
-    ]
-    used = [name for name in shapes if name in {*seen[0], *seen[1]}]
+    if asymmetric:
+        actor, critic = actor or "state", critic or "privileged_state"
+    by_actor = _select(label, shapes, "actor_observation", actor)
+    by_critic = _select(label, shapes, "critic_observation", critic)
+    used = [name for name in shapes if name in {*by_actor, *by_critic}]
     inside = {
         name: {k: offset for k, offset in (slices or {}).get(name, {}).items() if k in used}
         for name in used
@@ -105,11 +103,11 @@ def choose(
         other, offset = next(iter(inside[name].items()))
         return start(other) + offset
 
-    sees = [
-        merged((start(name), start(name) + math.prod(shapes[name])) for name in names)
-        for names in seen
-    ]
-    return Views(starts, size, sees[0], sees[1], {name: shapes[name] for name in seen[0]}, shapes)
+    def ranges(names: list[str]) -> Ranges:
+        return merged((start(name), start(name) + math.prod(shapes[name])) for name in names)
+
+    actor_parts = {name: shapes[name] for name in by_actor}
+    return Views(starts, size, ranges(by_actor), ranges(by_critic), actor_parts, shapes)
 
 
 def _select(label: str, shapes: Shapes, field: str, names: str | None) -> list[str]:
@@ -144,8 +142,7 @@ def check_size(label: str, size: int) -> int:
 def kept(shapes: Shapes, views: Views) -> Ranges | None:
     """Return where the parts that are kept lie among all of them; None where those are all."""
     sizes = [math.prod(shape) for shape in shapes.values()]
-    ends = itertools.accumulate(sizes)
-    found = zip(shapes, sizes, ends, strict=True)
+    found = zip(shapes, sizes, itertools.accumulate(sizes), strict=True)
     ranges = merged((end - size, end) for name, size, end in found if name in views.parts)
     return None if ranges == ((0, sum(sizes)),) else ranges
 

@@ -53,10 +53,8 @@ def _files(stored: StoredPolicy, checkpoint: bool) -> dict[str, Path | bytes]:
             raise stored_policy.unusable(error, home, stored.path) from None
         found += part.iterdir()
     for agent in ("", *stored.config.agent_names()):
-        found += [
-            *(home / agent).glob("kwargs.json"),
-            *(home / agent).glob("events.out.tfevents.*"),
-        ]
+        for pattern in ("kwargs.json", "events.out.tfevents.*"):
+            found += (home / agent).glob(pattern)
     # Event files are named after the machine, too.
     return {re.sub(r"(tfevents\.\d+)\..*\.", r"\1.", str(x.relative_to(home))): x for x in found}
 

@@ -72,20 +72,17 @@ def start(config: Config) -> None:
     _state["joined"] = jax.distributed.is_initialized()  # a user's program may have done so
     if config.coordinator is None or joined():
         return
-    address: dict[str, Any] = {}
-    if config.coordinator != "cluster":
+    address = None if config.coordinator == "cluster" else config.coordinator
+    if address:
         _check_address(config)
-        address = {
-            "coordinator_address": config.coordinator,
-            "num_processes": config.num_processes,
-            "process_id": config.process_id,
-        }
     missing = f"not all processes came within {JOIN_SECONDS} s: {_HINT}"
     _set_last_words(str(_refusal(config, missing)), 2)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from us
     try:
         jax.distributed.initialize(
-            **address,
+            address,
+            config.num_processes,  # None, as is the next, where the cluster says
+            config.process_id,
             initialization_timeout=JOIN_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=JOIN_SECONDS,
@@ -215,8 +212,7 @@ def set_up(config: Config, latest: int | None) -> Mesh | None:
     """
     device.set_up(config.device, config.deterministic, None if joined() else config.num_devices)
     if joined():
-        seen = {"newest checkpoint": latest}
-        _agree("run", seen, "choose a --logdir that all processes share")
+        _agree("run", {"newest checkpoint": latest}, "choose a --logdir that all processes share")
     return mesh(config)
 
 
