@@ -36,9 +36,7 @@ PACKAGED = {
     "tqc": Packaged(15.0, "values that come out too high: one number holds them down"),
     "fasttd3": Packaged(6.6, "thousands of environments on a GPU, without a temperature"),
     "fastsac": Packaged(3.5, "thousands of environments on a GPU, legged robots above all"),
-    "brc": Packaged(
-        1400.0, "high returns in few transitions, where arithmetic is free: a large GPU"
-    ),
+    "brc": Packaged(1400.0, "high returns in few transitions, if arithmetic is free: a large GPU"),
     "csac": Packaged(1.0, "a small machine: more return for sac's arithmetic"),
 }
 """What `--algorithm NAME` finds in this package, by name."""

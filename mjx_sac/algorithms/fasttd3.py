@@ -54,9 +54,7 @@ class Config(categorical.Config):
     target_noise: float = Field(0.001, description="deviation of the targets' noise", ge=0)
     target_noise_clip: float = Field(0.5, description="bound of the targets' noise", ge=0)
     weight_decay: float = Field(0.1, description="AdamW's decay of the networks", ge=0)
-    final_lr: float = Field(
-        1.0, description="learning rates at the end of their cosine, as a share", ge=0, le=1
-    )
+    final_lr: float = Field(1.0, description="share to which rates fall by a cosine", ge=0, le=1)
 
 
 def networks(config: Config, action_size: int) -> Networks:

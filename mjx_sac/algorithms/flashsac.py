@@ -57,9 +57,7 @@ class Config(categorical.Config):
     num_blocks: Int = Field(2, description="residual blocks", gt=0)
     actor_width: Int = Field(128, description="width of the actor", gt=0)
     critic_width: Int = Field(256, description="width of each critic", gt=0)
-    final_lr: float = Field(
-        0.5, description="learning rates at the end of their cosine, as a share", ge=0, le=1
-    )
+    final_lr: float = Field(0.5, description="share to which rates fall by a cosine", ge=0, le=1)
     noise_exponent: float = Field(
         2.0, description="noise is held for n vector steps with probability ~ 1 / n^this", ge=0
     )

@@ -51,9 +51,7 @@ class Config(categorical.Config):
     actor_width: Int = Field(128, description="width of the actor", gt=0)
     critic_blocks: Int = Field(2, description="residual blocks of each critic", gt=0)
     critic_width: Int = Field(512, description="width of each critic", gt=0)
-    final_lr: float = Field(
-        0.5, description="learning rates at the end of their line, as a share", ge=0, le=1
-    )
+    final_lr: float = Field(0.5, description="share to which rates fall in a line", ge=0, le=1)
 
 
 def _l2(x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:

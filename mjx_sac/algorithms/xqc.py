@@ -54,9 +54,7 @@ class Config(categorical.Config):
     normalize_rewards: bool = True
     actor_widths: Widths = Field((256,) * 4, description="widths of the actor's hidden layers")
     critic_widths: Widths = Field((512,) * 4, description="widths of the critics' hidden layers")
-    final_lr: float = Field(
-        0.1, description="learning rates at the end of their line, as a share", ge=0, le=1
-    )
+    final_lr: float = Field(0.1, description="share to which rates fall in a line", ge=0, le=1)
 
 
 class Trunk(nn.Module):
