@@ -94,13 +94,11 @@ def problems(found: dict[str, Any]) -> list[str]:
     idle, gl = gpu and found["platform"] == "cpu", found["gl"].get(found["gl_chosen"])
     disk, memory = found["disk_free"], found["memory_free"] or math.inf
     mujoco, mjx = (found["versions"][name] for name in ("mujoco", "mujoco-mjx"))
+    unset = "unset JAX_PLATFORMS, or install what it names"
     cuda = "uv run --extra cuda12 mjx-sac ..., or pip install -e '.[cuda12]'; or cuda13"
     checks = [
         (flags, flags),
-        (
-            error and not flags,
-            f"JAX finds no device ({error}): unset JAX_PLATFORMS, or install what it names",
-        ),
+        (error and not flags, f"JAX finds no device ({error}): {unset}"),
         (idle and plugins, f"{gpu} is not used by JAX's plugin: see JAX_PLATFORMS and the driver"),
         (idle and not plugins, f"{gpu} is not used: {cuda}, by its driver"),
         (mujoco != mjx, f"mujoco is {mujoco}, mujoco-mjx {mjx}: pip install 'mujoco=={mjx}'"),
@@ -120,13 +118,10 @@ def notes(found: dict[str, Any]) -> list[str]:
     """Return a line, with its cure, for each fact that makes runs slower or poorer."""
     from mjx_sac.training.host import device as host
 
+    places = "XDG_CACHE_HOME or JAX_COMPILATION_CACHE_DIR to what can be written to"
     checks = [
         (all(found["gl"].values()), f"no OpenGL, `record` writes .html only: {opengl.WAY_OUT}"),
-        (
-            not found["cache"]["writable"],
-            "compiled programs are not kept: set XDG_CACHE_HOME or JAX_COMPILATION_CACHE_DIR to "
-            "what can be written to",
-        ),
+        (not found["cache"]["writable"], f"compiled programs are not kept: set {places}"),
         (found["bfloat16"] is False, f"{host.NO_BFLOAT16}: leave it at default"),
     ]
     unused = [f"{setting} is not used in a run: unset it" for setting in found["settings_not_used"]]

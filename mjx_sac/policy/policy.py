@@ -236,11 +236,10 @@ def place(policy: Policy, other: Mapping[str, Any]) -> tuple[Policy, Any]:
     environment = envs.make(config.env, config)
     here, there = ((x.observation_size, x.action_size) for x in (environment, policy))
     if here != there:
-        raise UsageError(
-            f"env = {config.env!r}: an observation has {here[0]} numbers and an action {here[1]}, "
-            f"the policy was trained with {there[0]} and {there[1]}: choose another --env of "
-            f"the same task"
-        )
+        problem = f"an observation has {here[0]} numbers and an action {here[1]}"
+        trained_with = f"the policy was trained with {there[0]} and {there[1]}"
+        way_out = "choose another --env of the same task"
+        raise UsageError(f"env = {config.env!r}: {problem}, {trained_with}: {way_out}")
     return dataclasses.replace(policy, config=config, spaces=spaces_of(environment)), environment
 
 
@@ -292,7 +291,5 @@ def load_policy(
         own = f"run = {str(run)!r}: trained with networks of your own"
         raise UsageError(f"{own}: pass them as `networks`")
     leaves = [jnp.asarray(arrays[name]) for name in wanted]
-    params = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return Policy(
-        config, stored.iterations(index), spaces, networks, params, NormalizerState(*stats)
-    )
+    own = jax.tree.unflatten(jax.tree.structure(like), leaves), NormalizerState(*stats)
+    return Policy(config, stored.iterations(index), spaces, networks, *own)

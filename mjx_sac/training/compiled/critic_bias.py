@@ -83,10 +83,9 @@ def values(
     """
     found = algorithm.values(networks.critic.apply(*given), config)
     if found.shape[1:] != (len(given[-1]),):
-        raise ValueError(
-            f"critics' values have shape {found.shape}, not (critics, batch): beside the losses "
-            f"define values(output, config), which makes them of what critics return"
-        )
+        problem = f"critics' values have shape {found.shape}, not (critics, batch)"
+        way_out = "define values(output, config), which makes them of what critics return"
+        raise ValueError(f"{problem}: beside the losses {way_out}")
     return found
 
 

@@ -39,10 +39,9 @@ def problem(metrics: Mapping[Any, Any], batch_size: int) -> str | None:
         real = is_array and any(jnp.issubdtype(kind, x) for x in REAL)
         scalar = "" if tag.startswith(HISTOGRAM) else "a real scalar, or "
         if not real or not (shape or scalar) or (shape and (shape[0] != batch_size or 0 in shape)):
-            return (
-                f"metric {tag!r} is {getattr(kind, '__name__', kind)}{list(shape)}: make it "
-                f"{scalar}an array with the batch's {batch_size} rows on its first axis"
-            )
+            found = f"{getattr(kind, '__name__', kind)}{list(shape)}"
+            array = f"an array with the batch's {batch_size} rows on its first axis"
+            return f"metric {tag!r} is {found}: make it {scalar}{array}"
     return None
 
 

@@ -92,10 +92,8 @@ class Evaluation:
             one["time/eval_share"] = share
         if share > _MUCH and not last and not self._asked:
             self._asked = True
-            self.console.message(
-                f"evaluation takes {share:.0%} of the time: a larger --eval_interval or fewer "
-                f"--episodes_per_eval leave it to training"
-            )
+            way_out = "a larger --eval_interval or fewer --episodes_per_eval leave it to training"
+            self.console.message(f"evaluation takes {share:.0%} of the time: {way_out}")
 
     def note(self, now: int, metrics: Mapping[str, Any]) -> None:
         """Take note of the returns of the epoch that ended at `now`."""

@@ -80,10 +80,9 @@ class Monitor:
         share = max(metrics.get("env/overflow", 0.0) for metrics in agents)
         if share and not self._overflowed:
             self._overflowed = True
-            self._warn(
-                f"in {share:.2%} of the environments' steps Warp had no room for all contacts or "
-                f"constraints, which it leaves out: raise --env_option naconmax=N or njmax=N"
-            )
+            what = "Warp had no room for all contacts or constraints, which it leaves out"
+            way_out = "raise --env_option naconmax=N or njmax=N"
+            self._warn(f"in {share:.2%} of the environments' steps {what}: {way_out}")
 
     def log(self, iterations: int, agents: list[Scalars]) -> None:
         """Write the scalars of every agent that is still finite."""
@@ -162,17 +161,14 @@ def with_histograms(metrics: Mapping[str, float]) -> dict[str, tracking.Value]:
 def problem(metrics: Mapping[str, float], iterations: int) -> str | None:
     """Return why an agent cannot continue, or None."""
     if not metrics["replay/size"]:
-        return (
-            f"no environment step was finite in {iterations:,} iterations, so there is nothing to "
-            f"learn from: look for NaN in the environment's observations, rewards and state"
-        )
+        what = f"no environment step was finite in {iterations:,} iterations"
+        way_out = "look for NaN in the environment's observations, rewards and state"
+        return f"{what}, so there is nothing to learn from: {way_out}"
     if metrics["health/nonfinite_parameters"]:
         metrics = {**metrics, "train/parameters": math.nan}
     for tag, value in sorted(metrics.items(), key=lambda item: not item[0].startswith("train/")):
         if not math.isfinite(value):
-            return (
-                f"{tag} is {value} after {iterations:,} iterations: the run cannot continue; "
-                f"checkpoints saved before are intact (a lower q_lr, policy_lr or reward_scale "
-                f"may help)"
-            )
+            what = f"{tag} is {value} after {iterations:,} iterations: the run cannot continue"
+            way_out = "(a lower q_lr, policy_lr or reward_scale may help)"
+            return f"{what}; checkpoints saved before are intact {way_out}"
     return None
