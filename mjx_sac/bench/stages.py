@@ -167,8 +167,7 @@ def compile_epoch(experiment: Experiment, state: RunState) -> tuple[Any, dict[st
             started = time.perf_counter()
             lowered = jax.jit(partial(epoch_lib.epoch, experiment), donate_argnums=0).lower(state)
             seconds[f"trace_{kind}"] = time.perf_counter() - started
-            how = compile.options(calls_host=experiment.episodes.on_host)
-            compiled = lowered.compile(how)
+            compiled = lowered.compile(compile.options(calls_host=experiment.episodes.on_host))
             seconds[f"total_{kind}"] = time.perf_counter() - started
         device.keep_programs_in(before)
     return compiled, seconds

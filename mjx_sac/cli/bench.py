@@ -58,9 +58,8 @@ def bench(
     envs.check(env)
     # An environment or a peer may print; standard output is for the figures.
     with contextlib.redirect_stdout(sys.stderr):
-        result = _measure(
-            config, repeats, [*filter(None, peers.split(","))], peer_python, shorten=not iterations
-        )
+        names = [*filter(None, peers.split(","))]
+        result = _measure(config, repeats, names, peer_python, shorten=not iterations)
     print_line(_report(result))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,18 +13,16 @@ from mjx_sac.runs import resolve, stored_policy
 from mjx_sac.runs.stored_policy import StoredPolicy
 from mjx_sac.training.host.console import print_line
 
+_EPISODES = "how many, each from another initial state"
+_AGENT = "which, from 0; else all"
 _SPREAD = "mean {mean:,.1f}  std {std:,.1f}  median {median:,.1f}  from {min:,.1f} to {max:,.1f}"
 
 
 def evaluate(
     run: flags.RunDirectory,
-    episodes: Annotated[
-        int, flags.option("how many, each from another initial state", min=1)
-    ] = 100,
+    episodes: Annotated[int, flags.option(_EPISODES, min=1)] = 100,
     step: flags.Step = None,
-    seed_index: Annotated[
-        int | None, flags.option("which, from 0; else all", "--seed_index")
-    ] = None,
+    seed_index: Annotated[int | None, flags.option(_AGENT, "--seed_index")] = None,
     env: flags.OtherEnv = None,
     env_option: flags.OtherOptions = None,
     backend: flags.OtherBackend = None,

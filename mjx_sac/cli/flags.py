@@ -35,9 +35,8 @@ def option(text: str, *names: str, panel: str | None = None, **more: Any) -> Any
     return typer.Option(*names, help=text, rich_help_panel=panel, **more)
 
 
-RunDirectory = Annotated[
-    str, typer.Argument(help="a run's directory, or hub:user/name", metavar="RUN")
-]
+_RUN = typer.Argument(help="a run's directory, or hub:user/name", metavar="RUN")
+RunDirectory = Annotated[str, _RUN]
 
 
 def _step(text: str) -> int | str:

@@ -29,10 +29,9 @@ def info(run: RunDirectory, as_json: Json = False) -> None:
 def _best(returns: list[float | None], iterations: int | list[int]) -> str:
     """Return what was reached and when, of the agents' bests the highest first."""
     at = [iterations] if isinstance(iterations, int) else iterations
-    there = sorted(
-        ((x, n) for x, n in zip(returns, at, strict=True) if x is not None), reverse=True
-    )
-    return "   ".join(f"{x:,.1f} at {n:,}" for x, n in there[:3]) + "   --step best"
+    known = [(x, n) for x, n in zip(returns, at, strict=True) if x is not None]
+    highest = sorted(known, reverse=True)[:3]
+    return "   ".join(f"{x:,.1f} at {n:,}" for x, n in highest) + "   --step best"
 
 
 def _part(part: dict[str, Any], now: dict[str, Any]) -> str:

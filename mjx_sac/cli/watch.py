@@ -68,9 +68,8 @@ def lines(found: dict[str, Any], now: float) -> Iterator[str]:
 
 def sparkline(values: list[float]) -> str:
     """Return a curve in a line of text, at most `_WIDTH` wide; of several values a mean."""
-    chunks = [
-        values[i * len(values) // _WIDTH : (i + 1) * len(values) // _WIDTH] for i in range(_WIDTH)
-    ]
+    n = len(values)
+    chunks = [values[i * n // _WIDTH : (i + 1) * n // _WIDTH] for i in range(_WIDTH)]
     means = [math.fsum(chunk) / len(chunk) for chunk in chunks if chunk]
     low, high = min(means), max(means)
     steps = ((x - low) / (high - low or 1) * (len(_BARS) - 1) for x in means)

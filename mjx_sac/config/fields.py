@@ -105,9 +105,8 @@ def _plain(key: str, value: Any) -> Any:
 
 Int = Annotated[int, BeforeValidator(_whole_number)]
 Ratio = Annotated[float, BeforeValidator(_ratio)]
-Widths = Annotated[
-    tuple[Annotated[Int, Field(gt=0)], ...], BeforeValidator(_widths), Field(min_length=1)
-]
+_Width = Annotated[Int, Field(gt=0)]
+Widths = Annotated[tuple[_Width, ...], BeforeValidator(_widths), Field(min_length=1)]
 Members = Annotated[tuple[dict[str, float], ...], BeforeValidator(_members)]
 Options = Annotated[dict[str, Any], BeforeValidator(_options)]
 AutoInt = Annotated[Int | None, BeforeValidator(_auto)]

@@ -54,8 +54,7 @@ class EpisodeState(struct.PyTreeNode):
     @property
     def sums(self) -> dict[str, Any]:
         """What is summed up over an episode."""
-        names = ("length", "episode_return", "metrics")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("length", "episode_return", "metrics")}
 
     def stepped(
         self, env: Any, step: Step, valid: Array, length: Array, names: tuple[str, ...], report: Any

@@ -60,10 +60,8 @@ class Views(NamedTuple):
             functools.reduce(lambda at, key: at.setdefault(key, {}), path, nested)[last] = [*shape]
         if not self.differ:
             return {"observation": nested}
-        seen: dict[str, Any] = {
-            who: [[*pair] for pair in getattr(self, who)] for who in ("actor", "critic")
-        }
-        seen["actor_observation"] = ",".join(self.actor_parts)
+        ranges = {who: [[*pair] for pair in getattr(self, who)] for who in ("actor", "critic")}
+        seen = {**ranges, "actor_observation": ",".join(self.actor_parts)}
         return {"observation": nested, "views": seen}
 
 

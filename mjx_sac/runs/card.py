@@ -65,23 +65,19 @@ def _card(name: str, stored: StoredPolicy, curves: Sequence[event_files.Curves])
     last, file = config.seed + config.num_seeds - 1, ""
     if config.algorithm not in PACKAGED:
         file = f" `{config.algorithm}`, SHA-256 {said.get('algorithm_sha256')}, is not in here."
-    return (
-        Path(__file__)
-        .with_name("card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            name=name,
-            env=config.env,
-            algorithm=config.algorithm,
-            iterations=stored.iterations(),
-            time=f" in {seconds / 3600:.2g} hours" if seconds else "",
-            seeds=f"seeds {config.seed} to {last}" if last > config.seed else f"seed {last}",
-            returns=_returns(stored, curves),
-            command=provenance.command(config),
-            versions=", ".join(f"{k} {x}" for k, x in said.get("versions", {}).items() if x),
-            commit=said.get("git_commit") or "unknown",
-            file=file,
-        )
+    text = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    return text.format(
+        name=name,
+        env=config.env,
+        algorithm=config.algorithm,
+        iterations=stored.iterations(),
+        time=f" in {seconds / 3600:.2g} hours" if seconds else "",
+        seeds=f"seeds {config.seed} to {last}" if last > config.seed else f"seed {last}",
+        returns=_returns(stored, curves),
+        command=provenance.command(config),
+        versions=", ".join(f"{k} {x}" for k, x in said.get("versions", {}).items() if x),
+        commit=said.get("git_commit") or "unknown",
+        file=file,
     )
 
 

@@ -120,9 +120,8 @@ def clear(directory: Path) -> None:
     """Remove an older run: its checkpoints, event files and `kwargs.json`, and nothing else."""
     names: tuple[str, ...] = ()
     with contextlib.suppress(Exception):  # no kwargs.json, or an unreadable one: no population
-        names = agent_names(
-            json.loads((directory / _OURS[0]).read_text(encoding="utf-8"))["config"]
-        )
+        text = (directory / "kwargs.json").read_text(encoding="utf-8")
+        names = agent_names(json.loads(text)["config"])
     for name in names:
         clear(directory / name)
         with contextlib.suppress(OSError):  # it has files of the user's

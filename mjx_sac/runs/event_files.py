@@ -148,8 +148,7 @@ def _paths(directory: Path) -> list[Path]:
 
 def _resumes_at(events: Sequence[Any]) -> int:
     """Return after how many iterations the run was started that wrote `events`."""
-    starts = (e.step - 1 for e in events if e.session_log.status == SessionLog.START)
-    return next(starts, 0)
+    return next((e.step - 1 for e in events if e.session_log.status == SessionLog.START), 0)
 
 
 def _events(path: Path) -> Iterator[Any]:

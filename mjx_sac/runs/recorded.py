@@ -60,9 +60,7 @@ class Recorded(NamedTuple):
         terminated = np.zeros(ends[-1], bool)
         terminated[ends - 1] = [episode.terminated for episode in episodes]
         numbers = zip(*(episode[:3] for episode in episodes), strict=True)
-        observation, action, reward = (
-            np.concatenate(parts).astype(np.float32) for parts in numbers
-        )
+        observation, action, reward = (np.concatenate(x).astype(np.float32) for x in numbers)
         # A row more for every episode before.
         row = np.arange(ends[-1]) + np.repeat(np.arange(len(lengths)), lengths)
         whole = np.array([episode.whole for episode in episodes])

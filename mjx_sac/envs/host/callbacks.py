@@ -121,12 +121,12 @@ class SimulatorThread:
 
     def _wait(self, future: Future[Any], starts: bool = False) -> Any:
         try:
-            self._hangs = not self._answered(future, self.start_timeout if starts else self.timeout)
+            seconds = self.start_timeout if starts else self.timeout
+            self._hangs = not self._answered(future, seconds)
             if not self._hangs:
                 return future.result()
-            how = ("did not start", "start_") if starts else ("gave no answer", "")
-            seconds = self.start_timeout if starts else self.timeout
-            text = f"{self._awaited} {how[0]} within env_{how[1]}timeout = {seconds:g} seconds"
+            how = "did not start within env_start_" if starts else "gave no answer within env_"
+            text = f"{self._awaited} {how}timeout = {seconds:g} seconds"
         except UsageError as error:
             self.failure = error
             raise
@@ -241,12 +241,10 @@ class HostEpisodes:
 
     def receive(self, state: EpisodeState, order_token: Array, after: Any = 0.0) -> Stepped:
         """Wait for the environments, once `after` has been computed."""
-        observation = self._array(jnp.float32, self.env.observation_size)
+        seen = self._array(jnp.float32, self.env.observation_size)
         number, flag, count = (self._array(kind) for kind in (jnp.float32, jnp.bool_, jnp.int32))
         metrics = self._array(jnp.float32, n) if (n := len(self.reported)) else None
-        shapes = protocol.HostStep(
-            observation, number, flag, flag, flag, count, observation, metrics
-        )
+        shapes = protocol.HostStep(seen, number, flag, flag, flag, count, seen, metrics)
         result = call(self.thread.receive, shapes, order_token, after)
         valid = result.finite & (result.steps > 0)
         step = Step(result.observation, result.reward, result.terminated, result.truncated)

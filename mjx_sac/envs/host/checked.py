@@ -156,8 +156,7 @@ def first_of_two(result: Any, who: Any) -> Any:
     """Return the observation of what `reset` returned."""
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict | None):
         return result[0]
-    text = "returned no tuple (observation, info) from reset"
-    raise BrokenEnvironmentError(f"{who} {text}")
+    raise BrokenEnvironmentError(f"{who} returned no tuple (observation, info) from reset")
 
 
 def five(result: Any, who: Any) -> Any:

@@ -155,13 +155,9 @@ class GymnasiumEnvironment:
         more: Any = {"kept": self._kept, "reported": self.reported}
         one = partial(CheckedEnv, make, self._spaces, episode_length, repeat, **more)
         makers = [partial(one, f"environment {index}") for index in range(num_envs)]
-        vector = (
-            WorkerVectorEnv(makers)
-            if alone
-            else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        )
-        n = len(self.reported)
-        return autoreset.make(vector, episode_length, repeat, once, metrics=n)
+        together = partial(SyncVectorEnv, autoreset_mode=AutoresetMode.DISABLED)
+        vector = (WorkerVectorEnv if alone else together)(makers)
+        return autoreset.make(vector, episode_length, repeat, once, metrics=len(self.reported))
 
     def showing(self, camera: str | None, draw: bool) -> gymnasium.Env:
         """Return one environment; with `draw`, its `render` returns an image or it is refused."""
@@ -266,6 +262,5 @@ def make(name: str, config: Config) -> GymnasiumEnvironment:
             raise
         entry = spec.entry_point
         made_by = entry if callable(entry) else load_env_creator(entry)
-        raise (
-            options.unexpected(name, error.__cause__, config.env_options, made_by) or error
-        ) from None
+        refused = options.unexpected(name, error.__cause__, config.env_options, made_by)
+        raise refused or error from None

@@ -111,8 +111,7 @@ class MujocoTask:
         self.mjx_model = on_warp.tree_replace(asked)
 
     def reset(self, key: Key) -> TaskState:
-        start = map(jnp.asarray, self._start)
-        qpos, qvel = self._rules.start(*self._given, *start, key)
+        qpos, qvel = self._rules.start(*self._given, *map(jnp.asarray, self._start), key)
         data = self.blank().replace(qpos=qpos, qvel=qvel)
         data = (mjx.forward if self._warp else physics.forward)(self.mjx_model, data)
         # In C, quaternions keep their length up to the first step, and `cfrc_ext` is zero.

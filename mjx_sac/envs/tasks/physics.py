@@ -47,8 +47,7 @@ def _kinematics(model: Any, data: Any) -> Any:
     def value(x: Any) -> Any:
         return x.val if isinstance(x, core.Literal) else values[x]
 
-    trace = jax.make_jaxpr(partial(mjx.kinematics, model), return_shape=True)
-    closed, shapes = trace(data)
+    closed, shapes = jax.make_jaxpr(partial(mjx.kinematics, model), return_shape=True)(data)
     jaxpr, values = closed.jaxpr, dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     values |= dict(zip(jaxpr.invars, jax.tree.leaves(data), strict=True))
     for operation in jaxpr.eqns:
@@ -101,8 +100,7 @@ def _moved(model: Any, qpos: jax.Array, qvel: jax.Array) -> jax.Array:
     """Return positions after a time step at constant velocity: a step without acceleration."""
     undamped = model.opt.disableflags | mjx.DisableBit.EULERDAMP
     model = model.tree_replace({"opt.disableflags": undamped})
-    data = mjx.make_data(model).replace(qpos=qpos, qvel=qvel)
-    return mjx.euler(model, data).qpos
+    return mjx.euler(model, mjx.make_data(model).replace(qpos=qpos, qvel=qvel)).qpos
 
 
 def with_frames(model: Any, data: Any) -> Any:

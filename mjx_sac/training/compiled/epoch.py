@@ -129,8 +129,7 @@ def _over_epoch(
 ) -> tuple[Metrics, Int32[Array, ""]]:
     """Return one part of what the losses report, and in how many vector steps it was measured."""
     measured = trained if when is None else trained & when
-    reduced = metrics_lib.reduce_over_time(part, measured)
-    return metrics_lib.unpack(reduced), jnp.sum(measured)
+    return metrics_lib.unpack(metrics_lib.reduce_over_time(part, measured)), jnp.sum(measured)
 
 
 def _count_nonfinite(tree: Any) -> Int32[Array, ""]:
@@ -227,9 +226,8 @@ def observe(experiment: Experiment, state: RunState, pending: Pending) -> tuple[
         (REPLAY_SPECS, *[ENV_SHARDED] * 5),
         REPLAY_SPECS,
     )
-    episodes, (step, valid, nonfinite) = receive(
-        state.episodes, pending.order_token, state.train.log_alpha
-    )
+    sent = state.episodes, pending.order_token, state.train.log_alpha
+    episodes, (step, valid, nonfinite) = receive(*sent)
     acted = pending.observation, pending.action
     finished = episodes.ended & valid
     rollout = {

@@ -143,9 +143,8 @@ class Films:
         shutil.rmtree(checkpoint_path(self._directory, self._iterations), ignore_errors=True)
         try:
             if code == 0:
-                return self._monitor.film(
-                    self._iterations, self._directory / f"{self._iterations}.gif"
-                )
+                film = self._directory / f"{self._iterations}.gif"
+                return self._monitor.film(self._iterations, film)
             said = (self._directory / "log").read_text(encoding="utf-8", errors="replace").strip()
             reason = said.rpartition("\n")[2].removeprefix("mjx-sac: ")
         except OSError as error:
