@@ -124,11 +124,9 @@ def source_of(name: str) -> tuple[bytes, str]:
     except (ImportError, ValueError) as error:
         reason = str(error)
     hint = nearest(name, [*PACKAGED]).replace("; ", ": ")
-    raise UsageError(
-        f"algorithm = {name!r}: {reason}{hint or ':'} there are {', '.join(PACKAGED)}; or name a "
-        f"file, from the directory you are in, or module:attribute. A run remembers the name it "
-        f"began with"
-    )
+    way_out = "or name a file, from the directory you are in, or module:attribute"
+    known = f"there are {', '.join(PACKAGED)}; {way_out}. A run remembers the name it began with"
+    raise UsageError(f"algorithm = {name!r}: {reason}{hint or ':'} {known}")
 
 
 def usage_error_at(name: str, error: BaseException, file: str = "") -> UsageError:

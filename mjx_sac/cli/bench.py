@@ -15,6 +15,9 @@ from mjx_sac.config import Config, UsageError, build, show
 from mjx_sac.runs import provenance
 from mjx_sac.training.host.console import print_line
 
+_EPOCH = option("iterations per timed epoch", show_default="1600, or fewer")
+_PYTHON = option("a Python that has sbx-rl, for sbx and sb3", "--peer_python")
+
 
 def _field(name: str) -> Any:
     """Return the option of a hyperparameter; None leaves the algorithm's default."""
@@ -30,15 +33,11 @@ def bench(
     batch_size: Annotated[str | None, _field("batch_size")] = None,
     hidden_sizes: Annotated[str | None, _field("hidden_sizes")] = None,
     buffer_size: Annotated[str | None, _field("buffer_size")] = None,
-    iterations: Annotated[
-        str | None, option("iterations per timed epoch", show_default="1600, or fewer")
-    ] = None,
+    iterations: Annotated[str | None, _EPOCH] = None,
     device: Annotated[str, _field("device")] = "auto",
     repeats: Annotated[int, option("timings of each stage", min=1)] = 5,
     peers: Annotated[str, option("brax, sbx, sb3, flashbax: in turns with ours")] = "",
-    peer_python: Annotated[
-        str | None, option("a Python that has sbx-rl, for sbx and sb3", "--peer_python")
-    ] = None,
+    peer_python: Annotated[str | None, _PYTHON] = None,
     out: Annotated[Path | None, option("write the figures there", "--json")] = None,
 ) -> None:
     """Measure every stage of training by itself, the whole, and others' trainers beside it.

@@ -125,10 +125,9 @@ def check_updates(config: "Config") -> None:
         near = [f"{round(wanted)}/{n}" for round in (math.floor, math.ceil)]
     else:
         near = [f"1/{round(1 / wanted) * n}" for round in (math.ceil, math.floor)]
-    raise ValueError(
-        f"updates_per_iteration {ratio:g} times num_envs {n} is {wanted:g} gradient steps per "
-        f"vector step, neither a whole number nor one in so many: make it {' or '.join(near)}"
-    )
+    product = f"updates_per_iteration {ratio:g} times num_envs {n} is {wanted:g} gradient steps"
+    problem = "per vector step, neither a whole number nor one in so many"
+    raise ValueError(f"{product} {problem}: make it {' or '.join(near)}")
 
 
 def check_evaluation(config: "Config") -> None:

@@ -73,7 +73,7 @@ class MLP(nn.Module):
     """Hidden layers with an activation each, then a linear output.
 
     Attributes:
-      activation: a name in `jax.nn` or `jax.numpy`.
+      activation: a name in `jax.nn`.
       layer_norm: normalise every hidden layer before its activation, as in DroQ (Hiraoka et al.,
         2021, arXiv:2110.02034).
       head_init: initializer of the output's kernel [output, features].
@@ -87,9 +87,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch output"]:
-        activation: Any = (
-            jnp.tanh if self.activation == "tanh" else getattr(jax.nn, self.activation)
-        )
+        activation: Any = getattr(jax.nn, self.activation)
         for i, width in enumerate(self.hidden_sizes):
             x = (Dense if i else Join)(width)(*inputs)
             inputs = (activation(nn.LayerNorm()(x) if self.layer_norm else x),)
