@@ -37,7 +37,7 @@ def test_at_most_twelve_doors(measured):
 
 
 def test_the_package_stays_small(measured):
-    assert measured["lines"] <= 19_551  # DESIGN wants it to shrink: 10,000 is the aim
+    assert measured["lines"] <= 19_505  # DESIGN wants it to shrink: 10,000 is the aim
 
 
 def test_package_imports_nothing_heavy():
