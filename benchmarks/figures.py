@@ -1,8 +1,11 @@
 """Tables of what was measured, read off `results/`; `python docs/generate.py` writes them."""
 
+import itertools
 import json
 import pathlib
+import statistics
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from readings import evaluated
 from rows import COST, LAUNCHES, LEARNING, OURS, SPEED, Row
@@ -201,19 +204,52 @@ traffic per second we assume to be reached. Its peaks: NVIDIA's data sheet; TF32
 """
 
 
+REGIMES = (
+    ("gpu_launches_ant.json", 128, 1.0),
+    ("gpu_launches_csac.json", 128, 1.0),
+    ("gpu_launches_flashsac.json", 2, 2048 / 512),
+    ("gpu_launches_g1.json", 2, 2048 / 512),
+)
+"""Where launches were counted: a file, gradient steps per vector step, and how many times the batch
+of `algorithm_costs.json` they take."""
+
+
+def _regime(file: str, updates: int) -> tuple[dict[str, Any], str, int]:
+    """Return what was counted, its name, and the launches of a whole vector step."""
+    found = json.loads((RESULTS / file).read_text())
+    name = f"`{found['env'].removeprefix('playground/')}`, `{found['algorithm']}`"
+    whole = found.get("launches_per_vector_step")
+    if whole is None:
+        beside = found["launches_per_vector_step_beside_updates"]
+        whole = round(beside + updates * found["launches_per_update"])
+    return found, f"{name}, {found['num_envs']:,}", whole
+
+
+def regimes() -> str:
+    """Return what a GPU launches for the parts of a run."""
+    head = ["task, algorithm, environments", "gradient step", "physics", "the same with episodes"]
+    head += ["whole vector step", "initial states of all", "step of an evaluation", "in place"]
+    rows = []
+    for file, updates, _ in REGIMES:
+        found, name, whole = _regime(file, updates)
+        physics = "launches_per_vector_step_of_"
+        parts = [f"{physics}bare_physics", f"{physics}physics_and_episodes", None]
+        parts += ["launches_of_resets", f"{physics}evaluation"]
+        counts = [f"{found[part] if part else whole:,}" for part in parts]
+        size = found["bytes"]["in_place"], found["bytes"]["state"]
+        kept = f"{size[0] / 1e6:,.0f} of {size[1] / 1e6:,.0f} MB"
+        rows.append([name, f"{found['launches_per_update']:g}", *counts, kept])
+    return table(head, *rows)
+
+
 def predicted() -> str:
     """Return what bounds a vector step on an H100, from what was counted without one."""
     costs = json.loads((RESULTS / "algorithm_costs.json").read_text())["flops"]
-    # Gradient steps per vector step, and their batch beside the one that was counted.
-    regimes = [("gpu_launches_ant.json", 128, 1), ("gpu_launches_flashsac.json", 2, 2048 / 512)]
-    head = ["task", "environments", "gradient steps", "launches", "products", "memory", "bound"]
+    head = ["task, algorithm, environments", "gradient steps", "launches", "products", "memory"]
     rows = []
-    for file, updates, batches in regimes:
-        found = json.loads((RESULTS / file).read_text())
-        step, launches = costs[found["algorithm"]], found.get("launches_per_vector_step")
-        if launches is None:
-            beside = found["launches_per_vector_step_beside_updates"]
-            launches = beside + updates * found["launches_per_update"]
+    for file, updates, batches in REGIMES:
+        found, name, launches = _regime(file, updates)
+        step = costs[found["algorithm"]]
         seconds = {
             "launches": launches * LAUNCH,
             "products": updates * batches * step["gradient_step"] / FLOPS,
@@ -221,10 +257,34 @@ def predicted() -> str:
         }
         rate = found["num_envs"] / max(seconds.values())
         times = [f"{1e3 * x:.2g} ms" for x in seconds.values()]
-        task = f"`{found['env'].removeprefix('playground/')}`, `{found['algorithm']}`"
-        counts = f"{found['num_envs']:,}", f"{updates}"
-        rows.append([task, *counts, *times, f"{float(f'{rate:.2g}'):,.0f} iterations/s"])
-    return table(head, *rows)
+        rows.append([name, f"{updates}", *times, f"{float(f'{rate:.2g}'):,.0f} iterations/s"])
+    return table([*head, "bound"], *rows)
+
+
+def start() -> str:
+    """Return where the seconds of a start go, medians each."""
+    head = ["task", "start", "Python and `Config`", "imports, environment, tracing", "XLA"]
+    rows = []
+    for file in ("startup_ant_kept.json", "startup_go1.json"):
+        result = json.loads((RESULTS / file).read_text())
+        for kind, phases in result["phases"].items():
+            parts = []
+            for phase in phases:
+                ends = [*phase.values()]
+                compiled = phase.get("warm-up", phase["training"])
+                ends = [ends[0], ends[1], compiled, phase["training"]]
+                parts.append([b - a for a, b in itertools.pairwise([0, *ends])] + [ends[-1]])
+            middle = [f"{statistics.median(x):.1f} s" for x in zip(*parts, strict=True)]
+            name = f"`{result['env'].removeprefix('playground/')}`"
+            rows.append([name, STARTS[kind], *middle])
+    return table([*head, "epochs of warm-up alone", "first gradient step"], *rows)
+
+
+STARTS = {
+    "cold": "nothing cached",
+    "traced": "XLA's programs cached, the epoch traced again",
+    "warm": "the epoch kept",
+}
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
@@ -240,7 +300,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": lambda: figures(SPEED),
     "cost": lambda: figures(COST),
     "launches": lambda: figures(LAUNCHES),
+    "regimes": regimes,
     "predicted": predicted,
+    "start": start,
     "measured": measured,
 }
 """Tables by the name of the block that they stand in."""

@@ -23,6 +23,20 @@ def ratio(*keys: str) -> Callable[[Result], str]:
     return read
 
 
+def shares_of_a_run(result: Result) -> str:
+    """Return which shares of a run's time are neither physics nor learning."""
+    shares = result["share_of_a_run"]
+    return ", ".join(f"{shares[name]:.2%}" for name in ("evaluation", "checkpoints", "logging"))
+
+
+def of_seeds(result: Result) -> str:
+    """Return the rate of the most seeds in one program beside that of one."""
+    rates = [row["iterations_per_second"] for row in result["curves"]["num_seeds"]]
+    one, all_ = rates[0], rates[-1]
+    ends = all_["min"] / one["max"], all_["max"] / one["min"]
+    return f"{all_['median'] / one['median']:.2f} times ({ends[0]:.2f} to {ends[1]:.2f})"
+
+
 def returns(peer: str, at: int | None = None) -> Callable[[Result], str]:
     """Return a reader of the mean return beside a peer's: at a count, or over all there are."""
 

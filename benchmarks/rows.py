@@ -13,9 +13,11 @@ from readings import (
     launches_of_algorithms,
     long_run,
     number,
+    of_seeds,
     ratio,
     returns,
     seams,
+    shares_of_a_run,
     speed_of_csac,
     stall,
     trackers,
@@ -161,6 +163,12 @@ SPEED = [
         "playground_peers.json",
     ),
     Row(
+        "`ant`: 16 seeds in one program, in turns: iterations/s of all beside one's",
+        of_seeds,
+        "1 time",
+        "scaling_ant.json",
+    ),
+    Row(
         "`inverted_pendulum`, small networks: 8 seeds side by side beside one after another",
         ratio("ratio_of_whole"),
         "more than 1",
@@ -191,6 +199,12 @@ COST = [
         number("{:.1f} s", "median_seconds", "warm"),
         "3 s",
         "startup_ant_kept.json",
+    ),
+    Row(
+        "the same for Go1JoystickFlatTerrain",
+        number("{:.1f} s", "median_seconds", "warm"),
+        "8 s",
+        "startup_go1.json",
     ),
     *(
         Row(
@@ -282,6 +296,16 @@ COST = [
         "tracker_cost_films.json",
     ),
     Row(
+        "`ant`, all at its defaults, one environment: time in evaluations, checkpoints, logging",
+        shares_of_a_run,
+        "5% together",
+        "bench_ant_1.json",
+    ),
+    *(
+        Row(f"the same with {n:,}", shares_of_a_run, "5% together", f"bench_ant_{n}.json")
+        for n in (16, 128, 1_024)
+    ),
+    Row(
         "`inverted_pendulum`, 200,000 iterations at default intervals, one environment: time in "
         "evaluations, elsewhere on the host",
         interval_shares(1),
@@ -315,35 +339,5 @@ LAUNCHES = [
         number("{:g}", "launches_per_update"),
         "50",
         "gpu_launches_pallas.json",
-    ),
-    Row(
-        "per vector step of 128 ants: physics alone",
-        number("{:,}", "launches_per_vector_step_of_bare_physics"),
-        "",
-        "gpu_launches_ant.json",
-    ),
-    Row(
-        "the same with everything about episodes",
-        number("{:,}", "launches_per_vector_step_of_physics_and_episodes"),
-        "1.05 times physics",
-        "gpu_launches_ant.json",
-    ),
-    Row(
-        "the same with policy, replay and statistics",
-        number("{:,}", "launches_per_vector_step_beside_updates"),
-        "",
-        "gpu_launches_ant.json",
-    ),
-    Row(
-        "FlashSAC, per gradient step of 2,048",
-        number("{:g}", "launches_per_update"),
-        "",
-        "gpu_launches_flashsac.json",
-    ),
-    Row(
-        "the same per vector step of 1,024 CheetahRun, two gradient steps and all else included",
-        number("{:,}", "launches_per_vector_step"),
-        "",
-        "gpu_launches_flashsac.json",
     ),
 ]
