@@ -42,6 +42,14 @@ def test_all_agents_count(changes, words):
         check(buffer_size=10**11, **changes)
 
 
+def test_an_agent_whose_turn_it_is_counts_twice(monkeypatch):
+    """22.6 bytes, as above, for each of its 10^11 transitions, and three times as many for all."""
+    monkeypatch.setattr(population, "MANY_PRODUCTS", 0)
+    message = r"replay buffer 6,780\.0 GB, .* the agent whose turn it is 2,260\.0 GB"
+    with pytest.raises(UsageError, match=message):
+        check(buffer_size=10**11, num_seeds=3)
+
+
 def test_batches_hold_the_history():
     found = []
     for history in (1, 4):
