@@ -163,7 +163,7 @@ SPEED = [
         "playground_peers.json",
     ),
     Row(
-        "`ant`: 16 seeds in one program, in turns: iterations/s of all beside one's",
+        "`ant`: 16 seeds in one program: iterations/s of all beside one's",
         of_seeds,
         "1 time",
         "scaling_ant.json",
