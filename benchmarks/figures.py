@@ -261,30 +261,29 @@ def predicted() -> str:
     return table([*head, "bound"], *rows)
 
 
+STARTS = {
+    "cold": "nothing cached",
+    "traced": "XLA's programs cached, the epoch traced again",
+    "warm": "the epoch kept",
+}
+
+
 def start() -> str:
     """Return where the seconds of a start go, medians each."""
     head = ["task", "start", "Python and `Config`", "imports, environment, tracing", "XLA"]
     rows = []
     for file in ("startup_ant_kept.json", "startup_go1.json"):
         result = json.loads((RESULTS / file).read_text())
+        task = f"`{result['env'].removeprefix('playground/')}`"
         for kind, phases in result["phases"].items():
             parts = []
             for phase in phases:
-                ends = [*phase.values()]
-                compiled = phase.get("warm-up", phase["training"])
-                ends = [ends[0], ends[1], compiled, phase["training"]]
-                parts.append([b - a for a, b in itertools.pairwise([0, *ends])] + [ends[-1]])
+                built, compiling, *_, training = phase.values()
+                ends = [built, compiling, phase.get("warm-up", training), training]
+                parts.append([b - a for a, b in itertools.pairwise([0, *ends])] + [training])
             middle = [f"{statistics.median(x):.1f} s" for x in zip(*parts, strict=True)]
-            name = f"`{result['env'].removeprefix('playground/')}`"
-            rows.append([name, STARTS[kind], *middle])
+            rows.append([task, STARTS[kind], *middle])
     return table([*head, "epochs of warm-up alone", "first gradient step"], *rows)
-
-
-STARTS = {
-    "cold": "nothing cached",
-    "traced": "XLA's programs cached, the epoch traced again",
-    "warm": "the epoch kept",
-}
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -6,13 +6,14 @@ r"""Count what a GPU launches for one gradient update and one vector step, witho
     python benchmarks/gpu_launches.py --env playground/CheetahRun --num_envs 1024 \
         --algorithm flashsac --batch_size 2048 --updates_per_iteration 2/1024 \
         --buffer_size 10e6 --warm_up_steps 100e3 --iterations 50e6 \
-        --json benchmarks/results/gpu_launches_flashsac.json    # also with G1JoystickFlatTerrain
+        --json benchmarks/results/gpu_launches_flashsac.json
     python benchmarks/gpu_launches.py --updates \
         --json benchmarks/results/gpu_launches_updates.json
 
-XLA compiles for an H200 ahead of time, and `mjx_sac.training.host.hlo` counts. Kernels for matrix
-products are chosen by measuring on the chip, which cannot be done here, so which ones run is a
-guess; how many is not.
+`gpu_launches_g1.json` is the third with `playground/G1JoystickFlatTerrain`, and
+`gpu_launches_csac.json` the first with `--algorithm csac`. XLA compiles for an H200 ahead of time,
+and `mjx_sac.training.host.hlo` counts. Kernels for matrix products are chosen by measuring on the
+chip, which cannot be done here, so which ones run is a guess; how many is not.
 """
 
 import argparse
